@@ -1,0 +1,79 @@
+"""Rendering: named cameras to uint8 images, without a display, one graphics context per process and kind of image."""
+
+import ctypes.util
+import os
+import weakref
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def choose_gl_backend() -> None:
+    """Picks how MuJoCo draws; must run before `import mujoco`. A MUJOCO_GL that the user has set is left alone."""
+    if "MUJOCO_GL" in os.environ or (os.environ.get("DISPLAY") and not ctypes.util.find_library("EGL")):
+        return
+    for backend, library in (("egl", "EGL"), ("osmesa", "OSMesa")):
+        if ctypes.util.find_library(library):
+            os.environ["MUJOCO_GL"] = backend
+            os.environ.setdefault("PYOPENGL_PLATFORM", backend)
+            return
+
+
+choose_gl_backend()
+import mujoco  # noqa: E402
+
+
+class RenderingUnavailableError(RuntimeError):
+    """No OpenGL implementation could be started; the message says what to install."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Multisampling is samples per pixel (0: jagged edges); on a software renderer both settings cost several times the image."""
+
+    multisampling: int
+    shadows: bool
+
+
+QUALITIES = {"fast": Quality(0, False), "pretty": Quality(4, True)}
+
+
+class CameraRenderer:
+    """Draws one scene at one size (H, W) [pixels]. Owns a graphics context; use it from the process that made it."""
+
+    def __init__(self, scene: Path, image_size: tuple[int, int], quality: str = "fast"):
+        if quality not in QUALITIES:
+            raise ValueError(f"quality {quality!r} is unknown; choose one of {', '.join(QUALITIES)}")
+        settings = QUALITIES[quality]
+        model = mujoco.MjModel.from_xml_path(str(scene))
+        height, width = image_size
+        model.vis.quality.offsamples = settings.multisampling
+        model.vis.quality.shadowsize = 4096 if settings.shadows else 0
+        model.vis.global_.offheight, model.vis.global_.offwidth = height, width
+        try:
+            self._renderer: Any = mujoco.Renderer(model, height, width)
+        except Exception as error:
+            raise RenderingUnavailableError(
+                f"MuJoCo could not start OpenGL with MUJOCO_GL={os.environ.get('MUJOCO_GL', 'unset')} ({error}); "
+                "on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 (or libosmesa6)"
+            ) from error
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = settings.shadows
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        self._close = weakref.finalize(self, self._renderer.close)  # also at exit, before the libraries are gone
+
+    def render(self, data: Any, camera: str) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of `camera` for an MjData of this scene."""
+        self._renderer.update_scene(data, camera)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        self._close()
+
+
+@cache
+def shared_renderer(scene: Path, image_size: tuple[int, int], quality: str) -> CameraRenderer:
+    """The one renderer of this process for that scene, size and quality: environments of one kind share it."""
+    return CameraRenderer(scene, image_size, quality)

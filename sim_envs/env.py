@@ -1,0 +1,174 @@
+"""The environment: Gymnasium outside, dm_control inside. 50 Hz control, 2 ms physics, cameras only when due."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from dm_control import mujoco
+from dm_control.rl import control
+
+from sim_envs.camera import QUALITIES, shared_renderer
+from sim_envs.robot import ACTION_DIM, Robot
+from sim_envs.task import BimanualTask
+
+CONTROL_TIMESTEP = 0.02  # [s]
+DEFAULT_CAMERAS = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")  # those of the real ALOHA
+MJCF_CAMERAS = {"cam_left_wrist": "left/wrist", "cam_right_wrist": "right/wrist"}  # ours -> the arm file's
+CAMERAS = (*DEFAULT_CAMERAS, "top", "angle")
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What a program must know of an environment; the same fields as act.types.EnvSpec."""
+
+    task_name: str
+    stage_names: tuple[str, ...]
+    episode_len: int  # [control steps]
+    cameras: tuple[str, ...]
+    image_size: tuple[int, int]  # (H, W)
+
+    @property
+    def max_reward(self) -> int:
+        return len(self.stage_names)
+
+
+class BimanualEnv(gymnasium.Env):
+    """Two ViperX arms and a task. Observation, action and units: act/types.py; reward: the task's stage.
+
+    Args:
+        task: class of the task.
+        cameras: which images the observation holds; none are rendered when empty.
+        image_size: (H, W) of every image [pixels].
+        quality: "fast" (no shadows, no multisampling) or "pretty".
+        render_mode: "rgb_array" lets `render()` return the view of `angle`.
+
+    `images_due = False` makes the next `reset` or `step` leave the images out; the rollout loop uses it so that cameras
+    are drawn only for somebody. `step` raises ValueError, with the state untouched, on a wrong or non-finite action.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}
+
+    def __init__(
+        self,
+        task: type[BimanualTask],
+        cameras: tuple[str, ...] = DEFAULT_CAMERAS,
+        image_size: tuple[int, int] = (480, 640),
+        quality: str = "fast",
+        render_mode: str | None = None,
+    ):
+        cameras = tuple(cameras)
+        unknown = [camera for camera in cameras if camera not in CAMERAS]
+        if unknown:
+            raise ValueError(f"camera {unknown[0]!r} is unknown; choose from {', '.join(CAMERAS)}")
+        if quality not in QUALITIES:
+            raise ValueError(f"quality {quality!r} is unknown; choose one of {', '.join(QUALITIES)}")
+        self.render_mode = render_mode
+        self.quality = quality
+        self.images_due = True
+        self.env_spec = EnvSpec(task.name, task.stage_names, task.episode_len, cameras, tuple(image_size))
+        self._task = task(np.random.default_rng(0))  # replaced by the generator of reset(seed)
+        physics = mujoco.Physics.from_xml_path(str(task.scene))
+        self._control = control.Environment(physics, self._task, control_timestep=CONTROL_TIMESTEP, legacy_step=True)
+        self._limits = Robot(physics.model.ptr).limits
+        self.action_space = gymnasium.spaces.Box(*self._limits.T.astype(np.float32), dtype=np.float32)
+        self.observation_space = self._make_observation_space()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Starts an episode. `options={"env_state": (7n,)}` places the objects instead of sampling them."""
+        super().reset(seed=seed)
+        self._task.rng = self.np_random
+        self._task.env_state0 = self._checked_env_state((options or {}).get("env_state"))
+        timestep = self._control.reset()
+        self._t = self._clipped = 0
+        self._ended = False
+        return self._with_images(timestep.observation), self._info(stage=0)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """One control step of 0.02 s towards absolute joint targets (14,); truncated at the task's episode_len."""
+        action = self._checked_action(action)
+        target = np.clip(action, self._limits[:, 0], self._limits[:, 1])
+        self._clipped += bool(np.any(np.abs(target - action) > 1e-6))
+        timestep = self._control.step(target)
+        self._t += 1
+        stage = self._task.current_stage
+        truncated = self._t >= self.env_spec.episode_len
+        return self._with_images(timestep.observation), float(stage), False, truncated, self._info(stage)
+
+    def render(self) -> np.ndarray | None:
+        return self.render_camera("angle") if self.render_mode == "rgb_array" else None
+
+    def render_camera(self, camera: str, image_size: tuple[int, int] | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 view of any camera, whatever the observation holds."""
+        renderer = shared_renderer(self._task.scene, image_size or self.env_spec.image_size, self.quality)
+        return renderer.render(self.physics.data.ptr, MJCF_CAMERAS.get(camera, camera))
+
+    def push(self, body: str, velocity: np.ndarray) -> None:
+        """Gives an object a velocity (3,) [m/s]: a disturbance for tests of recovery."""
+        self.physics.named.data.qvel[body][:3] = velocity
+
+    @property
+    def physics(self) -> Any:
+        return self._control.physics
+
+    @property
+    def task(self) -> BimanualTask:
+        return self._task
+
+    def _make_observation_space(self) -> gymnasium.spaces.Dict:
+        """Joints may overshoot their soft limits a little; objects may fly, but the room is far smaller than 100 m."""
+        box = gymnasium.spaces.Box
+        low, high = self._limits.T.astype(np.float32)
+        n = len(self._task.objects)
+        pose = np.tile(np.array([100.0] * 3 + [1.01] * 4, np.float32), n)
+        spaces: dict[str, gymnasium.Space] = {
+            "qpos": box(low - 0.5, high + 0.5, dtype=np.float32),
+            "qvel": box(-1000.0, 1000.0, (ACTION_DIM,), np.float32),
+            "env_state": box(-pose, pose, dtype=np.float32),
+        }
+        if self.env_spec.cameras:
+            image = box(0, 255, (*self.env_spec.image_size, 3), np.uint8)
+            spaces["images"] = gymnasium.spaces.Dict(dict.fromkeys(self.env_spec.cameras, image))
+        return gymnasium.spaces.Dict(spaces)
+
+    def _with_images(self, observation: Any) -> dict[str, Any]:
+        observation = dict(observation)
+        if self.env_spec.cameras and self.images_due:
+            observation["images"] = {camera: self.render_camera(camera) for camera in self.env_spec.cameras}
+        return observation
+
+    def _info(self, stage: int) -> dict[str, Any]:
+        return {
+            "stage": stage,
+            "success": self._task.success,
+            "strict_success": self._task.strict_success,
+            "clipped": self._clipped,
+        }
+
+    def _checked_action(self, action: np.ndarray) -> np.ndarray:
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (ACTION_DIM,):
+            raise ValueError(f"action has shape {action.shape}; expected ({ACTION_DIM},) joint targets")
+        if not np.all(np.isfinite(action)):
+            bad = int(np.flatnonzero(~np.isfinite(action))[0])
+            raise ValueError(f"action[{bad}] is {action[bad]}; joint targets must be finite")
+        return action
+
+    def _checked_env_state(self, env_state: Any) -> np.ndarray | None:
+        if env_state is None:
+            return None
+        env_state = np.array(env_state, dtype=np.float64)
+        size = 7 * len(self._task.objects)
+        if env_state.shape != (size,) or not np.all(np.isfinite(env_state)):
+            raise ValueError(
+                f"env_state has shape {env_state.shape}; expected {size} finite numbers: "
+                f"x y z qw qx qy qz of {', '.join(self._task.objects)}"
+            )
+        quaternions = env_state.reshape(-1, 7)[:, 3:]
+        norms = np.linalg.norm(quaternions, axis=1, keepdims=True)
+        if np.any(norms < 1e-6):
+            raise ValueError("env_state holds a zero quaternion; identity is 1 0 0 0")
+        quaternions /= norms
+        return env_state

@@ -1,0 +1,110 @@
+"""What a task is: a scene, its objects and where they start, stages that become the reward, and a rule for strict success.
+
+A new task is one file in `sim_envs/tasks/` with a class `Task(BimanualTask)`; docs/adding_a_task.md walks through one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from dm_control.suite import base
+
+from sim_envs.robot import Robot
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+HOME_KEY = 0  # the keyframe `home` of every scene
+TABLE = ("table",)
+
+
+class BimanualTask(base.Task):
+    """A dm_control task for two arms. Subclasses fill in the class variables and `sample_objects`, `stage`, `holds`."""
+
+    name: ClassVar[str]  # the file's name
+    scene: ClassVar[Path]  # MJCF
+    stage_names: ClassVar[tuple[str, ...]]  # of reward 1, 2, ...
+    objects: ClassVar[tuple[str, ...]]  # free bodies, in the order of env_state
+    keypoints: ClassVar[tuple[str, ...]]  # sites a vision system should find
+    episode_len: ClassVar[int] = 400  # [control steps]
+    strict_steps: ClassVar[int] = 1  # control steps in a row that `holds` must have been true
+
+    def __init__(self, rng: np.random.Generator):
+        super().__init__(random=0)  # dm_control's own generator is never used
+        self.rng = rng
+        self.env_state0: np.ndarray | None = None  # (7n,) poses asked for by the caller, else sampled
+
+    # -- to be filled in ------------------------------------------------------------------------------------------
+
+    def sample_objects(self, rng: np.random.Generator) -> np.ndarray:
+        """Start poses (7n,) [m, quaternion wxyz], at rest on the table."""
+        raise NotImplementedError
+
+    def stage(self, physics: Any) -> int:
+        """Index of the stage the scene is in now, 0 to len(stage_names)."""
+        raise NotImplementedError
+
+    def holds(self, physics: Any) -> bool:
+        """Whether the result is there now, by the stricter rule of the task's docstring."""
+        raise NotImplementedError
+
+    # -- dm_control's contract ------------------------------------------------------------------------------------
+
+    def initialize_episode(self, physics: Any) -> None:
+        physics.reset(keyframe_id=HOME_KEY)
+        self.robot = Robot(physics.model.ptr)
+        env_state = self.sample_objects(self.rng) if self.env_state0 is None else self.env_state0
+        for k, body in enumerate(self.objects):
+            physics.named.data.qpos[body] = env_state[7 * k : 7 * k + 7]
+        self._geom_ids: dict[tuple[str, ...], np.ndarray] = {}
+        self.best_stage = self.streak = 0
+        super().initialize_episode(physics)
+
+    def before_step(self, action: np.ndarray, physics: Any) -> None:
+        physics.set_control(self.robot.to_ctrl(action))
+
+    def after_step(self, physics: Any) -> None:
+        self.current_stage = self.stage(physics)
+        self.best_stage = max(self.best_stage, self.current_stage)
+        self.streak = self.streak + 1 if self.holds(physics) else 0
+
+    def get_observation(self, physics: Any) -> dict[str, np.ndarray]:
+        return {
+            "qpos": self.robot.qpos(physics.data),
+            "qvel": self.robot.qvel(physics.data),
+            "env_state": self.env_state(physics),
+        }
+
+    def get_reward(self, physics: Any) -> float:
+        return float(self.current_stage)
+
+    # -- the questions tasks ask ----------------------------------------------------------------------------------
+
+    @property
+    def success(self) -> bool:
+        """The highest stage was reached at some control step so far."""
+        return self.best_stage == len(self.stage_names)
+
+    @property
+    def strict_success(self) -> bool:
+        return self.streak >= self.strict_steps
+
+    def env_state(self, physics: Any) -> np.ndarray:
+        """Object poses (7n,) float32 [m, quaternion wxyz]."""
+        return np.concatenate([physics.named.data.qpos[body] for body in self.objects]).astype(np.float32)
+
+    def touching(self, physics: Any, a: Sequence[str], b: Sequence[str]) -> bool:
+        """Whether any geom named in `a` is in contact with any named in `b`."""
+        pairs = physics.data.contact.geom
+        in_a, in_b = np.isin(pairs, self._ids(physics, a)), np.isin(pairs, self._ids(physics, b))
+        return bool(np.any((in_a[:, 0] & in_b[:, 1]) | (in_b[:, 0] & in_a[:, 1])))
+
+    def _ids(self, physics: Any, names: Sequence[str]) -> np.ndarray:
+        key = tuple(names)
+        if key not in self._geom_ids:
+            self._geom_ids[key] = np.array([physics.model.name2id(name, "geom") for name in key])
+        return self._geom_ids[key]
+
+
+def resting_pose(x: float, y: float, z: float, yaw: float = 0.0) -> np.ndarray:
+    """Pose (7,) of an object lying on the table, turned by `yaw` [rad] about the vertical."""
+    return np.array([x, y, z, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)])
