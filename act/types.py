@@ -5,7 +5,7 @@ An observation is a plain dict (the value of a `gymnasium.spaces.Dict`):
     obs = {
         "qpos":      (14,) float32   left 6 joints [rad], left gripper [0 closed, 1 open], right 6, right gripper
         "qvel":      (14,) float32   the same in [rad/s] and [1/s]
-        "env_state": (7n,) float32   privileged poses of the n objects: [m, quaternion wxyz]; never given to image policies
+        "env_state": (7n,) float32   privileged poses of the n objects [m, quaternion wxyz]; not for image policies
         "images":    {camera: (H, W, 3) uint8 RGB}   present only at control steps where somebody asked for images
     }
 

@@ -31,7 +31,7 @@ def load(task: str) -> type[BimanualTask]:
 
 
 def make(task: str, **kwargs: Any) -> BimanualEnv:
-    """An environment for the task; keyword arguments as for `BimanualEnv`: cameras, image_size, quality, render_mode."""
+    """An environment for the task; keyword arguments (cameras, image_size, quality, ...) as for `BimanualEnv`."""
     return BimanualEnv(load(task), **kwargs)
 
 

@@ -32,7 +32,7 @@ class RenderingUnavailableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Quality:
-    """Multisampling is samples per pixel (0: jagged edges); on a software renderer both settings cost several times the image."""
+    """Samples per pixel (0: jagged edges) and shadows; on a software renderer either costs several times the image."""
 
     multisampling: int
     shadows: bool

@@ -1,4 +1,4 @@
-"""What a task is: a scene, its objects and where they start, stages that become the reward, and a rule for strict success.
+"""What a task is: a scene, its objects and where they start, stages that become the reward, a rule for strict success.
 
 A new task is one file in `sim_envs/tasks/` with a class `Task(BimanualTask)`; docs/adding_a_task.md walks through one.
 """
@@ -46,6 +46,9 @@ class BimanualTask(base.Task):
     def holds(self, physics: Any) -> bool:
         """Whether the result is there now, by the stricter rule of the task's docstring."""
         raise NotImplementedError
+
+    def bring_together(self, rng: np.random.Generator, env_state: np.ndarray) -> None:
+        """Moves objects (7n,), in place, to a random moment just before the goal; used to draw random scenes."""
 
     # -- dm_control's contract ------------------------------------------------------------------------------------
 

@@ -51,6 +51,13 @@ class Task(BimanualTask):
         inside = self.touching(physics, PEG, PIN) or insertion_depth(self.env_state(physics)) >= DEPTH
         return inside and not self._on_table(physics)
 
+    def bring_together(self, rng: np.random.Generator, env_state: np.ndarray) -> None:
+        socket = env_state[7:14]
+        offset = np.array([rng.uniform(0.09, 0.22), *rng.normal(0, 0.006, 2)])  # peg before or just inside the mouth
+        env_state[:3] = socket[:3] + _rotation(socket[3:]) @ offset
+        env_state[3:7] = socket[3:] + rng.normal(0, 0.02, 4)
+        env_state[3:7] /= np.linalg.norm(env_state[3:7])
+
     def _on_table(self, physics: Any) -> bool:
         return self.touching(physics, (*PEG, *WALLS, *PIN), TABLE)
 

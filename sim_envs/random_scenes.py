@@ -1,0 +1,204 @@
+"""Random scenes with labels, to teach a network to see: arms and objects placed anywhere plausible, no physics run.
+
+Each scene is one still: random arm configurations, objects on the table or between the fingers of a hand, the images of
+the chosen cameras, and where every keypoint of the task lies in each image. No demonstration and no episode seed is used.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from sim_envs.camera import shared_renderer
+from sim_envs.env import DEFAULT_CAMERAS, MJCF_CAMERAS
+from sim_envs.robot import GRIPPER, SIDES, Robot
+from sim_envs.task import BimanualTask
+
+HOME = np.array([0.0, -0.96, 1.16, 0.0, -0.3, 0.0])  # [rad]
+# Joint ranges [rad] that cover reaching, lifting, handing over and inserting, with a margin.
+JOINT_LOW = np.array([-0.7, -1.7, -0.3, -1.1, -1.0, -1.7])
+JOINT_HIGH = np.array([0.7, 0.5, 1.5, 1.1, 1.4, 1.7])
+# Where a tool centre point may be, in the frame of its own arm's base [m]: from beside the base to past the middle.
+TCP_LOW, TCP_HIGH = np.array([0.18, -0.25, 0.003]), np.array([0.62, 0.25, 0.42])
+CENTRE, CENTRE_RADIUS = np.array([0.469, 0.0, 0.20]), 0.14  # the meeting place of the hands, same frame
+HELD_SHARE, CENTRE_SHARE, HOME_SHARE = 0.55, 0.4, 0.1  # of objects, of arms, of arms
+GOAL_SHARE = 0.2  # of scenes show the objects about to come together
+SPREAD = 0.03  # [m] objects lie up to this far outside the task's own regions
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One labelled still. Pixels are (x to the right, y down), the centre of the top-left pixel is (0, 0)."""
+
+    images: dict[str, np.ndarray]  # camera -> (H, W, 3) uint8
+    keypoints: dict[str, np.ndarray]  # camera -> (P, 2) float32 [pixels]
+    visible: dict[str, np.ndarray]  # camera -> (P,) bool: inside the image and not hidden
+    qpos: np.ndarray  # (14,) float32
+    env_state: np.ndarray  # (7n,) float32
+
+
+class SceneSampler:
+    """Draws scenes of one task. The same rng state gives the same scenes."""
+
+    def __init__(
+        self,
+        task: type[BimanualTask],
+        cameras: tuple[str, ...] = DEFAULT_CAMERAS,
+        image_size: tuple[int, int] = (240, 320),
+        quality: str = "fast",
+    ):
+        self.task, self.cameras, self.image_size = task, cameras, image_size
+        self._sampler = task(np.random.default_rng(0))
+        self._model = mujoco.MjModel.from_xml_path(str(task.scene))
+        self._data = mujoco.MjData(self._model)
+        self._robot = Robot(self._model)
+        self._renderer = shared_renderer(task.scene, image_size, quality)
+        self._bank, self._bank_tcp = self._arm_configurations(np.random.default_rng(0), 4000)
+        self._central = np.flatnonzero(np.linalg.norm(self._bank_tcp - CENTRE, axis=1) < CENTRE_RADIUS)
+
+    def sample(self, rng: np.random.Generator) -> Scene:
+        qpos = np.concatenate([self._random_arm(rng) for _ in SIDES])
+        self._robot.set_qpos(self._data, qpos)
+        mujoco.mj_kinematics(self._model, self._data)
+        env_state = self._place_objects(rng, qpos)
+        mujoco.mj_forward(self._model, self._data)
+        images, keypoints, visible = {}, {}, {}
+        for camera in self.cameras:
+            name = MJCF_CAMERAS.get(camera, camera)
+            images[camera] = self._renderer.render(self._data, name)
+            keypoints[camera], visible[camera] = self._project(name)
+        return Scene(images, keypoints, visible, self._robot.qpos(self._data), env_state.astype(np.float32))
+
+    def stream(self, rng: np.random.Generator) -> Iterator[Scene]:
+        while True:
+            yield self.sample(rng)
+
+    # -- arms -----------------------------------------------------------------------------------------------------
+
+    def _arm_configurations(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Joints (count, 6) whose tool centre point lies in the workspace, and those points in the arm's base frame."""
+        base, site = self._model.body("left/base"), self._model.site("left/tcp").id
+        joints, points = [], []
+        while len(joints) < count:
+            candidate = rng.uniform(JOINT_LOW, JOINT_HIGH)
+            self._robot.set_qpos(self._data, np.concatenate([candidate, [0.5], HOME, [0.1]]))
+            mujoco.mj_kinematics(self._model, self._data)
+            point = self._data.site_xpos[site] - base.pos
+            if np.all(point > TCP_LOW) and np.all(point < TCP_HIGH):
+                joints.append(candidate)
+                points.append(point.copy())
+        return np.array(joints), np.array(points)
+
+    def _random_arm(self, rng: np.random.Generator) -> np.ndarray:
+        """(7,): six joints and a gripper opening."""
+        kind = rng.uniform()
+        if kind < HOME_SHARE:
+            joints = HOME + rng.normal(0, 0.05, 6)
+        elif kind < HOME_SHARE + CENTRE_SHARE:
+            joints = self._bank[rng.choice(self._central)]
+        else:
+            joints = self._bank[rng.integers(len(self._bank))]
+        return np.concatenate([joints, [rng.uniform(0.1, 1.0)]])
+
+    # -- objects --------------------------------------------------------------------------------------------------
+
+    def _place_objects(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
+        env_state = self._sampler.sample_objects(rng)
+        hands = list(rng.permutation(len(SIDES)))
+        for k, body in enumerate(self.task.objects):
+            pose = env_state[7 * k : 7 * k + 7]
+            if hands and rng.uniform() < HELD_SHARE:
+                pose[:] = self._in_hand(rng, int(hands.pop()), body, qpos)
+            else:
+                pose[:2] += rng.uniform(-SPREAD, SPREAD, 2)
+                yaw = rng.choice([0.0, rng.uniform(-0.6, 0.6)]) / 2
+                pose[3:] = (np.cos(yaw), 0, 0, np.sin(yaw))
+        if rng.uniform() < GOAL_SHARE:
+            self._sampler.bring_together(rng, env_state)
+        for k, body in enumerate(self.task.objects):
+            pose = env_state[7 * k : 7 * k + 7]
+            address = self._model.jnt_qposadr[self._model.joint(body).id]
+            self._data.qpos[address : address + 7] = pose
+        self._robot.set_qpos(self._data, qpos)
+        return env_state
+
+    def _in_hand(self, rng: np.random.Generator, side: int, body: str, qpos: np.ndarray) -> np.ndarray:
+        """Pose (7,) between the fingers, as if grasped from the table at some steepness; closes the gripper on it."""
+        site = self._model.site(f"{SIDES[side]}/tcp").id
+        position, rotation = self._data.site_xpos[site], self._data.site_xmat[site].reshape(3, 3)
+        offset = rng.normal(0, [0.010, 0.002, 0.006])
+        steepness = rng.uniform(np.radians(20), np.radians(95))
+        pose = np.empty(7)
+        pose[:3] = position + rotation @ offset
+        grasp, noise = np.empty(4), np.empty(4)
+        mujoco.mju_axisAngle2Quat(grasp, np.array([0.0, 1.0, 0.0]), -steepness)
+        mujoco.mju_axisAngle2Quat(noise, _unit(rng.normal(size=3)), rng.normal(0, 0.08))
+        hand = np.empty(4)
+        mujoco.mju_mat2Quat(hand, rotation.ravel())
+        mujoco.mju_mulQuat(pose[3:], hand, grasp)
+        mujoco.mju_mulQuat(pose[3:], pose[3:].copy(), noise)
+        if side == 1:  # objects are drawn facing the left arm; turn by 180 degrees for the right one
+            mujoco.mju_mulQuat(pose[3:], pose[3:].copy(), np.array([0.0, 0.0, 0.0, 1.0]))
+        qpos[7 * side + 6] = GRIPPER.opening(0.0224 + self._half_width(body)) + rng.normal(0, 0.01)
+        return pose
+
+    def _half_width(self, body: str) -> float:
+        """Half the extent [m] of an object across the hand, its y axis."""
+        geoms = [g for g in range(self._model.ngeom) if self._model.geom_bodyid[g] == self._model.body(body).id]
+        return max(abs(self._model.geom_pos[g][1]) + self._model.geom_size[g][1] for g in geoms)
+
+    # -- labels ---------------------------------------------------------------------------------------------------
+
+    def _project(self, camera: str) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (P, 2) of the task's keypoints in a camera, and whether each can be seen there."""
+        camera_id = self._model.camera(camera).id
+        origin, rotation = self._data.cam_xpos[camera_id], self._data.cam_xmat[camera_id].reshape(3, 3)
+        sites = [self._model.site(name).id for name in self.task.keypoints]
+        pixels = project(
+            self._data.site_xpos[sites], origin, rotation, self._model.cam_fovy[camera_id], self.image_size
+        )
+        height, width = self.image_size
+        inside = np.all((pixels > -0.5) & (pixels < (width - 0.5, height - 0.5)), axis=1)
+        visible = [bool(inside[p]) and self._unhidden(origin, site) for p, site in enumerate(sites)]
+        return pixels.astype(np.float32), np.array(visible)
+
+    def _unhidden(self, origin: np.ndarray, site: int) -> bool:
+        """Whether a point within 12 mm of the site can be seen; the hands' own points are never hidden by design."""
+        if self._model.site(site).name.endswith("/tcp"):
+            return True
+        own = self._model.site_bodyid[site]
+        centre = self._data.site_xpos[site]
+        hit = np.zeros(1, np.int32)
+        for offset in _PROBES:
+            ray = centre + offset - origin
+            distance = mujoco.mj_ray(self._model, self._data, origin, ray, None, 1, -1, hit)
+            if distance < 0 or distance >= 1.0 or self._model.geom_bodyid[hit[0]] == own:
+                return True
+        return False
+
+
+_PROBES = 0.012 * np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1]], dtype=np.float64)
+
+
+def project(
+    points: np.ndarray, origin: np.ndarray, rotation: np.ndarray, fovy: float, image_size: tuple[int, int]
+) -> np.ndarray:
+    """Pixels (P, 2) of world points (P, 3) [m] in a MuJoCo camera (x right, y up, looking along -z; fovy in degrees).
+
+    Points behind the camera come out as (-1e6, -1e6).
+    """
+    height, width = image_size
+    local = (points - origin) @ rotation
+    depth = -local[:, 2]
+    focal = 0.5 * height / np.tan(np.radians(fovy) / 2)  # [pixels]
+    safe = np.where(depth > 1e-3, depth, 1.0)
+    pixels = np.stack(
+        [0.5 * (width - 1) + focal * local[:, 0] / safe, 0.5 * (height - 1) - focal * local[:, 1] / safe], axis=1
+    )
+    return np.where(depth[:, None] > 1e-3, pixels, -1e6)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
