@@ -1,0 +1,18 @@
+"""Every file here but `policy.py` is one policy, and its name is its registration."""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+
+def available() -> tuple[str, ...]:
+    """Names of the policies, sorted."""
+    files = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    return tuple(sorted(name for name in files if not name.startswith("_") and name != "policy"))
+
+
+def load(name: str) -> ModuleType:
+    """The module of policy `name` (any case), with `Config` and `Policy`. Raises ValueError listing what there is."""
+    if name.lower() not in available():
+        raise ValueError(f"There is no policy {name!r}; there is {', '.join(available())}.")
+    return import_module(f"{__name__}.{name.lower()}")

@@ -1,0 +1,271 @@
+"""Visual trunks: ResNet-18 feature maps (ACT's own), and a small net that answers where keypoints are in the image.
+
+Images enter networks as (B, 3, H, W) float in [0, 1], channels last in memory; `to_float` makes them of uint8.
+"""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.ops import FrozenBatchNorm2d
+
+from act.episodes import whole_file
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CHUNK_IMAGES = 8  # images that go through the keypoint trunk at once: activations stay in the cache
+
+
+def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(..., H, W, 3) uint8 -> (B, 3, H, W) in [0, 1], B the product of the leading axes, channels last in memory."""
+    return images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).to(dtype).mul_(1 / 255)
+
+
+class ResNet18Trunk(nn.Module):
+    """(B, 3, H, W) -> (B, 512, H / 32, W / 32).
+
+    `frozen_norm`: batch norm with fixed statistics, as in ACT, which only means something with ImageNet weights
+    (`load_imagenet`); otherwise group norm with 16 channels per group, as diffusion policies do from scratch.
+    """
+
+    n_channels = 512
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, frozen_norm: bool):
+        super().__init__()
+        norm = FrozenBatchNorm2d if frozen_norm else (lambda channels: nn.GroupNorm(channels // 16, channels))
+        net = resnet18(weights=None, norm_layer=cast(type[nn.Module], norm))
+        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+        self.body = nn.Sequential(*(getattr(net, name) for name in names))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.body((images - self.mean) / self.std)
+
+    def load_imagenet(self) -> None:
+        """Torchvision's ImageNet weights, downloaded once. Raises ValueError with a way out when offline."""
+        try:
+            state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        except Exception as error:
+            raise ValueError(
+                "The ImageNet weights of ResNet-18 cannot be downloaded here "
+                f"({type(error).__name__}: {error}); use --backbone keypoints --backbone_weights sim "
+                "(python -m act.pretrain makes those) or --backbone_weights none."
+            ) from error
+        names = ("conv1", "bn1", None, None, "layer1", "layer2", "layer3", "layer4")
+        ours = {}
+        for index, name in enumerate(names):
+            if name is not None:
+                ours |= {f"{index}{k[len(name) :]}": v for k, v in state.items() if k.startswith(f"{name}.")}
+        self.body.load_state_dict({k: v for k, v in ours.items() if not k.endswith("num_batches_tracked")})
+
+
+@dataclass(frozen=True)
+class KeypointConfig:
+    """The shape of a KeypointTrunk; saved as JSON beside its weights."""
+
+    keypoints: tuple[str, ...] = ("object",)  # what is looked for, in every camera
+    cameras: tuple[str, ...] = ("top",)  # one output head each
+    image_size: tuple[int, int] = (240, 320)  # (H, W) of the images it was trained on; multiples of 16
+    channels: tuple[int, int, int, int] = (16, 32, 64, 64)  # at stride 2, 4, 8, 16
+    n_blocks: int = 1  # residual blocks at each of strides 4, 8, 16
+    norm: bool = True  # batch norm: while it learns; folded into the convolutions afterwards
+
+    def __post_init__(self) -> None:
+        if any(side % 16 for side in self.image_size):
+            raise ValueError(f"image_size {self.image_size} must be multiples of 16 (240 320, 480 640)")
+        if not self.keypoints or not self.cameras:
+            raise ValueError("a keypoint trunk needs at least one keypoint and one camera")
+
+    @property
+    def n_features(self) -> int:
+        return 3 * len(self.keypoints)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "KeypointConfig":
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
+
+
+class ConvNorm(nn.Module):
+    """3x3 convolution and batch norm, or the convolution alone once they are folded."""
+
+    def __init__(self, inputs: int, outputs: int, norm: bool, stride: int = 1):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=not norm)
+        self.norm = nn.BatchNorm2d(outputs) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+    def fold(self) -> None:
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv, self.norm = cast(nn.Conv2d, fuse_conv_bn_eval(self.conv, self.norm)), nn.Identity()
+
+
+class Block(nn.Module):
+    """x + two convolutions of x."""
+
+    def __init__(self, channels: int, norm: bool):
+        super().__init__()
+        self.first, self.second = ConvNorm(channels, channels, norm), ConvNorm(channels, channels, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(F.relu(self.first(x), inplace=True)), inplace=True)
+
+
+class KeypointTrunk(nn.Module):
+    """Where each of P keypoints is in an image of camera n: one heat map per keypoint at stride 4.
+
+    Convolutions down to stride 16 see the whole scene, two lateral sums bring that back to stride 4, and every camera
+    has its own 1x1 head. All cameras share the rest.
+    """
+
+    stride = 4
+
+    def __init__(self, config: KeypointConfig):
+        super().__init__()
+        self.config = config
+        c2, c4, c8, c16 = config.channels
+        n_cameras, n_keypoints, norm = len(config.cameras), len(config.keypoints), config.norm
+
+        def stage(inputs: int, outputs: int) -> nn.Sequential:
+            blocks = [Block(outputs, norm) for _ in range(config.n_blocks)]
+            return nn.Sequential(ConvNorm(inputs, outputs, norm, stride=2), nn.ReLU(inplace=True), *blocks)
+
+        self.stem = nn.Sequential(ConvNorm(3, c2, norm, stride=2), nn.ReLU(inplace=True))
+        self.stages = nn.ModuleList([stage(c2, c4), stage(c4, c8), stage(c8, c16)])
+        self.lateral = nn.ModuleList([nn.Conv2d(c8, c4, 1), nn.Conv2d(c16, c8, 1)])
+        self.merge = nn.ModuleList([Block(c4, norm), Block(c8, norm)])
+        self.head = nn.Parameter(torch.randn(n_cameras, n_keypoints, c4) / c4)
+        self.seen = nn.Parameter(torch.zeros(n_cameras, n_keypoints, c16 + 1))  # of pooled features and sharpness
+        self.seen_bias = nn.Parameter(torch.zeros(n_cameras, n_keypoints))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+        """Heat-map logits (B, P, H/4, W/4) and visibility logits (B, P), of images (B, 3, H, W), cameras (B,) int64."""
+        x4 = self.stages[0](self.stem(images))
+        x8 = self.stages[1](x4)
+        x16 = self.stages[2](x8)
+        x8 = self.merge[1](x8 + _double(self.lateral[1](x16)))
+        x4 = self.merge[0](x4 + _double(self.lateral[0](x8)))
+        with torch.autocast(images.device.type, enabled=False):  # sub-pixel peaks need more than 8 bits of mantissa
+            pixels = x4.float().permute(0, 2, 3, 1).flatten(1, 2)  # (B, h w, C): no copy, channels are last
+            maps = torch.bmm(pixels, self.head[camera].mT).mT.contiguous().unflatten(2, x4.shape[-2:])
+            sharpness = maps.flatten(2).log_softmax(-1).amax(-1).detach()
+            pooled = x16.float().mean((2, 3))[:, None].expand(-1, maps.shape[1], -1)
+            evidence = torch.cat([pooled, sharpness[..., None]], -1)
+            seen = (self.seen[camera] * evidence).sum(-1) + self.seen_bias[camera]
+        return maps, seen
+
+    def keypoints(self, images: Tensor) -> Tensor:
+        """(..., N, H, W, 3) uint8 -> (..., N, P, 3): x right and y down in [-1, 1], confidence in [0, 1].
+
+        N is the number of cameras of the config, in its order. Differentiable unless called under no_grad.
+        """
+        n_cameras = len(self.config.cameras)
+        if images.shape[-4] != n_cameras or tuple(images.shape[-3:-1]) != tuple(self.config.image_size):
+            raise ValueError(
+                f"The trunk sees {n_cameras} cameras of {self.config.image_size} pixels, not {tuple(images.shape)}"
+            )
+        lead = images.shape[:-4]
+        flat = images.reshape(-1, *images.shape[-3:])
+        camera = torch.arange(n_cameras, device=images.device).repeat(len(flat) // n_cameras)
+        found = [self._find(f, c) for f, c in zip(flat.split(CHUNK_IMAGES), camera.split(CHUNK_IMAGES), strict=True)]
+        return torch.cat(found).reshape(*lead, n_cameras, -1, 3)
+
+    def _find(self, images: Tensor, camera: Tensor) -> Tensor:
+        fast = bf16_is_fast(images.device)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
+            maps, seen = self(to_float(images, torch.bfloat16 if fast else torch.float32), camera)
+        return torch.cat([peaks(maps), seen.sigmoid()[..., None]], dim=-1)
+
+    def folded(self) -> "KeypointTrunk":
+        """A copy for use: batch norm folded into the convolutions, same answers, fewer passes over memory."""
+        trunk = copy.deepcopy(self).eval()
+        for module in trunk.modules():
+            if isinstance(module, ConvNorm):
+                module.fold()
+        trunk.config = dataclasses.replace(self.config, norm=False)
+        return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def select(self, cameras: Sequence[str]) -> "KeypointTrunk":
+        """A copy with the heads of `cameras` only, in that order. Raises ValueError for a camera it never saw."""
+        unknown = [camera for camera in cameras if camera not in self.config.cameras]
+        if unknown:
+            raise ValueError(
+                f"The trunk has never seen camera {unknown[0]!r}; it knows {', '.join(self.config.cameras)}."
+            )
+        index = [self.config.cameras.index(camera) for camera in cameras]
+        trunk = copy.deepcopy(self)
+        trunk.config = dataclasses.replace(self.config, cameras=tuple(cameras))
+        for name in ("head", "seen", "seen_bias"):
+            setattr(trunk, name, nn.Parameter(getattr(self, name).detach()[index].clone()))
+        return trunk
+
+    def save(self, directory: Path) -> None:
+        """Writes trunk.safetensors and trunk.json, each whole or not at all."""
+        state = {key: value.contiguous() for key, value in self.state_dict().items()}
+        with whole_file(directory / "trunk.safetensors") as temporary:
+            save_file(state, temporary)
+        with whole_file(directory / "trunk.json") as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(self.config), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> "KeypointTrunk":
+        """What `save` wrote. Raises ValueError naming the directory when it holds no trunk."""
+        try:
+            values = json.loads((directory / "trunk.json").read_text())
+            state = load_file(directory / "trunk.safetensors")
+        except (OSError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{directory} holds no trunk (trunk.json, trunk.safetensors); python -m act.pretrain makes one."
+            ) from error
+        trunk = cls(KeypointConfig.from_json(values))
+        trunk.load_state_dict(state)
+        return trunk
+
+
+def peaks(maps: Tensor, radius: int = 2) -> Tensor:
+    """Sub-cell peaks (B, P, 2) of logits (B, P, h, w), as x, y in [-1, 1] of the image.
+
+    A softmax over the (2 radius + 1)^2 cells around the highest one: exact for a distribution that splits a point
+    bilinearly between its four cells, which is what the trunk is taught, and blind to clutter elsewhere.
+    """
+    height, width = maps.shape[-2:]
+    flat = maps.flatten(2)
+    best = flat.argmax(-1, keepdim=True)
+    offset = torch.arange(-radius, radius + 1, device=maps.device)
+    x = best % width + offset.repeat(2 * radius + 1)  # (B, P, window)
+    y = best // width + offset.repeat_interleave(2 * radius + 1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    cells = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+    weights = flat.gather(2, cells).masked_fill(~inside, -torch.inf).softmax(-1)
+    return torch.stack([to_unit((weights * x).sum(-1), width), to_unit((weights * y).sum(-1), height)], dim=-1)
+
+
+def to_unit(index: Tensor, size: int) -> Tensor:
+    """Index of a cell or pixel, 0 ... size - 1 at their centres, to [-1, 1] across the edges of the image."""
+    return (index + 0.5) * (2 / size) - 1
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether this device multiplies bf16 in hardware: any recent GPU, or a CPU with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,170 @@
+"""What every policy is: a stateless network with its normalizer. History and chunk execution live in the agent.
+
+A policy file adds a frozen `Config(PolicyConfig)`, `Policy.loss` and `Policy.predict`, and the hooks it needs.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from act.batch import Batch
+from act.normalize import Normalizer
+from act.types import ACTION_DIM, Observation
+
+
+class TrainingData(Protocol):
+    """What the hooks around training may look at: every frame of the training episodes, on the CPU."""
+
+    qpos: Tensor  # (frames, Q)
+    action: Tensor  # (frames, A)
+    env_state: Tensor | None  # (frames, E)
+    features: Tensor | None  # (frames, N, F), where the policy has a frozen trunk
+    starts: Tensor  # (episodes + 1,) int64: episode e is frames starts[e] ... starts[e + 1] - 1
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """What all policies share."""
+
+    chunk_size: int = 100
+    """K: actions predicted at once, 0.02 s each."""
+
+    def __post_init__(self) -> None:
+        if self.chunk_size < 1:
+            raise ValueError(f"chunk_size {self.chunk_size} must be at least 1")
+
+    @property
+    def n_obs_steps(self) -> int:
+        """T: observations of history the policy sees."""
+        return 1
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """From what `to_json` gave. Raises ValueError naming fields this version does not have."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"The saved config has {', '.join(unknown)}, which this version's {cls.__module__} lacks.")
+        return cls(**tuples(values))
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a policy must know of the data to be built: sizes and names, JSON-able."""
+
+    cameras: tuple[str, ...] = ()  # in the order of Batch.images
+    image_size: tuple[int, int] = (480, 640)  # (H, W) at which the policy looks
+    qpos_dim: int = ACTION_DIM
+    action_dim: int = ACTION_DIM
+    env_state_dim: int = 0  # 0: the policy does not see the objects' poses
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "DataSpec":
+        return cls(**tuples(values))
+
+    def normalizer(self) -> Normalizer:
+        """An unfitted normalizer of this size."""
+        dims = {"qpos": self.qpos_dim, "action": self.action_dim}
+        return Normalizer(dims | ({"env_state": self.env_state_dim} if self.env_state_dim else {}))
+
+
+class Policy(nn.Module):
+    """Base of all policies. `loss` and `predict` speak Batch, `predict_chunk` observations and physical units."""
+
+    def __init__(self, config: Any, spec: DataSpec, normalizer: Normalizer):
+        super().__init__()
+        self.config, self.spec, self.normalizer = config, spec, normalizer
+
+    @classmethod
+    def create(cls, config: Any, spec: DataSpec, normalizer: Normalizer) -> Self:
+        """A fresh policy to train: pretrained weights, where asked for, are loaded here and only here."""
+        return cls(config, spec, normalizer)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars of a training batch, "loss" (to minimise) among them; the same meaning in train and eval mode."""
+        raise NotImplementedError
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Normalised chunks (B, K, A) for the newest observations of `batch`."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        """Chunks (B, K, A) float32 in physical units for B histories of `n_obs_steps` observations, oldest first."""
+        was_training = self.training
+        self.eval()
+        cameras = self.spec.cameras if self.needs_images else ()
+        batch = Batch.from_histories(histories, cameras, self.spec.image_size, self.spec.env_state_dim > 0)
+        chunks = self.normalizer.decode("action", self.predict(batch.to(self.device)).float())
+        self.train(was_training)
+        return chunks.cpu().numpy()
+
+    @property
+    def chunk_size(self) -> int:
+        return self.config.chunk_size
+
+    @property
+    def n_obs_steps(self) -> int:
+        return self.config.n_obs_steps
+
+    @property
+    def needs_images(self) -> bool:
+        return bool(self.spec.cameras)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def has_frozen_trunk(self) -> bool:
+        """Whether `encode_images` never changes, so that features can be computed once per frame."""
+        return False
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """(B, T, N, H, W, 3) uint8 -> features (B, T, N, F) of the frozen trunk."""
+        raise NotImplementedError(f"{type(self).__module__} has no frozen trunk")
+
+    def before_training(self, dataset: TrainingData) -> None:
+        """Once, before the first step, with features cached: statistics of features, k-means, ..."""
+
+    def after_training(self, dataset: TrainingData) -> None:
+        """Once, after the last step: an index of the training data, ..."""
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """Parameters that get their own learning rate: a pretrained visual trunk."""
+        return []
+
+    def parameter_groups(self, lr: float, weight_decay: float, lr_backbone: float | None = None) -> list[dict]:
+        """Groups for AdamW: matrices decay, vectors (biases, norms) do not; the backbone has its own rate."""
+        backbone = {id(parameter) for parameter in self.backbone_parameters()}
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                groups.setdefault((id(parameter) in backbone, parameter.ndim > 1), []).append(parameter)
+        rate = {False: lr, True: lr if lr_backbone is None else lr_backbone}
+        return [
+            {"params": parameters, "lr": rate[is_backbone], "weight_decay": weight_decay if decays else 0.0}
+            for (is_backbone, decays), parameters in groups.items()
+        ]
+
+
+def tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with lists as tuples: JSON knows no tuples, frozen dataclasses want them."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def masked_mean(error: Tensor, is_pad: Tensor) -> Tensor:
+    """Mean of error (B, K, A) over the entries that are not padding (B, K): padding never changes a loss."""
+    valid = (~is_pad)[..., None].to(error.dtype)
+    return (error * valid).sum() / (valid.sum() * error.shape[-1]).clamp_min(1)
