@@ -1,0 +1,173 @@
+"""Agents that need no simulator: a policy with its history and chunk execution, replay, random, hold.
+
+All memory between control steps lives here; the policy is stateless.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from act.types import ACTION_DIM, Observation
+
+
+class ChunkPolicy(Protocol):
+    """What PolicyAgent needs of a policy; local networks and the remote client both have this shape."""
+
+    @property
+    def chunk_size(self) -> int: ...
+
+    @property
+    def n_obs_steps(self) -> int: ...
+
+    @property
+    def needs_images(self) -> bool: ...
+
+    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        """Chunks (B, K, A) float32 in physical units for B histories of n_obs_steps observations, oldest first."""
+        ...
+
+
+class TemporalEnsemble:
+    """Weighted mean of all chunks that cover a control step: w_i = exp(-m i), i = 0 the OLDEST."""
+
+    def __init__(self, m: float, chunk_size: int):
+        if m < 0 or chunk_size < 1:
+            raise ValueError(f"m={m}, chunk_size={chunk_size}: m must be >= 0 and chunk_size >= 1")
+        self.m, self.chunk_size = m, chunk_size
+        self._chunks: deque[tuple[int, np.ndarray]] = deque()
+
+    def reset(self) -> None:
+        self._chunks.clear()
+
+    def add(self, t: int, chunks: np.ndarray) -> None:
+        """Chunks (B, K, A) predicted at control step t; t must grow."""
+        if chunks.ndim != 3 or chunks.shape[1] != self.chunk_size:
+            raise ValueError(f"chunks of shape {chunks.shape}, expected (B, {self.chunk_size}, A)")
+        self._chunks.append((t, chunks))
+
+    def action(self, t: int) -> np.ndarray:
+        """(B, A) for control step t; forgets the chunks that end before t. ValueError if no chunk covers t."""
+        while self._chunks and self._chunks[0][0] + self.chunk_size <= t:
+            self._chunks.popleft()
+        covering = [chunks[:, t - start] for start, chunks in self._chunks if start <= t]
+        if not covering:
+            raise ValueError(f"no chunk covers control step {t}; add one every {self.chunk_size} steps or more often")
+        weights = np.exp(-self.m * np.arange(len(covering)))
+        return np.tensordot(weights / weights.sum(), np.stack(covering), axes=1).astype(np.float32)
+
+
+class PolicyAgent:
+    """Executes a policy's chunks: asks it every `n_action_steps` control steps for all environments at once.
+
+    n_action_steps: default chunk_size (open loop), or 1 when `ensemble_m` is given. ensemble_m: mean of overlapping
+    chunks with this m (0.01 in the paper). `latencies` collects the duration of every query [s].
+    """
+
+    def __init__(self, policy: ChunkPolicy, n_action_steps: int | None = None, ensemble_m: float | None = None):
+        chunk_size = policy.chunk_size
+        if n_action_steps is None:
+            n_action_steps = chunk_size if ensemble_m is None else 1
+        if not 1 <= n_action_steps <= chunk_size:
+            raise ValueError(f"n_action_steps={n_action_steps}: must be 1 to the policy's chunk_size, {chunk_size}")
+        self.policy, self.n_action_steps = policy, n_action_steps
+        self.ensemble = None if ensemble_m is None else TemporalEnsemble(ensemble_m, chunk_size)
+        self.latencies: list[float] = []
+        self.reset(0)
+
+    def reset(self, num_envs: int) -> None:
+        self._histories: list[deque[Observation]] = [deque(maxlen=self.policy.n_obs_steps) for _ in range(num_envs)]
+        self._t = 0
+        self._chunks: np.ndarray | None = None
+        if self.ensemble is not None:
+            self.ensemble.reset()
+
+    def needs_images(self) -> bool:
+        return self.policy.needs_images and (self._query_due or self.policy.n_obs_steps > 1)
+
+    @property
+    def _query_due(self) -> bool:
+        return self._t % self.n_action_steps == 0
+
+    def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
+        for history, obs in zip(self._histories, observations, strict=True):
+            history.extend([obs] if history else [obs] * self.policy.n_obs_steps)
+        t = self._t
+        if self._query_due:
+            self._chunks = self._query()
+            if self.ensemble is not None:
+                self.ensemble.add(t, self._chunks)
+        self._t += 1
+        if self.ensemble is not None:
+            return self.ensemble.action(t)
+        assert self._chunks is not None  # the first call of an episode is a query
+        return self._chunks[:, t % self.n_action_steps]
+
+    def _query(self) -> np.ndarray:
+        start = time.perf_counter()
+        chunks = np.asarray(self.policy.predict_chunk([list(history) for history in self._histories]))
+        self.latencies.append(time.perf_counter() - start)
+        expected = (len(self._histories), self.policy.chunk_size)
+        if chunks.ndim != 3 or chunks.shape[:2] != expected:
+            raise ValueError(f"the policy answered shape {chunks.shape}, expected {(*expected, ACTION_DIM)}")
+        return chunks
+
+
+class ReplayAgent:
+    """Plays back actions (B, T, 14); past the end it holds the last one."""
+
+    def __init__(self, actions: np.ndarray):
+        self.actions = np.asarray(actions, np.float32)
+        if self.actions.ndim != 3 or self.actions.shape[1] == 0:
+            raise ValueError(f"actions of shape {self.actions.shape}, expected (B, T, {ACTION_DIM})")
+        self._t = 0
+
+    def reset(self, num_envs: int) -> None:
+        if num_envs > len(self.actions):
+            raise ValueError(f"{num_envs} environments, but actions of {len(self.actions)} episodes to replay")
+        self._t = 0
+
+    def needs_images(self) -> bool:
+        return False
+
+    def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
+        t = min(self._t, self.actions.shape[1] - 1)
+        self._t += 1
+        return self.actions[: len(observations), t]
+
+
+class RandomAgent:
+    """Uniform actions between `low` and `high` (scalars or (14,)); every reset starts the same sequence again."""
+
+    def __init__(self, low: np.ndarray | float, high: np.ndarray | float, seed: int = 0):
+        self.low, self.high, self.seed = low, high, seed
+        self._rng = np.random.default_rng(seed)
+
+    def reset(self, num_envs: int) -> None:
+        self._rng = np.random.default_rng(self.seed)
+
+    def needs_images(self) -> bool:
+        return False
+
+    def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
+        return self._rng.uniform(self.low, self.high, (len(observations), ACTION_DIM)).astype(np.float32)
+
+
+class HoldAgent:
+    """Stays where the episode began."""
+
+    def __init__(self) -> None:
+        self._home: np.ndarray | None = None
+
+    def reset(self, num_envs: int) -> None:
+        self._home = None
+
+    def needs_images(self) -> bool:
+        return False
+
+    def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
+        if self._home is None:
+            self._home = np.stack([obs["qpos"] for obs in observations])
+        return self._home

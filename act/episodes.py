@@ -1,0 +1,456 @@
+"""The HDF5 episode format, drawn once: write, read, record, and `python -m act.episodes validate|repair|info`.
+
+    episode_17.hdf5                      ALOHA's layout; T control steps, 0.02 s apart
+      attrs: sim=True, compress=True     and task_name, seed, source, success, strict_success, control_timestep,
+                                         stage_names, camera_names, versions (lists and dicts are JSON text)
+      /observations/qpos        (T, 14) float32    what the agent saw at t
+      /observations/qvel        (T, 14) float32
+      /observations/env_state   (T, 7n) float32    privileged object poses; absent in files of the original code
+      /observations/images/CAM  (T, padded_len) uint8    JPEG bytes, zeros behind; or raw (T, H, W, 3)
+      /compress_len             (cameras, T) int32       bytes used of each row; cameras in alphabetical order
+      /action                   (T, 14) float32    absolute targets sent at t
+      /reward                   (T,)    float32    what came of it; absent in files of the original code
+
+RGB arrays go through `cv2.imencode` and `imdecode` untouched, as in act++: no channel is ever swapped, so our own round
+trip is RGB -> RGB (and another JPEG viewer shows red and blue exchanged). The same content gives the same bytes.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import h5py
+import numpy as np
+
+from act.types import CONTROL_TIMESTEP, EnvSpec, Info, Observation, RolloutResult
+
+JPEG_QUALITY = 85
+_VERSIONED = ("mujoco", "dm_control", "gymnasium", "numpy", "h5py", "opencv-python-headless")
+Frames = Sequence[bytes] | Sequence[np.ndarray] | np.ndarray  # JPEG bytes or (H, W, 3) uint8, T of them
+
+
+# ------------------------------------------------------------------------------------------------------------ images
+def encode_image(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
+    """(H, W, 3) uint8 RGB to JPEG bytes; `quality` 1..100."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"cannot encode an image of shape {image.shape} and type {image.dtype} as JPEG, expected (H, W, 3) uint8"
+        )
+    _, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return data.tobytes()
+
+
+def decode_image(data: bytes | np.ndarray, image_size: tuple[int, int] | None = None) -> np.ndarray:
+    """JPEG bytes to (H, W, 3) uint8 RGB, resized by area to `image_size` (H, W) if given; ValueError if not a JPEG."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("an image that cannot be decoded")
+    return resize_image(np.asarray(image), image_size)
+
+
+def resize_image(image: np.ndarray, image_size: tuple[int, int] | None) -> np.ndarray:
+    """(H, W, 3) to `image_size` by area: the ONE way of resizing, in training and at test."""
+    if image_size is None or image.shape[:2] == tuple(image_size):
+        return image
+    return np.asarray(cv2.resize(image, (image_size[1], image_size[0]), interpolation=cv2.INTER_AREA))
+
+
+# ----------------------------------------------------------------------------------------------------------- writing
+def episode_path(directory: Path | str, index: int) -> Path:
+    return Path(directory) / f"episode_{index}.hdf5"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary name in the same directory; on success it becomes `path`, otherwise it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_episode(
+    path: Path | str,
+    *,
+    qpos: np.ndarray,
+    qvel: np.ndarray,
+    action: np.ndarray,
+    images: Mapping[str, Frames],
+    env_state: np.ndarray | None = None,
+    reward: np.ndarray | None = None,
+    compress: bool = True,
+    jpeg_quality: int = JPEG_QUALITY,
+    attrs: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes one episode, whole or not at all; arrays are (T, ...), images are encoded unless they are bytes."""
+    path = Path(path)
+    arrays = {"observations/qpos": qpos, "observations/qvel": qvel, "observations/env_state": env_state}
+    arrays |= {"action": action, "reward": reward}
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as root:
+        for name, value in sorted(({"camera_names": list(images)} | dict(attrs or {})).items()):
+            root.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | dict) else value
+        root.attrs["sim"] = True
+        root.attrs["compress"] = compress
+        for name, array in arrays.items():
+            if array is not None:
+                root.create_dataset(name, data=np.asarray(array, np.float32))
+        _write_images(root, {camera: images[camera] for camera in sorted(images)}, compress, jpeg_quality)
+    return path
+
+
+def _write_images(root: h5py.File, images: Mapping[str, Frames], compress: bool, jpeg_quality: int) -> None:
+    lengths = []
+    for camera, frames in images.items():
+        name = f"observations/images/{camera}"
+        if not compress:
+            shape = (len(frames), *np.shape(frames[0]))
+            raw = root.create_dataset(name, shape, np.uint8, chunks=(1, *shape[1:]))
+            for t, frame in enumerate(frames):
+                raw[t] = frame
+            continue
+        encoded = [frame if isinstance(frame, bytes) else encode_image(frame, jpeg_quality) for frame in frames]
+        lengths.append([len(frame) for frame in encoded])
+        padded = np.zeros((len(encoded), max(lengths[-1])), np.uint8)
+        for row, frame in zip(padded, encoded, strict=True):
+            row[: len(frame)] = np.frombuffer(frame, np.uint8)
+        root.create_dataset(name, data=padded)
+    if lengths:
+        root.create_dataset("compress_len", data=np.asarray(lengths, np.int32))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide what an episode looks like, as far as they are installed."""
+    found = {}
+    for package in _VERSIONED:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+@dataclass(frozen=True)
+class Episode:
+    """One episode: vectors in memory (float32), images on disk until asked for. Cheap to pickle, holds no open file."""
+
+    path: Path
+    qpos: np.ndarray  # (T, 14)
+    qvel: np.ndarray  # (T, 14)
+    action: np.ndarray  # (T, 14); other widths are kept, whoever needs 14 says so
+    env_state: np.ndarray | None  # (T, 7n)
+    reward: np.ndarray | None  # (T,)
+    cameras: tuple[str, ...]
+    compressed: bool  # images are JPEG
+    attrs: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    def read_images(
+        self, camera: str, start: int = 0, stop: int | None = None, image_size: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """Frames start..stop-1 of `camera` as (n, H, W, 3) uint8 RGB, resized by area to `image_size` if given."""
+        with h5py.File(self.path, "r") as root:
+            rows = _dataset(root, f"observations/images/{self._known(camera)}", self.path)[start:stop]
+        try:
+            decode = decode_image if self.compressed else resize_image
+            return np.stack([decode(row, image_size) for row in rows])
+        except ValueError as error:
+            raise ValueError(f"{self.path}: camera {camera}, steps {start} to {stop or len(self)}: {error}") from None
+
+    def encoded(self, t: int) -> dict[str, bytes]:
+        """JPEG bytes of every camera at t, not decoded (one file access); ValueError for a file with raw images."""
+        if not self.compressed:
+            raise ValueError(f"{self.path}: images are raw, not JPEG; use read_images")
+        with h5py.File(self.path, "r") as root:
+            rows = {c: _dataset(root, f"observations/images/{c}", self.path)[t] for c in self.cameras}
+        return {camera: row.tobytes().rstrip(b"\0") for camera, row in rows.items()}  # a JPEG ends in FF D9
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(H, W) of the first camera, None without cameras."""
+        return self.read_images(self.cameras[0], 0, 1).shape[1:3] if self.cameras else None
+
+    def _known(self, camera: str) -> str:
+        if camera not in self.cameras:
+            raise ValueError(f"{self.path}: no camera {camera!r}; this episode has {', '.join(self.cameras) or 'none'}")
+        return camera
+
+
+def find_episodes(directory: Path | str) -> list[Path]:
+    """All episode_<i>.hdf5 of a directory in the order of i; ValueError if there is no such directory."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ValueError(f"{directory} is not a directory; episodes are recorded with record_sim_episodes.py")
+    return sorted((p for p in directory.glob("episode_*.hdf5") if p.stem[8:].isdigit()), key=episode_index)
+
+
+def episode_index(path: Path) -> int:
+    """17 for episode_17.hdf5."""
+    return int(path.stem[8:])
+
+
+def read_episode(path: Path | str, cameras: Sequence[str] | None = None) -> Episode:
+    """Reads our files and those of ALOHA, ACT and act++; ValueError with path and reason for anything else.
+
+    `cameras` None takes all of the file, in the recorded order; otherwise exactly those, in that order.
+    """
+    path = Path(path)
+    try:
+        with h5py.File(path, "r") as root:
+            return _read(root, path, cameras)
+    except (OSError, RuntimeError) as error:  # what HDF5 raises for truncated and damaged files
+        raise ValueError(f"{path}: not a readable HDF5 file ({error})") from error
+
+
+def _read(root: h5py.File, path: Path, cameras: Sequence[str] | None) -> Episode:
+    needed = {name: _vector(root, name, path) for name in ("action", "observations/qpos", "observations/qvel")}
+    optional = {name: _vector(root, name, path) for name in ("observations/env_state", "reward") if name in root}
+    length = len(needed["action"])
+    for name, array in (needed | optional).items():
+        if len(array) != length:
+            raise ValueError(f"{path}: /{name} has {len(array)} steps, /action has {length}")
+    attrs = {name: _attribute(value) for name, value in root.attrs.items()}
+    group = root.get("observations/images")
+    stored = list(group) if isinstance(group, h5py.Group) else []
+    recorded = [camera for camera in attrs.get("camera_names", ()) if camera in stored]
+    found = recorded if len(recorded) == len(stored) else stored
+    missing = [camera for camera in cameras or () if camera not in found]
+    if missing:
+        raise ValueError(f"{path}: no camera {', '.join(missing)}; this episode has {', '.join(found) or 'none'}")
+    ndims = {_check_images(root, camera, length, path) for camera in found}
+    return Episode(
+        path,
+        needed["observations/qpos"],
+        needed["observations/qvel"],
+        needed["action"],
+        optional.get("observations/env_state"),
+        optional.get("reward"),
+        cameras=tuple(found if cameras is None else cameras),
+        compressed=ndims == {2},
+        attrs=attrs,
+    )
+
+
+def _dataset(root: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    value = root.get(name)
+    if not isinstance(value, h5py.Dataset):
+        raise ValueError(f"{path}: no dataset /{name}, so this is not an ALOHA episode")
+    return value
+
+
+def _vector(root: h5py.File, name: str, path: Path) -> np.ndarray:
+    dataset = _dataset(root, name, path)
+    ndim = 1 if name == "reward" else 2
+    if dataset.ndim != ndim or dataset.dtype.kind not in "fiu" or dataset.shape[0] == 0:
+        raise ValueError(
+            f"{path}: /{name} has shape {dataset.shape} and type {dataset.dtype}, expected {ndim}-D numbers"
+        )
+    array = np.asarray(dataset[()], np.float32)
+    if not np.isfinite(array).all():
+        t = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise ValueError(f"{path}: /{name} is not finite at step {t}")
+    return array
+
+
+def _check_images(root: h5py.File, camera: str, length: int, path: Path) -> int:
+    dataset = _dataset(root, f"observations/images/{camera}", path)
+    raw = dataset.ndim == 4 and dataset.shape[-1] == 3
+    if dataset.dtype != np.uint8 or not (raw or dataset.ndim == 2) or dataset.shape[0] != length:
+        form = f"shape {dataset.shape} and type {dataset.dtype}"
+        raise ValueError(f"{path}: camera {camera} has {form}, expected ({length}, H, W, 3) or ({length}, bytes) uint8")
+    return dataset.ndim
+
+
+def _attribute(value: Any) -> Any:
+    value = value.decode() if isinstance(value, bytes) else value
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# ---------------------------------------------------------------------------------------------------------- recorder
+def is_success(result: RolloutResult) -> bool:
+    return result.success
+
+
+@dataclass
+class _Buffer:
+    rows: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    images: dict[str, list[Any]] = field(default_factory=dict)
+
+
+class EpisodeRecorder:
+    """An Observer that writes every kept episode to `path_of(result)`.
+
+    `keep` decides after the episode (default: success). Images are encoded as they arrive, so a buffered episode of
+    four 480x640 cameras takes tens of megabytes; with `compress=False` it is 1.5 GB. Recorded is what the agent saw and
+    what it answered, not what a noisy wrapper executed. `attrs` are added to the file; `paths` lists what was written.
+    """
+
+    def __init__(
+        self,
+        path_of: Callable[[RolloutResult], Path],
+        spec: EnvSpec,
+        *,
+        keep: Callable[[RolloutResult], bool] = is_success,
+        compress: bool = True,
+        jpeg_quality: int = JPEG_QUALITY,
+        attrs: Mapping[str, Any] | None = None,
+    ):
+        self.path_of, self.spec, self.keep = path_of, spec, keep
+        self.compress, self.jpeg_quality = compress, jpeg_quality
+        self.attrs = {"task_name": spec.task_name, "stage_names": list(spec.stage_names), "versions": versions()}
+        self.attrs |= {"camera_names": list(spec.cameras), "control_timestep": CONTROL_TIMESTEP, **(attrs or {})}
+        self.paths: list[Path] = []
+        self._buffers: dict[int, _Buffer] = {}
+
+    def needs_images(self) -> bool:
+        return bool(self.spec.cameras)
+
+    def on_reset(self, index: int, seed: int, obs: Observation, info: Info) -> None:
+        self._buffers[index] = _Buffer()
+
+    def on_step(
+        self, index: int, t: int, obs: Observation, action: np.ndarray, next_obs: Observation, reward: float, info: Info
+    ) -> None:
+        buffer = self._buffers[index]
+        row = {"qpos": obs["qpos"], "qvel": obs["qvel"], "action": action, "reward": reward}
+        if "env_state" in obs:
+            row["env_state"] = obs["env_state"]
+        for name, value in row.items():
+            buffer.rows.setdefault(name, []).append(np.array(value, np.float32))
+        for camera in self.spec.cameras:
+            image = obs["images"][camera]
+            frame = encode_image(image, self.jpeg_quality) if self.compress else image.copy()
+            buffer.images.setdefault(camera, []).append(frame)
+
+    def on_end(self, index: int, result: RolloutResult) -> None:
+        buffer = self._buffers.pop(index)
+        if not self.keep(result):
+            return
+        judged = {"seed": result.seed, "success": result.success, "strict_success": result.strict_success}
+        arrays: dict[str, Any] = {name: np.stack(rows) for name, rows in buffer.rows.items()}
+        how: dict[str, Any] = {"compress": self.compress, "jpeg_quality": self.jpeg_quality}
+        path = self.path_of(result)
+        self.paths.append(write_episode(path, **arrays, images=buffer.images, **how, attrs={**self.attrs, **judged}))
+
+
+# ------------------------------------------------------------------------------------ python -m act.episodes ... DIR
+def check_episode(path: Path, decode_all: bool = False) -> str | None:
+    """None for a sound file, otherwise what is wrong. Every JPEG's ends are looked at; first and last are decoded."""
+    try:
+        episode = read_episode(path)
+        for camera in episode.cameras:
+            picked = range(len(episode)) if decode_all else (0, len(episode) - 1)
+            for t in picked:
+                episode.read_images(camera, t, t + 1)
+        for t in range(len(episode) if episode.compressed else 0):
+            for camera, data in episode.encoded(t).items():
+                if not (data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")):
+                    return f"{path}: camera {camera} has no whole JPEG at step {t}"
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
+
+
+def find_leftovers(directory: Path) -> list[Path]:
+    """Temporary files of killed writers, here and in the recorder's .partial."""
+    return sorted([*directory.glob(".*.tmp"), *directory.glob(".partial/.*.tmp")])
+
+
+def validate(directory: Path, decode_all: bool = False) -> int:
+    paths = find_episodes(directory)
+    problems = [problem for path in paths if (problem := check_episode(path, decode_all))]
+    for problem in problems:
+        print(problem)
+    missing = sorted(set(range(episode_index(paths[-1]) + 1)) - set(map(episode_index, paths))) if paths else []
+    if missing:
+        print(f"note: numbers not used: {', '.join(map(str, missing))}")
+    if leftovers := find_leftovers(directory):
+        print(f"note: {len(leftovers)} temporary files of interrupted writers; repair removes them")
+    print(f"{len(paths) - len(problems)} of {len(paths)} episodes in {directory} are sound")
+    return 1 if problems else 0
+
+
+def repair(directory: Path, renumber: bool = False) -> int:
+    """Moves broken files to DIR/broken, removes temporary ones, closes gaps in the numbering only if asked."""
+    for leftover in find_leftovers(directory):
+        leftover.unlink()
+        print(f"removed {leftover}")
+    for path in find_episodes(directory):
+        if problem := check_episode(path):
+            (directory / "broken").mkdir(exist_ok=True)
+            target = directory / "broken" / path.name
+            copies = 1
+            while target.exists():
+                target, copies = target.with_name(f"{path.stem}_{copies}.hdf5"), copies + 1
+            shutil.move(path, target)
+            print(f"moved to {target}: {problem}")
+    paths = find_episodes(directory)
+    for index, path in enumerate(paths if renumber else ()):
+        if path != (target := episode_path(directory, index)):
+            path.rename(target)
+            print(f"renamed {path.name} to {target.name}")
+    print(f"{len(paths)} sound episodes in {directory}")
+    return 0
+
+
+def info(directory: Path) -> int:
+    paths = find_episodes(directory)
+    if not paths:
+        raise ValueError(f"{directory} has no episode_<i>.hdf5; record some with record_sim_episodes.py")
+    broken = 0
+    for path in paths:
+        try:
+            episode = read_episode(path)
+        except ValueError as error:
+            print(error)
+            broken += 1
+            continue
+        size, form = episode.image_size, "JPEG" if episode.compressed else "raw"
+        pictures = f"{form} {size[0]}x{size[1]} {','.join(episode.cameras)}" if size else "no cameras"
+        told = {name: episode.attrs.get(name, "?") for name in ("task_name", "source", "seed", "strict_success")}
+        megabytes = path.stat().st_size / 1e6
+        words = " ".join(f"{name}={value}" for name, value in told.items())
+        print(
+            f"{path.name}  {len(episode)} steps  {episode.action.shape[1]}-D  {pictures}  {words}  {megabytes:.1f} MB"
+        )
+    print(f"{len(paths)} episodes, {broken} broken, {sum(path.stat().st_size for path in paths) / 1e9:.2f} GB")
+    return 1 if broken else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: all sound; 1: something is broken; 2: not asked properly."""
+    parser = argparse.ArgumentParser(prog="python -m act.episodes", description="Looks after recorded episodes.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("validate", "find what is broken"), ("repair", "set it aside"), ("info", "list episodes")):
+        commands.add_parser(name, help=text).add_argument("dir", type=Path)
+    commands.choices["validate"].add_argument("--decode_all", action="store_true", help="decode every image (slow)")
+    commands.choices["repair"].add_argument("--renumber", action="store_true", help="close gaps in the numbering")
+    args = parser.parse_args(argv)
+    try:
+        if args.command == "validate":
+            return validate(args.dir, args.decode_all)
+        return repair(args.dir, args.renumber) if args.command == "repair" else info(args.dir)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""Recording a dataset: attempts in worker processes, numbering in the parent, resuming from the files alone.
+
+Attempt k runs with seed `seed + k`; the i-th kept episode in the order of attempts becomes episode_<i>.hdf5. So the
+files are the same bytes whatever the number of workers: these leave whole episodes in DIR/.partial, and only the parent
+gives them their number, in order. Which attempts failed is told by the seeds of consecutive files.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import multiprocessing
+import shutil
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import gymnasium
+import numpy as np
+from tqdm import tqdm
+
+from act.episodes import EpisodeRecorder, episode_index, episode_path, find_episodes, read_episode
+from act.rollout import SerialEnvs, rollout
+from act.types import Agent, RolloutResult
+
+GRIPPERS = (6, 13)  # places in the action
+HOPELESS = 50  # attempts without one episode kept, after which the recorder gives up
+
+
+class World(Protocol):
+    """The shape of a module that introduces environments and experts; named by a string, as workers import it anew."""
+
+    def available(self) -> tuple[str, ...]: ...
+    def make_env(
+        self, task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str
+    ) -> gymnasium.Env: ...
+    def make_expert(self, task: str, style: str, seed: int) -> Agent: ...
+
+
+def load_world(name: str) -> World:
+    return importlib.import_module(name)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Everything that decides the content of the files; kept in every file, so that datasets never mix."""
+
+    task: str
+    style: str
+    seed: int
+    cameras: tuple[str, ...]
+    image_size: tuple[int, int]
+    quality: str
+    raw: bool
+    jpeg_quality: int
+    keep_failures: bool
+    dart_noise: float
+    world: str
+
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What attempt k came to; `path` is None when the episode was not worth keeping."""
+
+    attempt: int
+    success: bool  # strict
+    path: Path | None
+
+
+class DartNoise(gymnasium.ActionWrapper):
+    """Perturbs the executed arm targets by Gaussian noise [rad]; recorder and expert keep the clean action."""
+
+    def __init__(self, env: gymnasium.Env, std: float):
+        super().__init__(env)
+        self.std = std
+        self._rng = np.random.default_rng(0)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._rng = np.random.default_rng((seed or 0, 1))
+        return self.env.reset(seed=seed, options=options)
+
+    def action(self, action: np.ndarray) -> np.ndarray:
+        noise = self._rng.normal(0.0, self.std, np.shape(action))
+        noise[list(GRIPPERS)] = 0.0
+        return (action + noise).astype(np.float32)
+
+
+class Attempts:
+    """Runs attempts in one environment and leaves what is kept in `partial`."""
+
+    def __init__(self, recording: Recording, partial: Path):
+        self.recording, self.partial = recording, partial
+        self.world = load_world(recording.world)
+        env = self.world.make_env(recording.task, recording.cameras, recording.image_size, recording.quality)
+        self.envs = SerialEnvs([DartNoise(env, recording.dart_noise) if recording.dart_noise else env])
+
+    def run(self, attempt: int) -> Outcome:
+        recording = self.recording
+        expert = self.world.make_expert(recording.task, recording.style, recording.seed + attempt)
+        recorder = EpisodeRecorder(
+            lambda _: self.partial / f"attempt_{attempt}.hdf5",
+            self.envs.env_spec,
+            keep=keep_all if recording.keep_failures else is_strict_success,
+            compress=not recording.raw,
+            jpeg_quality=recording.jpeg_quality,
+            attrs={"source": recording.style, "recording": recording.to_json()},
+        )
+        (result,) = rollout(self.envs, expert, [recorder], seeds=[recording.seed + attempt])
+        return Outcome(attempt, result.strict_success, recorder.paths[0] if recorder.paths else None)
+
+
+def keep_all(result: RolloutResult) -> bool:
+    return True
+
+
+def is_strict_success(result: RolloutResult) -> bool:
+    return result.strict_success
+
+
+# ------------------------------------------------------------------------------------------------------------- workers
+class OneWorker:
+    """The crew of one: runs in this process."""
+
+    def __init__(self, recording: Recording, partial: Path):
+        self._attempts = Attempts(recording, partial)
+        self._todo: list[int] = []
+
+    @property
+    def free(self) -> int:
+        return 1 - len(self._todo)
+
+    def submit(self, attempt: int) -> None:
+        self._todo.append(attempt)
+
+    def next_outcome(self) -> Outcome:
+        return self._attempts.run(self._todo.pop(0))
+
+    def stop(self) -> None:
+        self._attempts.envs.close()
+
+
+class Crew:
+    """Worker processes (spawned) that take one attempt at a time; `stop` ends them at once, they leave whole files."""
+
+    def __init__(self, recording: Recording, partial: Path, workers: int):
+        context = multiprocessing.get_context("spawn")
+        self._idle: list[Connection] = []
+        self._busy: list[Connection] = []
+        self._processes = []
+        for _ in range(workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, recording, partial), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._idle.append(ours)
+
+    @property
+    def free(self) -> int:
+        return len(self._idle)
+
+    def submit(self, attempt: int) -> None:
+        connection = self._idle.pop()
+        self._busy.append(connection)
+        with contextlib.suppress(BrokenPipeError):  # `next_outcome` tells
+            connection.send(attempt)
+
+    def next_outcome(self) -> Outcome:
+        connection = wait(self._busy)[0]
+        assert isinstance(connection, Connection)
+        try:
+            outcome = connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise RuntimeError("a worker process died (out of memory?); try fewer --workers") from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        self._busy.remove(connection)
+        self._idle.append(connection)
+        return outcome
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join()
+
+
+def _work(connection: Connection, recording: Recording, partial: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    cv2.setNumThreads(1)
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+        try:
+            attempts = Attempts(recording, partial)
+            while True:
+                connection.send(attempts.run(connection.recv()))
+        except (EOFError, BrokenPipeError):
+            raise
+        except ValueError as error:
+            connection.send(error)
+        except Exception:
+            connection.send(RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
+
+
+# ----------------------------------------------------------------------------------------------- numbering and resuming
+@dataclass
+class Progress:
+    """Commits outcomes in the order of attempts: what is kept becomes the next episode."""
+
+    directory: Path
+    known: dict[int, Outcome]  # decided, not yet committed
+    decided: int = 0  # attempts committed = number of the next one
+    successes: int = 0
+    kept: int = 0
+    running: set[int] = field(default_factory=set)
+
+    def commit(self, num_episodes: int) -> None:
+        while self.kept < num_episodes and self.decided in self.known:
+            outcome = self.known.pop(self.decided)
+            if outcome.path is not None:
+                self._number(outcome.path)
+                self.kept += 1
+            self.successes += outcome.success
+            self.decided += 1
+
+    def _number(self, path: Path) -> None:
+        target = episode_path(self.directory, self.kept)
+        if path == target:
+            return
+        if path.parent == self.directory or target.exists():
+            raise ValueError(
+                f"{path}: attempt {self.decided} gives {target.name} here, which is not how this dataset began "
+                "(other versions or another machine?); give another --dataset_dir"
+            )
+        path.replace(target)
+
+    def next_attempt(self, num_episodes: int) -> int | None:
+        """The next attempt worth running; None while those under way may suffice."""
+        promised = sum(outcome.path is not None for outcome in self.known.values()) + len(self.running)
+        if self.kept + promised >= num_episodes and self.decided in self.running:
+            return None
+        attempt = self.decided
+        while attempt in self.known or attempt in self.running:
+            attempt += 1
+        return attempt
+
+
+def find_known(directory: Path, recording: Recording) -> dict[int, Outcome]:
+    """Outcomes told by the files: numbered episodes, failures between consecutive ones, whole files in .partial.
+
+    ValueError if a file is broken or was recorded otherwise.
+    """
+    known: dict[int, Outcome] = {}
+    last_index, last_attempt = -1, -1
+    for path in find_episodes(directory) if directory.is_dir() else []:
+        outcome = _outcome_of(path, recording)
+        if episode_index(path) == last_index + 1:
+            known |= {k: Outcome(k, False, None) for k in range(last_attempt + 1, outcome.attempt)}
+        last_index, last_attempt = episode_index(path), outcome.attempt
+        known[last_attempt] = outcome
+    for path in (directory / ".partial").glob("*.hdf5"):
+        try:
+            outcome = _outcome_of(path, recording)
+        except ValueError:
+            path.unlink()
+            continue
+        known.setdefault(outcome.attempt, outcome)
+    return known
+
+
+def _outcome_of(path: Path, recording: Recording) -> Outcome:
+    try:
+        attrs = read_episode(path).attrs
+    except ValueError as error:
+        raise ValueError(f"{error}; `python -m act.episodes repair {path.parent}` sets it aside") from None
+    theirs: Mapping[str, Any] = attrs.get("recording", {})
+    ours = recording.to_json()
+    differing = [
+        f"{name} {theirs.get(name)!r} (now {value!r})" for name, value in ours.items() if theirs.get(name) != value
+    ]
+    if differing:
+        told = ", ".join(differing) if theirs else "another program"
+        raise ValueError(f"{path} was recorded with {told}; give another --dataset_dir or the same flags")
+    return Outcome(int(attrs["seed"]) - recording.seed, bool(attrs["strict_success"]), path)
+
+
+def record(recording: Recording, directory: Path, num_episodes: int, workers: int) -> Progress:
+    """Records until `directory` holds `num_episodes`; RuntimeError when the expert never succeeds."""
+    partial = directory / ".partial"
+    progress = Progress(directory, find_known(directory, recording))
+    progress.commit(num_episodes)
+    if progress.kept == num_episodes:
+        shutil.rmtree(partial, ignore_errors=True)
+        return progress
+    partial.mkdir(parents=True, exist_ok=True)
+    workers = min(workers, num_episodes - progress.kept)
+    crew = OneWorker(recording, partial) if workers == 1 else Crew(recording, partial, workers)
+    try:
+        with tqdm(total=num_episodes, initial=progress.kept, unit="episode", dynamic_ncols=True) as bar:
+            while progress.kept < num_episodes:
+                while crew.free and (attempt := progress.next_attempt(num_episodes)) is not None:
+                    progress.running.add(attempt)
+                    crew.submit(attempt)
+                outcome = crew.next_outcome()
+                progress.running.discard(outcome.attempt)
+                progress.known[outcome.attempt] = outcome
+                progress.commit(num_episodes)
+                bar.update(progress.kept - bar.n)
+                bar.set_postfix_str(f"{progress.successes} of {progress.decided} attempts succeeded")
+                if progress.decided >= HOPELESS and not progress.kept:
+                    raise RuntimeError(
+                        f"the expert failed in all of the first {progress.decided} attempts; nothing kept"
+                    )
+    finally:
+        crew.stop()
+    shutil.rmtree(partial, ignore_errors=True)
+    return progress
