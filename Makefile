@@ -1,0 +1,51 @@
+# make demo   from nothing to runs/demo/report.html: record, pretrain, train, evaluate (resumes if interrupted)
+# make test   style, types, tests
+# Both create .venv on the first call. PYTHON=python3.12 picks another interpreter (3.11 or newer).
+
+PYTHON ?= python3
+PY := .venv/bin/python
+TASK := sim_transfer_cube_scripted
+DEMOS := data/demo
+RUN := runs/demo
+
+.PHONY: demo test setup clean-demo
+.DELETE_ON_ERROR:
+
+demo: $(RUN)/report.html
+	@echo "open $(RUN)/report.html"
+
+test: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+	$(PY) -m pytest -n 2
+
+setup: .venv/.installed
+
+.venv/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
+	@test -x $(PY) || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "cannot create .venv: apt-get install python3-venv"; exit 1; }
+	$(PY) -m pip install --quiet --disable-pip-version-check --progress-bar on -e '.[dev]'
+	@touch $@
+
+# The stages of the demo. Every program continues where it was interrupted; a finished stage is a file here.
+# Set-up is an order-only prerequisite (after the bar): a new library version does not throw demonstrations away.
+$(DEMOS)/.recorded: | setup
+	$(PY) record_sim_episodes.py --task_name $(TASK) --num_episodes 50 --image_size 240 320 --dataset_dir $(DEMOS)
+	@touch $@
+
+$(DEMOS)/scenes.hdf5: | setup
+	$(PY) record_sim_episodes.py --task_name $(TASK) --random_scenes 3000 --image_size 240 320 --dataset_dir $(DEMOS)
+
+$(RUN)/eyes/trunk.json: $(DEMOS)/scenes.hdf5
+	$(PY) -m act.pretrain $< --out $(@D)
+
+$(RUN)/.trained: $(DEMOS)/.recorded $(RUN)/eyes/trunk.json
+	$(PY) train.py --preset fast --dataset_dir $(DEMOS) --trunk $(RUN)/eyes --ckpt_dir $(RUN)
+	@touch $@
+
+$(RUN)/report.html: $(RUN)/.trained
+	$(PY) eval.py $(RUN) --num_rollouts 50
+
+clean-demo:
+	rm -rf $(DEMOS) $(RUN)

@@ -1,0 +1,63 @@
+"""Where a number comes from: command line, commit, machine, versions. Written beside every result."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+DISTRIBUTIONS = ("mujoco", "dm_control", "gymnasium", "numpy", "torch", "torchvision", "opencv-python-headless")
+
+
+def provenance() -> dict[str, Any]:
+    """Where a number comes from: the command line, the commit, the machine, the versions and the time (UTC)."""
+    return {
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "git": git_commit(),
+        "hardware": hardware(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the tree this file is in, with "+changes" when the tree differs from it; None without git."""
+    try:
+        head, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+changes" if changes else "")
+
+
+def hardware() -> dict[str, Any]:
+    """The CPU's model name, the cores this process may use, and the GPU if torch is loaded and sees one."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    torch = sys.modules.get("torch")
+    gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
+    return {"cpu": models[0] if models else platform.processor(), "cores": available_cores(), "gpu": gpu}
+
+
+def available_cores() -> int:
+    """Processor cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=Path(__file__).parent, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in DISTRIBUTIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

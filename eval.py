@@ -1,0 +1,202 @@
+"""Evaluates a trained policy: checkpoint -> agent -> seeded rollouts -> results.json, videos, report.html.
+
+    python eval.py runs/demo                          50 test rollouts, chunk by chunk
+    python eval.py runs/demo --modes chunk ensemble --num_rollouts 200
+    python eval.py --ckpt_dir runs/demo --task_name sim_transfer_cube_scripted --temporal_agg
+
+Interrupted and called again with the same settings it goes on where it stopped.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sim_envs
+from act.agents import PolicyAgent
+from act.evaluation import (
+    SEED_SETS,
+    EpisodeLog,
+    Summary,
+    evaluate,
+    query_latency,
+    write_results,
+)
+from act.provenance import available_cores
+from act.report import write_report
+from act.rollout import Envs, ParallelEnvs
+from act.video import VideoWriter
+
+ENVS_PER_CORE = 8  # at most; they share one query of the policy
+VIDEO_CAMERAS, VIDEO_SIZE = ("cam_high", "angle"), (240, 320)  # for policies that see no images
+# Flags of the original program that say nothing here: the checkpoint knows.
+ORIGINAL_FLAGS = ("policy_class", "kl_weight", "chunk_size", "hidden_dim", "batch_size", "dim_feedforward")
+ORIGINAL_FLAGS += ("num_epochs", "lr", "seed")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        run_evaluation(options)
+    except ValueError as error:
+        print(f"eval: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\neval: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    add = parser.add_argument
+    add("run", nargs="?", type=Path, help="folder of the training run")
+    add("--ckpt_dir", type=Path, help="the same, as the original names it")
+    add("--task_name", help="task to evaluate in (default: the one trained for)")
+    add("--num_rollouts", type=int, default=50, help="how many; fewer than 200 are called preliminary")
+    add("--seed_set", choices=tuple(SEED_SETS), default="test", help="validation for choosing, test for reporting")
+    add("--modes", nargs="+", choices=("chunk", "ensemble"), help="how chunks are executed (default: chunk)")
+    add("--temporal_agg", action="store_true", help="the original's name of --modes ensemble")
+    add("--n_action_steps", type=int, help="control steps between queries (default: a whole chunk; 1 in an ensemble)")
+    add("--ensemble_m", type=float, default=0.01, help="weights exp(-m i) of overlapping chunks, i = 0 the oldest")
+    add("--num_envs", type=int, help="environments side by side (default: by cores and rollouts)")
+    add("--num_workers", type=int, default=available_cores(), help="processes that simulate")
+    add("--videos", type=int, default=4, help="film the first so many rollouts")
+    add("--video_every", type=int, default=2, help="control steps per frame: 2 is 25 frames per second")
+    add("--device", help="cpu or cuda (default: cuda when there is one)")
+    add("--out", type=Path, help="folder for results (default: the run's folder)")
+    add("--eval", action="store_true", help=argparse.SUPPRESS)
+    for flag in ORIGINAL_FLAGS:
+        add(f"--{flag}", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    options.run = options.run or options.ckpt_dir
+    options.modes = options.modes or (["ensemble"] if options.temporal_agg else ["chunk"])
+    if options.run is None:
+        parser.error("which run? Give its folder: python eval.py runs/demo")
+    for name in ("num_rollouts", "num_workers", "video_every"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} {getattr(options, name)}: must be at least 1")
+    return options
+
+
+def run_evaluation(options: argparse.Namespace) -> None:
+    """Loads the policy once, evaluates every mode, and writes the report of all that was ever evaluated here."""
+    card = read_card(options.run)
+    task = task_of(options.task_name or card.get("task") or "")
+    policy = load_policy(options.run, options.device)
+    cameras, image_size = cameras_for(policy, options.videos)
+    make = partial(sim_envs.make, task, cameras=cameras, image_size=image_size)
+    num_envs = options.num_envs or default_num_envs(options.num_rollouts, options.num_workers)
+    out = options.out or options.run
+    with ParallelEnvs(make, num_envs, options.num_workers) as envs:
+        for mode in options.modes:
+            ensemble_m = options.ensemble_m if mode == "ensemble" else None
+            agent = PolicyAgent(policy, options.n_action_steps, ensemble_m)
+            settings = describe(options, card, task, mode, agent) | {"cameras": list(cameras), "image_size": image_size}
+            summary = run_mode(envs, agent, settings, options, out / "eval" / folder_name(options, mode))
+            print_summary(summary, mode)
+    write_report([out], out / "report.html")
+    print(f"wrote {out / 'report.html'}")
+
+
+def run_mode(
+    envs: Envs, agent: PolicyAgent, settings: Mapping[str, Any], options: argparse.Namespace, folder: Path
+) -> Summary:
+    """Rollouts of one mode: the filmed ones first, in a wave of their own, because rendering for a video costs time."""
+    seeds = list(SEED_SETS[options.seed_set][: options.num_rollouts])
+    log = EpisodeLog(folder / "episodes.jsonl", settings)
+    if not log.episodes:
+        shutil.rmtree(folder / "videos", ignore_errors=True)  # of other settings
+    filmed = [seed for seed in seeds[: options.videos] if seed not in log]
+    if filmed:
+        film = VideoWriter(folder / "videos", envs.env_spec, len(filmed), every=options.video_every)
+        try:
+            print(f"filming {len(filmed)} rollouts")
+            evaluate(envs, agent, filmed, [film], log=log)
+        finally:
+            film.close()
+    summary = evaluate(envs, agent, seeds, log=log)
+    single = query_latency(agent.policy, envs.reset(seeds[:1], images_due=agent.policy.needs_images)[0][0])
+    execution = {"num_envs": envs.num_envs, "num_workers": options.num_workers}
+    write_results(folder / "results.json", summary, {**settings, **execution}, single)
+    return summary
+
+
+def read_card(run: Path) -> dict[str, Any]:
+    """policy.json of a run: what was trained, on what, from which commit."""
+    file = run / "policy.json"
+    if not file.exists():
+        raise ValueError(f"{run} holds no policy.json: train a policy with `python train.py --ckpt_dir {run}`")
+    return json.loads(file.read_text())
+
+
+def load_policy(run: Path, device: str | None) -> Any:
+    import torch  # here, because the simulating processes import this file and need no torch
+
+    from act import checkpoint
+
+    return checkpoint.load_policy(run, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+
+
+def task_of(name: str) -> str:
+    """The task behind a name: "sim_transfer_cube_scripted" and "transfer_cube" are both transfer_cube."""
+    task = name.removeprefix("sim_").removesuffix("_scripted").removesuffix("_human")
+    if task not in sim_envs.available():
+        known = ", ".join(sim_envs.available())
+        raise ValueError(f"--task_name {name!r} is no task; choose one of {known}, or sim_<task>_scripted")
+    return task
+
+
+def cameras_for(policy: Any, videos: int) -> tuple[tuple[str, ...], tuple[int, int]]:
+    """What the policy was trained to see; something to film when it sees nothing and videos are wanted."""
+    if policy.needs_images:
+        return tuple(policy.spec.cameras), tuple(policy.spec.image_size)
+    return (VIDEO_CAMERAS if videos else ()), VIDEO_SIZE
+
+
+def default_num_envs(num_rollouts: int, num_workers: int) -> int:
+    """As many as the cores feed well, evened out so that the last wave is as full as the others."""
+    waves = -(-num_rollouts // (ENVS_PER_CORE * num_workers))
+    return -(-num_rollouts // waves)
+
+
+def describe(
+    options: argparse.Namespace, card: Mapping[str, Any], task: str, mode: str, agent: PolicyAgent
+) -> dict[str, Any]:
+    """What decides the outcome of a rollout (besides its seed) and what a reader must know of the policy."""
+    weights = hashlib.sha256((options.run / "policy.safetensors").read_bytes()).hexdigest()[:16]
+    known = {key: card.get(key) for key in ("policy", "step", "seed", "backbone_weights", "demo_style")}
+    return {
+        "run": str(options.run),
+        **known,
+        "weights": weights,
+        "task": task,
+        "mode": mode,
+        "n_action_steps": agent.n_action_steps,
+        "ensemble_m": options.ensemble_m if mode == "ensemble" else None,
+        "seed_set": options.seed_set,
+        "device": options.device or "automatic",
+    }
+
+
+def folder_name(options: argparse.Namespace, mode: str) -> str:
+    every = f"_every{options.n_action_steps}" if options.n_action_steps else ""
+    weight = f"_m{options.ensemble_m:g}" if mode == "ensemble" and options.ensemble_m != 0.01 else ""
+    return f"{options.seed_set}_{mode}{every}{weight}"
+
+
+def print_summary(summary: Summary, mode: str) -> None:
+    for rate in summary.stages:
+        print(f"  {rate.name:24s} {rate}")
+    print(f"  {'strict success':24s} {summary.strict_success}")
+    speed = f"{summary.rollouts_per_min:.1f} rollouts/min"
+    print(f"{mode}: success {summary.success}{' preliminary' if summary.preliminary else ''}, {speed}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

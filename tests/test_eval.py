@@ -1,0 +1,101 @@
+"""The evaluation program, in the toy world with a policy that knows the goal: files, resuming, flags, errors."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import eval as program
+from act.types import ACTION_DIM
+from tests.toy_env import ToyEnv
+
+
+class Policy:
+    """Jumps to the goal: success always."""
+
+    chunk_size, n_obs_steps, needs_images = 5, 1, True
+    spec = SimpleNamespace(cameras=("cam_high",), image_size=(24, 32))
+    queries = 0
+
+    def predict_chunk(self, histories: Any) -> np.ndarray:
+        Policy.queries += 1
+        chunks = np.zeros((len(histories), self.chunk_size, ACTION_DIM), np.float32)
+        chunks[:, :, 0] = [[history[-1]["env_state"][0]] for history in histories]
+        assert all("images" in history[-1] for history in histories)
+        return chunks
+
+
+def make_toy(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -> ToyEnv:
+    return ToyEnv(cameras, image_size, episode_len=10)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(program, "sim_envs", SimpleNamespace(available=lambda: ("toy",), make=make_toy))
+    monkeypatch.setattr(program, "load_policy", lambda run, device: Policy())
+    card = {"policy": "act", "task": "toy", "step": 7, "backbone_weights": "sim"}
+    (tmp_path / "policy.json").write_text(json.dumps(card))
+    (tmp_path / "policy.safetensors").write_bytes(b"weights")
+    return tmp_path
+
+
+def read(run: Path, mode: str = "test_chunk") -> dict[str, Any]:
+    return json.loads((run / "eval" / mode / "results.json").read_text())
+
+
+def test_one_call_evaluates_both_modes_and_writes_everything(run: Path, capsys: pytest.CaptureFixture[str]):
+    flags = ["--num_rollouts", "3", "--num_workers", "1", "--videos", "1", "--modes", "chunk", "ensemble"]
+    assert program.main([str(run), *flags]) == 0
+    chunk, ensemble = read(run), read(run, "test_ensemble")
+    assert chunk["success"]["rate"] == ensemble["success"]["rate"] == 1.0
+    assert (chunk["settings"]["n_action_steps"], ensemble["settings"]["n_action_steps"]) == (5, 1)
+    assert chunk["settings"]["ensemble_m"] is None and ensemble["settings"]["ensemble_m"] == 0.01
+    assert chunk["settings"]["backbone_weights"] == "sim" and chunk["seeds"] == [2_000_000, 2_000_001, 2_000_002]
+    assert [file.name for file in (run / "eval" / "test_chunk" / "videos").iterdir()] == ["toy_seed_2000000.mp4"]
+    assert "data:video/mp4" in (run / "report.html").read_text()
+    assert "success 100.0 %" in capsys.readouterr().out
+
+
+def test_finished_rollouts_are_not_repeated_and_more_can_be_added(run: Path):
+    flags = [str(run), "--num_workers", "1", "--num_envs", "2", "--videos", "0"]
+    assert program.main([*flags, "--num_rollouts", "2"]) == 0
+    log = run / "eval" / "test_chunk" / "episodes.jsonl"
+    before = log.read_text()
+    assert program.main([*flags, "--num_rollouts", "3"]) == 0
+    assert log.read_text().startswith(before) and read(run)["n"] == 3
+    (run / "policy.safetensors").write_bytes(b"trained further")
+    assert program.main([*flags, "--num_rollouts", "2"]) == 0
+    assert not log.read_text().startswith(before) and read(run)["n"] == 2
+
+
+def test_the_originals_flags_are_understood():
+    line = "--eval --task_name sim_toy_scripted --ckpt_dir runs/x --policy_class ACT --kl_weight 10 --chunk_size 100"
+    line += " --hidden_dim 512 --batch_size 8 --dim_feedforward 3200 --num_epochs 2000 --lr 1e-5 --seed 0"
+    line += " --temporal_agg"
+    options = program.parse(line.split())
+    assert options.run == Path("runs/x") and options.modes == ["ensemble"] and options.num_rollouts == 50
+
+
+def test_a_folder_without_a_policy_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert program.main([str(tmp_path)]) == 2
+    assert f"{tmp_path} holds no policy.json" in capsys.readouterr().err
+
+
+def test_an_unknown_task_lists_the_known_ones(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert program.main([str(run), "--task_name", "juggling"]) == 2
+    assert "choose one of toy" in capsys.readouterr().err
+
+
+def test_no_run_and_impossible_numbers_end_with_code_2():
+    for arguments in ([], ["runs/x", "--num_rollouts", "0"], ["runs/x", "--modes", "best"]):
+        with pytest.raises(SystemExit, match="2"):
+            program.parse(arguments)
+
+
+def test_environments_fill_their_waves_evenly():
+    assert program.default_num_envs(50, 2) == 13
+    assert program.default_num_envs(3, 2) == 3
+    assert program.default_num_envs(200, 2) == 16
