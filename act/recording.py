@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import traceback
@@ -196,6 +197,7 @@ class Crew:
 def _work(connection: Connection, recording: Recording, partial: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     cv2.setNumThreads(1)
+    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one worker, one core
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
         try:
             attempts = Attempts(recording, partial)
