@@ -58,7 +58,8 @@ class CameraRenderer:
         except Exception as error:
             raise RenderingUnavailableError(
                 f"MuJoCo could not start OpenGL with MUJOCO_GL={os.environ.get('MUJOCO_GL', 'unset')} ({error}); "
-                "on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 (or libosmesa6)"
+                "on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 (or libosmesa6); "
+                "in your own programs import sim_envs before mujoco"
             ) from error
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = settings.shadows
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False

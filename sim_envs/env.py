@@ -1,7 +1,7 @@
 """The environment: Gymnasium outside, dm_control inside. 50 Hz control, 2 ms physics, cameras only when due."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -47,7 +47,7 @@ class BimanualEnv(gymnasium.Env):
     are drawn only for somebody. `step` raises ValueError, with the state untouched, on a wrong or non-finite action.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (as Gymnasium has it)
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class BimanualEnv(gymnasium.Env):
         self.render_mode = render_mode
         self.quality = quality
         self.images_due = True
-        self.env_spec = EnvSpec(task.name, task.stage_names, task.episode_len, cameras, tuple(image_size))
+        self.env_spec = EnvSpec(task.name, task.stage_names, task.episode_len, cameras, (image_size[0], image_size[1]))
         self._task = task(np.random.default_rng(0))  # replaced by the generator of reset(seed)
         physics = mujoco.Physics.from_xml_path(str(task.scene))
         self._control = control.Environment(physics, self._task, control_timestep=CONTROL_TIMESTEP, legacy_step=True)
@@ -118,13 +118,12 @@ class BimanualEnv(gymnasium.Env):
         return self._task
 
     def _make_observation_space(self) -> gymnasium.spaces.Dict:
-        """Joints may overshoot their soft limits a little; objects may fly, but the room is far smaller than 100 m."""
+        """Bounds no state exceeds: limits are soft, two arms that collide push joints and fingers well past them."""
         box = gymnasium.spaces.Box
-        low, high = self._limits.T.astype(np.float32)
         n = len(self._task.objects)
         pose = np.tile(np.array([100.0] * 3 + [1.01] * 4, np.float32), n)
         spaces: dict[str, gymnasium.Space] = {
-            "qpos": box(low - 0.5, high + 0.5, dtype=np.float32),
+            "qpos": box(-100.0, 100.0, (ACTION_DIM,), np.float32),
             "qvel": box(-1000.0, 1000.0, (ACTION_DIM,), np.float32),
             "env_state": box(-pose, pose, dtype=np.float32),
         }

@@ -29,10 +29,12 @@ class Gripper:
     def span(self) -> float:
         return self.open - self.closed
 
-    def opening(self, slide: float | np.ndarray) -> float | np.ndarray:
+    def opening(self, slide: Any) -> Any:
+        """Opening(s) of slide(s) [m]."""
         return (slide - self.closed) / self.span
 
-    def slide(self, opening: float | np.ndarray) -> float | np.ndarray:
+    def slide(self, opening: Any) -> Any:
+        """Slide(s) [m] of opening(s)."""
         return self.closed + opening * self.span
 
 

@@ -70,14 +70,14 @@ class BimanualTask(base.Task):
         self.best_stage = max(self.best_stage, self.current_stage)
         self.streak = self.streak + 1 if self.holds(physics) else 0
 
-    def get_observation(self, physics: Any) -> dict[str, np.ndarray]:
+    def get_observation(self, physics: Any) -> Any:
         return {
             "qpos": self.robot.qpos(physics.data),
             "qvel": self.robot.qvel(physics.data),
             "env_state": self.env_state(physics),
         }
 
-    def get_reward(self, physics: Any) -> float:
+    def get_reward(self, physics: Any) -> Any:
         return float(self.current_stage)
 
     # -- the questions tasks ask ----------------------------------------------------------------------------------

@@ -34,9 +34,9 @@ class Task(BimanualTask):
     strict_steps = 1
 
     def sample_objects(self, rng: np.random.Generator) -> np.ndarray:
-        peg = rng.uniform(PEG_REGION[:, 0], PEG_REGION[:, 1])
-        socket = rng.uniform(SOCKET_REGION[:, 0], SOCKET_REGION[:, 1])
-        return np.concatenate([resting_pose(*peg, 0.01), resting_pose(*socket, 0.022)])
+        peg_x, peg_y = rng.uniform(PEG_REGION[:, 0], PEG_REGION[:, 1])
+        socket_x, socket_y = rng.uniform(SOCKET_REGION[:, 0], SOCKET_REGION[:, 1])
+        return np.concatenate([resting_pose(peg_x, peg_y, 0.01), resting_pose(socket_x, socket_y, 0.022)])
 
     def stage(self, physics: Any) -> int:
         airborne = not self._on_table(physics)

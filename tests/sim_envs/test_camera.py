@@ -1,0 +1,38 @@
+"""Rendering: qualities, sizes, and what is said when no OpenGL can be had."""
+
+import mujoco
+import numpy as np
+import pytest
+
+import sim_envs
+from sim_envs.camera import CameraRenderer, RenderingUnavailableError, shared_renderer
+
+SCENE = sim_envs.load("transfer_cube").scene
+
+
+@pytest.fixture(scope="module")
+def data():
+    model = mujoco.MjModel.from_xml_path(str(SCENE))
+    data = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, data, 0)
+    mujoco.mj_forward(model, data)
+    return data
+
+
+def test_pretty_and_fast_show_the_same_scene(data):
+    fast, pretty = (CameraRenderer(SCENE, (48, 64), quality).render(data, "angle") for quality in ("fast", "pretty"))
+    assert np.abs(fast.astype(int) - pretty).mean() < 20
+    assert np.any(fast != pretty)
+
+
+def test_environments_of_one_kind_share_a_renderer():
+    assert shared_renderer(SCENE, (48, 64), "fast") is shared_renderer(SCENE, (48, 64), "fast")
+
+
+def test_without_opengl_the_error_names_the_package(monkeypatch):
+    def fail(*_args):
+        raise RuntimeError("no display")
+
+    monkeypatch.setattr(mujoco, "Renderer", fail)
+    with pytest.raises(RenderingUnavailableError, match="apt-get install libegl1"):
+        CameraRenderer(SCENE, (48, 64))

@@ -1,0 +1,100 @@
+"""The environment's promises: what it accepts, what it refuses, when it draws."""
+
+import numpy as np
+import pytest
+
+import sim_envs
+from act import types
+from sim_envs import env as env_module
+from sim_envs import robot
+
+
+@pytest.fixture
+def env():
+    return sim_envs.make("transfer_cube", cameras=("cam_high", "cam_left_wrist"), image_size=(24, 32))
+
+
+def test_both_worlds_agree_on_sides_sizes_and_time():
+    assert types.SIDES == robot.SIDES
+    assert types.ACTION_DIM == robot.ACTION_DIM
+    assert types.CONTROL_TIMESTEP == env_module.CONTROL_TIMESTEP
+    assert types.EnvSpec.__annotations__ == env_module.EnvSpec.__annotations__
+
+
+@pytest.mark.parametrize("bad", [np.zeros(13), np.zeros((1, 14)), np.full(14, np.nan), np.array([np.inf] + [0] * 13)])
+def test_a_bad_action_is_refused_and_the_state_is_untouched(env, bad):
+    env.reset(seed=0)
+    before = env.physics.get_state()
+    with pytest.raises(ValueError, match=r"action|joint targets"):
+        env.step(bad)
+    np.testing.assert_array_equal(before, env.physics.get_state())
+
+
+def test_targets_outside_the_limits_are_clipped_and_counted(env):
+    obs, info = env.reset(seed=0)
+    assert info["clipped"] == 0
+    *_, info = env.step(obs["qpos"])
+    assert info["clipped"] == 0
+    action = obs["qpos"].copy()
+    action[1] = 5.0
+    *_, info = env.step(action)
+    assert info["clipped"] == 1
+    assert env.physics.data.ctrl.max() < 1.7  # the elbow's, not 5
+
+
+def test_images_are_drawn_only_when_due(env, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(type(env), "render_camera", lambda self, camera, size=None: drawn.append(camera))
+    env.images_due = False
+    obs, _ = env.reset(seed=0)
+    assert "images" not in obs
+    env.images_due = True
+    obs = env.step(obs["qpos"])[0]
+    assert list(obs["images"]) == drawn == ["cam_high", "cam_left_wrist"]
+
+
+def test_images_show_the_scene_from_each_camera(env):
+    obs, _ = env.reset(seed=0)
+    for image in obs["images"].values():
+        assert image.shape == (24, 32, 3)
+        assert image.dtype == np.uint8
+        assert image.std() > 10
+    red = obs["images"]["cam_high"].astype(int)
+    assert np.any((red[..., 0] > 120) & (red[..., 1] < 60)), "the red cube is in view"
+
+
+def test_options_place_the_objects(env):
+    pose = np.array([0.05, 0.45, 0.02, 2.0, 0, 0, 0])
+    obs, _ = env.reset(seed=0, options={"env_state": pose})
+    np.testing.assert_allclose(obs["env_state"], [0.05, 0.45, 0.02, 1, 0, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.zeros(6), np.full(7, np.nan), np.zeros(7)])
+def test_impossible_object_poses_are_refused(env, bad):
+    with pytest.raises(ValueError, match="env_state"):
+        env.reset(seed=0, options={"env_state": bad})
+
+
+def test_unknown_names_are_answered_with_the_choices():
+    with pytest.raises(ValueError, match=r"task 'nope' is unknown; choose one of .*transfer_cube"):
+        sim_envs.make("nope")
+    with pytest.raises(ValueError, match=r"camera 'nope' is unknown; choose from cam_high"):
+        sim_envs.make("insertion", cameras=("nope",))
+    with pytest.raises(ValueError, match=r"quality 'nope' is unknown; choose one of fast"):
+        sim_envs.make("insertion", quality="nope")
+
+
+def test_episodes_are_truncated_never_terminated(env):
+    env.images_due = False
+    obs, _ = env.reset(seed=0)
+    ends = [env.step(obs["qpos"])[2:4] for _ in range(env.env_spec.episode_len)]
+    assert ends[-1] == (False, True)
+    assert set(ends[:-1]) == {(False, False)}
+
+
+def test_a_push_moves_the_object(env):
+    env.images_due = False
+    obs, _ = env.reset(seed=0)
+    env.push("cube", np.array([0.3, 0.0, 0.0]))
+    after = env.step(obs["qpos"])[0]
+    assert after["env_state"][0] > obs["env_state"][0] + 1e-3

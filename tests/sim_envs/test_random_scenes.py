@@ -1,0 +1,46 @@
+"""Labels of random scenes: the pixel a keypoint is said to be at must be where it is drawn."""
+
+import numpy as np
+import pytest
+
+import sim_envs
+from sim_envs.random_scenes import SceneSampler, project
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    return SceneSampler(sim_envs.load("transfer_cube"), cameras=("cam_high", "top"), image_size=(120, 160))
+
+
+def test_the_cube_is_red_where_its_label_says(sampler):
+    seen = red = 0
+    for scene in (sampler.sample(np.random.default_rng((1, k))) for k in range(40)):
+        for camera in sampler.cameras:
+            if scene.visible[camera][0]:
+                x, y = np.round(scene.keypoints[camera][0]).astype(int)
+                patch = scene.images[camera][max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4].astype(int)
+                seen += 1
+                red += bool(np.any(patch[..., 0] > 2 * patch[..., 1]))
+    assert seen > 40
+    assert red >= 0.97 * seen
+
+
+def test_the_same_seed_draws_the_same_scene(sampler):
+    one, other = (sampler.sample(np.random.default_rng(5)) for _ in range(2))
+    np.testing.assert_array_equal(one.images["top"], other.images["top"])
+    np.testing.assert_array_equal(one.keypoints["top"], other.keypoints["top"])
+
+
+def test_projection_is_the_pinhole_formula():
+    straight_down = np.eye(3)  # camera at 1 m above the origin, x right, y up
+    points = np.array([[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 2.0]])
+    pixels = project(points, np.array([0, 0, 1.0]), straight_down, 90.0, (101, 201))
+    np.testing.assert_allclose(pixels[:3], [[100, 50], [100 + 25.25, 50], [100, 50 - 25.25]])
+    assert np.all(pixels[3] < -1e5), "behind the camera"
+
+
+@pytest.mark.parametrize("task", sim_envs.available())
+def test_every_task_can_be_drawn_at_random(task):
+    sampler = SceneSampler(sim_envs.load(task), cameras=("cam_high",), image_size=(48, 64))
+    scene = sampler.sample(np.random.default_rng(0))
+    assert scene.keypoints["cam_high"].shape == (len(sampler.task.keypoints), 2)
