@@ -24,8 +24,9 @@ setup: .venv/.installed
 
 .venv/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
+	@echo 'setting up .venv: a few minutes, once'
 	@test -x $(PY) || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "cannot create .venv: apt-get install python3-venv"; exit 1; }
-	$(PY) -m pip install --quiet --disable-pip-version-check --progress-bar on -e '.[dev]'
+	$(PY) -m pip install --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 # The stages of the demo. Every program continues where it was interrupted; a finished stage is a file here.

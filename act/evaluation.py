@@ -8,6 +8,7 @@ checkpoints and settings, `TEST_SEEDS` are for the number that is reported. Fini
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -177,7 +178,13 @@ class ProgressBar(Observer):
         self.n, self.done = n, len(finished)
         self.successes = sum(result.success for result in finished)
         shape = "{desc} {percentage:3.0f} %|{bar}| {elapsed}, {remaining} left{postfix}"
-        self.bar = tqdm(total=n * episode_len, initial=self.done * episode_len, bar_format=shape, disable=not show)
+        self.bar = tqdm(
+            total=n * episode_len,
+            initial=self.done * episode_len,
+            bar_format=shape,
+            mininterval=0.2 if sys.stderr.isatty() else 10,  # [s]; a log file needs fewer lines
+            disable=not show,
+        )
         self._tell()
 
     def needs_images(self) -> bool:
@@ -201,7 +208,7 @@ class ProgressBar(Observer):
     def _tell(self) -> None:
         self.bar.set_description(f"rollouts {self.done}/{self.n}", refresh=False)
         if self.done:
-            self.bar.set_postfix_str(f"success {100 * self.successes / self.done:.0f} %")
+            self.bar.set_postfix_str(f"success {100 * self.successes / self.done:.0f} %", refresh=False)
 
 
 def evaluate(

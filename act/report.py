@@ -103,7 +103,7 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
 def render(evaluations: Sequence[Evaluation], folder: Path) -> str:
     """The page as text; links to videos that are too large to embed are relative to `folder`."""
     tasks = list(dict.fromkeys(evaluation.results["task"] for evaluation in evaluations))
-    title = " and ".join(PAPER[task].title if task in PAPER else task.replace("_", " ") for task in tasks)
+    title = " and ".join(PAPER[task].title.lower() if task in PAPER else task.replace("_", " ") for task in tasks)
     sections = ["".join(_headline(evaluation) for evaluation in evaluations)]
     for task in tasks:
         group = [evaluation for evaluation in evaluations if evaluation.results["task"] == task]
@@ -262,7 +262,7 @@ def _latency(evaluations: Sequence[Evaluation]) -> str:
             latency = evaluation.results.get(key)
             if latency:
                 fits = latency["p99_ms"] <= latency["deadline_ms"]
-                style = "good-text" if fits else "bad-text"
+                style = "" if latency["batch_size"] > 1 else "good-text" if fits else "bad-text"
                 verdict = f'<span class="{style}">{100 * latency["within_deadline"]:.1f} %</span>'
                 cells = [f"{latency['batch_size']}", f"{latency['p50_ms']:.1f}", f"{latency['p99_ms']:.1f}", verdict]
                 rows.append(_row(f"{escape(evaluation.name)} <small>{what}</small>", [*cells, f"{latency['queries']}"]))
