@@ -32,13 +32,15 @@ class RenderingUnavailableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Quality:
-    """Samples per pixel (0: jagged edges) and shadows; on a software renderer either costs several times the image."""
+    """What is drawn. On a software renderer samples and shadows cost ten images, scenery as much as everything else."""
 
-    multisampling: int
+    multisampling: int  # samples per pixel; 0: jagged edges
     shadows: bool
+    scenery: bool  # sky, floor and textures; black and plain without
 
 
-QUALITIES = {"fast": Quality(0, False), "pretty": Quality(4, True)}
+QUALITIES = {"fast": Quality(0, False, False), "pretty": Quality(4, True, True)}
+SCENERY_GROUP = 1  # geom group of what only scenery shows
 
 
 class CameraRenderer:
@@ -63,11 +65,15 @@ class CameraRenderer:
             ) from error
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = settings.shadows
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = settings.scenery
+        self._option = mujoco.MjvOption()
+        self._option.flags[mujoco.mjtVisFlag.mjVIS_TEXTURE] = settings.scenery
+        self._option.geomgroup[SCENERY_GROUP] = settings.scenery
         self._close = weakref.finalize(self, self._renderer.close)  # also at exit, before the libraries are gone
 
     def render(self, data: Any, camera: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB of `camera` for an MjData of this scene."""
-        self._renderer.update_scene(data, camera)
+        self._renderer.update_scene(data, camera, self._option)
         return self._renderer.render()
 
     def close(self) -> None:
