@@ -1,0 +1,152 @@
+"""From end effectors to joints: hand poses of both arms <-> the 14 numbers of qpos and action.
+
+A hand's pose is that of its tool centre point ("left/tcp", "right/tcp"): between the finger pads, x forward out of the
+hand, y the axis along which it opens. The right arm is the left one turned by 180 degrees about the vertical, and so
+is its hand's frame. Forward kinematics by MuJoCo, inverse kinematics by mink (a small quadratic program per iteration).
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import mink
+import mujoco
+import numpy as np
+
+from sim_envs.robot import ARM_JOINTS, SIDES, Robot
+from sim_envs.task import ASSETS
+
+CONTROL_TIMESTEP = 0.02  # [s]
+ORIENTATION_COST = 0.2  # [m/rad] an error of 1 rad weighs as much as 0.2 m
+MAX_SPEED = np.array([0.36, 0.36, 2.0, 3.0, 3.0, 3.0])  # [rad/s] waist and shoulder break loose of their grease at 0.4
+ARMS = (slice(0, 6), slice(7, 13))  # in qpos and action
+JOINTS = [f"{side}/{joint}" for side in SIDES for joint in (*ARM_JOINTS, "left_finger")]
+DAMPING = 1e-5  # of the quadratic program; keeps joint steps small near singular postures
+
+
+class Pose(NamedTuple):
+    """Position (3,) [m] and rotation matrix (3, 3) of a frame in another; `a @ b` chains them."""
+
+    position: np.ndarray
+    rotation: np.ndarray
+
+    def __matmul__(self, other: "Pose") -> "Pose":
+        return Pose(self.position + self.rotation @ other.position, self.rotation @ other.rotation)
+
+    def inverse(self) -> "Pose":
+        return Pose(-self.rotation.T @ self.position, self.rotation.T)
+
+
+def rotation_matrix(vector: np.ndarray) -> np.ndarray:
+    """(3, 3) rotation by |vector| [rad] about the direction of vector (3,)."""
+    angle = float(np.linalg.norm(vector))
+    quat, matrix = np.empty(4), np.empty(9)
+    mujoco.mju_axisAngle2Quat(quat, np.asarray(vector, np.float64) / max(angle, 1e-12), angle)
+    mujoco.mju_quat2Mat(matrix, quat)
+    return matrix.reshape(3, 3)
+
+
+def rotation_vector(matrix: np.ndarray) -> np.ndarray:
+    """(3,) axis times angle [rad] of a rotation matrix; the angle is at most pi."""
+    quat, vector = np.empty(4), np.empty(3)
+    mujoco.mju_mat2Quat(quat, np.ascontiguousarray(matrix, np.float64).ravel())
+    mujoco.mju_quat2Vel(vector, quat, 1.0)
+    return vector
+
+
+def pose_of(numbers: np.ndarray) -> Pose:
+    """The pose of an object from its seven numbers in env_state: x y z [m], quaternion wxyz."""
+    numbers = np.asarray(numbers, np.float64)
+    matrix = np.empty(9)
+    mujoco.mju_quat2Mat(matrix, numbers[3:7] / np.linalg.norm(numbers[3:7]))
+    return Pose(numbers[:3], matrix.reshape(3, 3))
+
+
+def servo_response(model: mujoco.MjModel) -> np.ndarray:
+    """Share (nv,) of the distance to its target that each joint covers in one control step.
+
+    MuJoCo's friction-loss is a soft constraint: below its limit it acts like grease of viscosity b / R (the constraint's
+    damping and regularization, MuJoCo's documentation, "Computation: solver parameters"), so that a position servo of
+    stiffness kp closes in with the time constant b / (R kp). One actuator per joint, in the same order.
+    """
+    impedance, width, timeconst = model.dof_solimp[:, 0], model.dof_solimp[:, 1], model.dof_solref[:, 0]
+    viscosity = 2.0 / (width * timeconst) / ((1.0 - impedance) / impedance * model.dof_invweight0)
+    return 1.0 - np.exp(-CONTROL_TIMESTEP * model.actuator_gainprm[:, 0] / viscosity)
+
+
+class Kinematics:
+    """Both arms without the world: about 0.5 ms per iteration of `solve` on one core. Not shared between threads."""
+
+    def __init__(self) -> None:
+        self._model = mujoco.MjModel.from_xml_path(str(ASSETS / "bimanual.xml"))
+        self._robot = Robot(self._model)
+        self._configuration = mink.Configuration(self._model)
+        self._limits: list[mink.Limit] = [mink.ConfigurationLimit(self._model)]
+        self._tasks = {
+            side: mink.FrameTask(f"{side}/tcp", "site", 1.0, ORIENTATION_COST, lm_damping=1e-3) for side in SIDES
+        }
+        self._joints = np.array([self._model.joint(name).dofadr[0] for name in JOINTS])
+        self._stiffness = self._model.actuator_gainprm[:, 0]  # [N m/rad], in the order of the joints
+        self._response = servo_response(self._model)[self._joints]
+
+    def hands(self, qpos: np.ndarray) -> dict[str, Pose]:
+        """Where the hands are for qpos (14,)."""
+        self._place(qpos)
+        return self._hands()
+
+    def solve(self, qpos: np.ndarray, goals: Mapping[str, Pose], iterations: int = 20) -> np.ndarray:
+        """Joint positions (14,) within the limits that bring each named hand closest to its goal.
+
+        Starts from qpos (14,) and stays in its branch; arms not named and both grippers keep their values. Goals out of
+        reach give the nearest pose found. For targets a few centimetres away two iterations suffice.
+        """
+        self._place(qpos)
+        tasks = [self._tasks[side] for side in goals]
+        for side, goal in goals.items():
+            rotation = mink.SO3.from_matrix(goal.rotation)
+            self._tasks[side].set_target(mink.SE3.from_rotation_and_translation(rotation, goal.position))
+        for _ in range(iterations if tasks else 0):
+            velocity = mink.solve_ik(self._configuration, tasks, 1.0, "daqp", damping=DAMPING, limits=self._limits)
+            self._configuration.integrate_inplace(velocity, 1.0)
+        return self._arms(qpos)
+
+    def targets(self, qpos: np.ndarray, next_qpos: np.ndarray) -> np.ndarray:
+        """The action (14,) that moves the arms from qpos to next_qpos in one control step; grippers as in next_qpos.
+
+        It undoes the servos' lag and their sag under gravity. An arm that would have to move faster than MAX_SPEED goes
+        the same way more slowly.
+        """
+        delta = np.asarray(next_qpos, np.float64) - qpos
+        for arm in ARMS:
+            delta[arm] /= max(1.0, np.max(np.abs(delta[arm]) / (MAX_SPEED * CONTROL_TIMESTEP)))
+        action = np.array(next_qpos, np.float64)
+        sag = self._sag(qpos)
+        for arm in ARMS:
+            action[arm] = qpos[arm] + delta[arm] / self._response[arm] + sag[arm]
+        return self._robot.clip(action)
+
+    def _sag(self, qpos: np.ndarray) -> np.ndarray:
+        """How far (14,) gravity pulls the joints below their targets [rad]."""
+        self._place(qpos)
+        model, data = self._model, self._configuration.data
+        torque = np.empty(model.nv)
+        mujoco.mj_comVel(model, data)  # of arms at rest: qvel is never set
+        mujoco.mj_rne(model, data, 0, torque)
+        return (torque / self._stiffness)[self._joints]
+
+    def _place(self, qpos: np.ndarray) -> None:
+        self._robot.set_qpos(self._configuration.data, self._robot.clip(np.asarray(qpos, np.float64)))
+        low, high = self._model.jnt_range.T
+        np.clip(self._configuration.data.qpos, low, high, out=self._configuration.data.qpos)
+        self._configuration.update()
+
+    def _arms(self, qpos: np.ndarray) -> np.ndarray:
+        solution = self._robot.qpos(self._configuration.data).astype(np.float64)
+        solution[[6, 13]] = np.asarray(qpos, np.float64)[[6, 13]]
+        return solution
+
+    def _hands(self) -> dict[str, Pose]:
+        data = self._configuration.data
+        return {
+            side: Pose(data.site(f"{side}/tcp").xpos.copy(), data.site(f"{side}/tcp").xmat.reshape(3, 3).copy())
+            for side in SIDES
+        }
