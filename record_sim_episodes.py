@@ -1,6 +1,7 @@
 """Records demonstrations of an expert: task + agent + recorder -> DIR/episode_<i>.hdf5, resumable, reproducible.
 
     python record_sim_episodes.py --task_name sim_transfer_cube_scripted --dataset_dir data/cube --num_episodes 50
+    python record_sim_episodes.py --task_name sim_transfer_cube_scripted --dataset_dir data/cube --random_scenes 3000
 
 How attempts become numbered files is act/recording.py's business; here an environment is introduced to an expert.
 """
@@ -18,6 +19,7 @@ import tyro
 
 from act.episodes import JPEG_QUALITY, find_episodes
 from act.recording import Recording, load_world, record
+from act.scenes import Sampler, SceneRecording, record_scenes
 from act.types import Agent
 
 STYLES = ("scripted", "human")
@@ -42,6 +44,13 @@ def make_expert(task: str, style: str, seed: int) -> Agent:
     from sim_envs import experts
 
     return experts.make_agent(task, style=style, seed=seed)
+
+
+def make_scene_sampler(task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str) -> Sampler:
+    import sim_envs
+    from sim_envs.random_scenes import SceneSampler
+
+    return SceneSampler(sim_envs.load(task), cameras, image_size, quality)
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,17 @@ class Flags:
     dart_noise: float = 0.0
     """Standard deviation [rad] of noise on the executed arm targets; the recorded action stays clean."""
     quality: Literal["fast", "pretty"] = "fast"
-    """Rendering: fast has no shadows and no multisampling."""
+    """Rendering: fast has no shadows, no multisampling, no scenery."""
+    random_scenes: int = 0
+    """Instead of episodes: draw this many random scenes with labels into DIR/scenes.hdf5, for act.pretrain."""
+
+    @property
+    def directory(self) -> Path:
+        return self.dataset_dir or Path("data") / self.task_name
 
     def check(self) -> None:
+        if self.random_scenes < 0 or (self.random_scenes and not self.cameras):
+            raise ValueError(f"--random_scenes {self.random_scenes}: give a number of scenes, and at least one camera")
         if self.num_episodes < 1 or self.workers < 1:
             raise ValueError(f"--num_episodes {self.num_episodes} --workers {self.workers}: both must be at least 1")
         if min(self.image_size) < 1:
@@ -98,9 +115,8 @@ def split_task_name(task_name: str, tasks: Sequence[str]) -> tuple[str, str]:
 
 
 def record_demonstrations(flags: Flags, world: str) -> int:
-    flags.check()
     task, style = split_task_name(flags.task_name, load_world(world).available())
-    directory = flags.dataset_dir or Path("data") / flags.task_name
+    directory = flags.directory
     shared = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags) if f.name in Recording.__annotations__}
     recording = Recording(task=task, style=style, world=world, **shared)
     try:
@@ -115,6 +131,15 @@ def record_demonstrations(flags: Flags, world: str) -> int:
     return 0
 
 
+def record_random_scenes(flags: Flags, world: str) -> int:
+    task, _ = split_task_name(flags.task_name, load_world(world).available())
+    path = flags.directory / "scenes.hdf5"
+    recording = SceneRecording(task, flags.cameras, flags.image_size, flags.quality, flags.seed, world)
+    record_scenes(recording, path, flags.random_scenes, flags.workers)
+    print(f"{flags.random_scenes} labelled scenes of {task} in {path}; python -m act.pretrain {path} learns from them")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") -> int:
     """0: recorded; 1: failed on the way; 2: not asked properly; 130: stopped with Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -123,7 +148,8 @@ def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") 
         print("--onscreen_render is ignored: recording runs without a window", file=sys.stderr)
     flags = tyro.cli(Flags, args=argv, use_underscores=True)
     try:
-        return record_demonstrations(flags, world)
+        flags.check()
+        return record_random_scenes(flags, world) if flags.random_scenes else record_demonstrations(flags, world)
     except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1

@@ -1,75 +1,152 @@
-"""The file of labelled random scenes: what `record_sim_episodes.py --random_scenes` writes and `act.pretrain` reads.
+"""Labelled random scenes: drawn in worker processes, kept in one file that `act.pretrain` learns to see from.
 
-scenes.hdf5
-  attrs            task_name, camera_names (N), keypoint_names (P), image_size (H, W), seed
-  /images/<cam>    (S, padded_len) uint8   JPEG, zero-padded, RGB kept in order as in episodes
-  /compress_len    (N, S) int              bytes of each JPEG
-  /keypoints/<cam> (S, P, 2) float32       pixels: x to the right, y down, centre of the top-left pixel is (0, 0)
-  /visible/<cam>   (S, P) bool             inside the image and not hidden
-  /qpos            (S, 14) float32
+    scenes.hdf5
+      attrs            task_name, camera_names (N), keypoint_names (P), image_size (H, W), seed
+      /images/<cam>    (S, padded_len) uint8   JPEG, zero-padded, RGB kept in order as in episodes
+      /compress_len    (N, S) int64            bytes of each JPEG, rows in the order of camera_names
+      /keypoints/<cam> (S, P, 2) float32       pixels: x to the right, y down, centre of the top-left pixel is (0, 0)
+      /visible/<cam>   (S, P) bool             inside the image and not hidden
+      /qpos            (S, 14) float32
+
+Scene k depends on (seed, k) alone, so the file is the same bytes whatever the number of workers.
 """
 
+import importlib
+import multiprocessing
 import os
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import h5py
 import numpy as np
+from tqdm import tqdm
+
+from act.episodes import encode_image, whole_file
 
 JPEG_QUALITY = 95  # labels are finer than a pixel, so the stills are kept sharper than episodes
+TASKS_AT_ONCE = 16  # scenes a worker is handed at a time
+
+
+class Scene(Protocol):
+    """What a sampler draws; see sim_envs.random_scenes.Scene."""
+
+    @property
+    def images(self) -> dict[str, np.ndarray]: ...
+    @property
+    def keypoints(self) -> dict[str, np.ndarray]: ...
+    @property
+    def visible(self) -> dict[str, np.ndarray]: ...
+    @property
+    def qpos(self) -> np.ndarray: ...
+
+
+class Sampler(Protocol):
+    cameras: tuple[str, ...]
+    keypoints: tuple[str, ...]
+
+    def sample(self, rng: np.random.Generator) -> Scene: ...
+
+
+@dataclass(frozen=True)
+class SceneRecording:
+    """What decides the content of the file. `world` names a module with `make_scene_sampler`, imported by workers."""
+
+    task: str
+    cameras: tuple[str, ...]
+    image_size: tuple[int, int]
+    quality: str
+    seed: int
+    world: str
+
+    def sampler(self) -> Sampler:
+        make = importlib.import_module(self.world).make_scene_sampler
+        return make(self.task, self.cameras, self.image_size, self.quality)
 
 
 @dataclass(frozen=True)
 class EncodedScene:
-    """One still, its images as JPEG bytes in the order of the cameras."""
+    """One still, arrays in the order of the cameras."""
 
-    jpegs: list[np.ndarray]  # N x (length,) uint8
+    jpegs: list[bytes]  # N
     keypoints: np.ndarray  # (N, P, 2) float32 [pixels]
     visible: np.ndarray  # (N, P) bool
     qpos: np.ndarray  # (14,) float32
 
 
-def encode_image(image: np.ndarray, quality: int = JPEG_QUALITY) -> np.ndarray:
-    """(length,) uint8 JPEG of an (H, W, 3) uint8 image."""
-    done, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise ValueError(f"OpenCV could not encode an image of shape {image.shape}")
-    return jpeg.ravel()
+def record_scenes(recording: SceneRecording, path: Path, count: int, workers: int) -> None:
+    """Draws `count` scenes and writes the file whole; a file that already holds just these is left alone."""
+    if path.exists() and _holds(path, recording, count):
+        return
+    scenes = list(tqdm(_draw(recording, count, workers), total=count, unit="scene", dynamic_ncols=True))
+    keypoints = recording.sampler().keypoints
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(_attributes(recording))
+        file.attrs["keypoint_names"] = list(keypoints)
+        lengths = np.array([[len(jpeg) for jpeg in scene.jpegs] for scene in scenes]).T
+        file["compress_len"] = lengths
+        file["qpos"] = np.stack([scene.qpos for scene in scenes])
+        for n, camera in enumerate(recording.cameras):
+            images = file.create_dataset(f"images/{camera}", (count, lengths[n].max()), np.uint8)
+            for s, scene in enumerate(scenes):
+                images[s, : lengths[n, s]] = np.frombuffer(scene.jpegs[n], np.uint8)
+            file[f"keypoints/{camera}"] = np.stack([scene.keypoints[n] for scene in scenes])
+            file[f"visible/{camera}"] = np.stack([scene.visible[n] for scene in scenes])
 
 
-def write_scenes(
-    path: Path,
-    scenes: Iterable[EncodedScene],
-    *,
-    task_name: str,
-    cameras: tuple[str, ...],
-    keypoints: tuple[str, ...],
-    image_size: tuple[int, int],
-    seed: int,
-) -> int:
-    """Writes the file whole or not at all; returns the number of scenes."""
-    gathered = list(scenes)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update(task_name=task_name, image_size=image_size, seed=seed)
-            file.attrs["camera_names"] = list(cameras)
-            file.attrs["keypoint_names"] = list(keypoints)
-            lengths = np.array([[len(jpeg) for jpeg in scene.jpegs] for scene in gathered]).T
-            file["compress_len"] = lengths
-            file["qpos"] = np.stack([scene.qpos for scene in gathered])
-            for n, camera in enumerate(cameras):
-                images = file.create_dataset(f"images/{camera}", (len(gathered), lengths[n].max()), np.uint8)
-                for s, scene in enumerate(gathered):
-                    images[s, : lengths[n, s]] = scene.jpegs[n]
-                file[f"keypoints/{camera}"] = np.stack([scene.keypoints[n] for scene in gathered])
-                file[f"visible/{camera}"] = np.stack([scene.visible[n] for scene in gathered])
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return len(gathered)
+def _attributes(recording: SceneRecording) -> dict[str, Any]:
+    return {
+        "task_name": recording.task,
+        "camera_names": list(recording.cameras),
+        "image_size": list(recording.image_size),
+        "seed": recording.seed,
+    }
+
+
+def _holds(path: Path, recording: SceneRecording, count: int) -> bool:
+    with h5py.File(path) as file:
+        same = all(np.array_equal(file.attrs.get(key), value) for key, value in _attributes(recording).items())
+        lengths = file.get("compress_len")
+        return same and isinstance(lengths, h5py.Dataset) and lengths.shape[1] == count
+
+
+def _draw(recording: SceneRecording, count: int, workers: int) -> Iterator[EncodedScene]:
+    if workers == 1:
+        yield from map(_Drawer(recording), range(count))
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, _start_worker, (recording,)) as pool:
+        yield from pool.imap(_draw_in_worker, range(count), chunksize=TASKS_AT_ONCE)
+
+
+class _Drawer:
+    def __init__(self, recording: SceneRecording):
+        self.seed, self.sampler = recording.seed, recording.sampler()
+
+    def __call__(self, k: int) -> EncodedScene:
+        scene = self.sampler.sample(np.random.default_rng((self.seed, k)))
+        cameras = self.sampler.cameras
+        return EncodedScene(
+            [encode_image(scene.images[camera], JPEG_QUALITY) for camera in cameras],
+            np.stack([scene.keypoints[camera] for camera in cameras]),
+            np.stack([scene.visible[camera] for camera in cameras]),
+            scene.qpos,
+        )
+
+
+_drawer: _Drawer  # of this worker process
+
+
+def _start_worker(recording: SceneRecording) -> None:
+    global _drawer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    cv2.setNumThreads(1)
+    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one worker, one core
+    _drawer = _Drawer(recording)
+
+
+def _draw_in_worker(k: int) -> EncodedScene:
+    return _drawer(k)

@@ -1,12 +1,10 @@
 """Random scenes with labels, to teach a network to see: arms and objects placed anywhere plausible, no physics run.
 
 Each scene is one still: random arm configurations, objects on the table or between the fingers of a hand, the images of
-the chosen cameras, and where every keypoint of the task lies in each image. No demonstration and no episode seed is used.
+the chosen cameras, and where every keypoint of the task lies in each. No demonstration and no episode seed is used.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -50,6 +48,7 @@ class SceneSampler:
         quality: str = "fast",
     ):
         self.task, self.cameras, self.image_size = task, cameras, image_size
+        self.keypoints = task.keypoints
         self._sampler = task(np.random.default_rng(0))
         self._model = mujoco.MjModel.from_xml_path(str(task.scene))
         self._data = mujoco.MjData(self._model)
@@ -70,10 +69,6 @@ class SceneSampler:
             images[camera] = self._renderer.render(self._data, name)
             keypoints[camera], visible[camera] = self._project(name)
         return Scene(images, keypoints, visible, self._robot.qpos(self._data), env_state.astype(np.float32))
-
-    def stream(self, rng: np.random.Generator) -> Iterator[Scene]:
-        while True:
-            yield self.sample(rng)
 
     # -- arms -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,75 @@
+"""The file of labelled scenes: the same bytes from any number of workers, whole or absent, not drawn twice."""
+
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+import pytest
+
+from act.episodes import decode_image
+from act.scenes import SceneRecording, record_scenes
+
+CAMERAS = ("one", "two")
+
+
+@dataclass(frozen=True)
+class DotScene:
+    images: dict
+    keypoints: dict
+    visible: dict
+    qpos: np.ndarray
+
+
+class DotSampler:
+    """A white dot on black at a random pixel, per camera."""
+
+    cameras, keypoints = CAMERAS, ("dot",)
+
+    def sample(self, rng):
+        images, keypoints = {}, {}
+        for camera in CAMERAS:
+            x, y = rng.integers(2, 14, 2)
+            images[camera] = np.zeros((16, 16, 3), np.uint8)
+            images[camera][y, x] = 255
+            keypoints[camera] = np.array([[x, y]], np.float32)
+        return DotScene(images, keypoints, {camera: np.array([True]) for camera in CAMERAS}, np.zeros(14, np.float32))
+
+
+def make_scene_sampler(task, cameras, image_size, quality):
+    assert (task, cameras, image_size, quality) == ("dot", CAMERAS, (16, 16), "fast")
+    return DotSampler()
+
+
+@pytest.fixture
+def recording():
+    return SceneRecording("dot", CAMERAS, (16, 16), "fast", 7, __name__)
+
+
+def test_labels_and_images_belong_together(recording, tmp_path):
+    record_scenes(recording, tmp_path / "scenes.hdf5", 5, workers=1)
+    with h5py.File(tmp_path / "scenes.hdf5") as file:
+        assert list(np.array(file.attrs["keypoint_names"])) == ["dot"]
+        lengths = np.array(file["compress_len"])
+        for n, camera in enumerate(CAMERAS):
+            images, dots = np.array(file[f"images/{camera}"]), np.array(file[f"keypoints/{camera}"])
+            for s in range(5):
+                image = decode_image(images[s, : lengths[n, s]])
+                x, y = dots[s, 0].astype(int)
+                assert np.unravel_index(image[..., 0].argmax(), image.shape[:2]) == (y, x)
+
+
+def test_the_file_does_not_depend_on_the_number_of_workers(recording, tmp_path):
+    for workers in (1, 2):
+        record_scenes(recording, tmp_path / f"{workers}.hdf5", 20, workers)
+    assert (tmp_path / "1.hdf5").read_bytes() == (tmp_path / "2.hdf5").read_bytes()
+
+
+def test_a_finished_file_is_left_alone_and_another_wish_replaces_it(recording, tmp_path):
+    path = tmp_path / "scenes.hdf5"
+    record_scenes(recording, path, 3, workers=1)
+    written = path.stat().st_mtime_ns
+    record_scenes(recording, path, 3, workers=1)
+    assert path.stat().st_mtime_ns == written
+    record_scenes(recording, path, 4, workers=1)
+    with h5py.File(path) as file:
+        assert np.array(file["qpos"]).shape == (4, 14)
