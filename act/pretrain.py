@@ -1,0 +1,224 @@
+"""Teaches a keypoint trunk to see, from random scenes:   python -m act.pretrain data/cube/scenes.hdf5 --out runs/eyes
+
+A heat map per keypoint and camera, learned by cross-entropy against the point split bilinearly between its four nearest
+cells, where the keypoint is visible; whether it is, by a logistic loss. Augmentation is photometric only: the cameras
+never move, so a shifted image would be a wrong label. Labels are privileged and come from the simulator; demonstrations
+and episodes are never touched.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import h5py
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+from act.episodes import decode_image, whole_file
+from act.nn.vision import KeypointConfig, KeypointTrunk, bf16_is_fast, to_float
+
+HELD_OUT = 0.04  # share of the scenes, the last ones, that only measure
+SEEN_WEIGHT = 0.2  # of the visibility loss beside the cross-entropy
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Learns where keypoints are in the images of each camera and writes trunk.safetensors, trunk.json to OUT."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """What `record_sim_episodes.py --random_scenes` wrote."""
+    out: Path = Path("runs/eyes")
+    """Directory of the trunk; train.py takes it as --trunk."""
+    steps: int = 1500
+    """Optimizer updates; the learning rate falls to zero at the last one."""
+    batch_size: int = 32
+    """Images, each of a random scene and camera."""
+    lr: float = 3e-3
+    """Peak learning rate of AdamW."""
+    channels: tuple[int, int, int, int] = (16, 32, 64, 64)
+    """Of the trunk at stride 2, 4, 8, 16."""
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """All stills of a file. S scenes, N cameras, P keypoints."""
+
+    images: Tensor  # (S, N, H, W, 3) uint8
+    points: Tensor  # (S, N, P, 2) float32 [pixels]
+    visible: Tensor  # (S, N, P) bool
+    cameras: tuple[str, ...]
+    keypoints: tuple[str, ...]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        height, width = self.images.shape[2:4]
+        return height, width
+
+
+def read_scenes(path: Path) -> Scenes:
+    """Raises ValueError naming the file when it is not one of scenes."""
+    try:
+        with h5py.File(path) as file:
+            cameras = tuple(str(name) for name in np.asarray(file.attrs["camera_names"]))
+            keypoints = tuple(str(name) for name in np.asarray(file.attrs["keypoint_names"]))
+            lengths = np.asarray(file["compress_len"])
+            images = [_decode(np.asarray(file[f"images/{c}"]), lengths[n]) for n, c in enumerate(cameras)]
+            points = np.stack([np.asarray(file[f"keypoints/{c}"]) for c in cameras], axis=1)
+            visible = np.stack([np.asarray(file[f"visible/{c}"]) for c in cameras], axis=1)
+    except (OSError, KeyError) as error:
+        raise ValueError(
+            f"{path} holds no scenes ({error}); record_sim_episodes.py --random_scenes 3000 makes them"
+        ) from error
+    return Scenes(torch.stack(images, 1), torch.from_numpy(points), torch.from_numpy(visible), cameras, keypoints)
+
+
+def _decode(padded: np.ndarray, lengths: np.ndarray) -> Tensor:
+    """(S, H, W, 3) uint8 of JPEGs (S, padded_len)."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        frames = list(pool.map(lambda s: decode_image(padded[s, : lengths[s]]), range(len(padded))))
+    return torch.from_numpy(np.stack(frames))
+
+
+def heat_map_loss(maps: Tensor, points: Tensor, visible: Tensor, stride: int) -> Tensor:
+    """Cross-entropy of logits (B, P, h, w) against points (B, P, 2) [pixels], mean over the visible ones.
+
+    The target puts a point's mass on the four cell centres around it, bilinearly, so that its mean is the point.
+    """
+    height, width = maps.shape[-2:]
+    cells = (points + 0.5) / stride - 0.5  # in units of cells, 0 at the centre of the first
+    limit = torch.tensor([width - 1.0, height - 1.0], device=maps.device)
+    cells = cells.clamp(min=torch.zeros_like(limit), max=limit)
+    low = cells.floor().minimum(limit - 1)
+    share = cells - low  # (B, P, 2) towards the next cell
+    log_p = maps.flatten(2).log_softmax(-1)
+    loss = torch.zeros_like(visible, dtype=log_p.dtype)
+    for dx in (0, 1):
+        for dy in (0, 1):
+            index = ((low[..., 1] + dy) * width + low[..., 0] + dx).long()
+            weight = (share[..., 0] if dx else 1 - share[..., 0]) * (share[..., 1] if dy else 1 - share[..., 1])
+            loss -= weight * log_p.gather(2, index[..., None])[..., 0]
+    return (loss * visible).sum() / visible.sum().clamp(min=1)
+
+
+def brighten(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Random gain, offset and noise of images (B, 3, H, W) in [0, 1]."""
+    device, batch = images.device, len(images)
+    gain = torch.empty(batch, 3, 1, 1, device=device).uniform_(0.85, 1.15, generator=generator)
+    offset = torch.empty(batch, 1, 1, 1, device=device).uniform_(-0.06, 0.06, generator=generator)
+    noise = torch.randn(batch, 1, *images.shape[2:], device=device, generator=generator, dtype=images.dtype)
+    return images * gain.to(images.dtype) + offset.to(images.dtype) + 0.015 * noise
+
+
+class Teacher:
+    """Trains one trunk on some scenes; `errors` measures it on others."""
+
+    def __init__(self, scenes: Scenes, flags: Flags):
+        self.scenes, self.flags = scenes, flags
+        self.device = torch.device(_resolve(flags.device))
+        self.held_out = max(1, round(HELD_OUT * len(scenes.images)))
+        torch.manual_seed(flags.seed)
+        config = KeypointConfig(scenes.keypoints, scenes.cameras, scenes.image_size, flags.channels)
+        self.trunk = KeypointTrunk(config).to(self.device)
+        self.dtype = torch.bfloat16 if bf16_is_fast(self.device) else torch.float32
+        self.generator = torch.Generator(self.device).manual_seed(flags.seed)
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.AdamW(self.trunk.parameters(), lr=flags.lr, weight_decay=1e-4, fused=fused)
+        warmup = max(1, flags.steps // 20)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, flags.lr, total_steps=flags.steps, pct_start=warmup / flags.steps, cycle_momentum=False
+        )
+
+    def train(self) -> Iterator[float]:
+        """Yields the loss of every step."""
+        rng = np.random.default_rng(self.flags.seed)
+        n_scenes, n_cameras = len(self.scenes.images) - self.held_out, len(self.scenes.cameras)
+        self.trunk.train()
+        for _ in range(self.flags.steps):
+            scene = torch.from_numpy(rng.integers(n_scenes, size=self.flags.batch_size))
+            camera = torch.from_numpy(rng.integers(n_cameras, size=self.flags.batch_size))
+            loss = self._loss(scene, camera)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.trunk.parameters(), 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            yield float(loss.detach())
+
+    def _loss(self, scene: Tensor, camera: Tensor) -> Tensor:
+        images = to_float(self.scenes.images[scene, camera].to(self.device), self.dtype)
+        points = self.scenes.points[scene, camera].to(self.device)
+        visible = self.scenes.visible[scene, camera].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            maps, seen = self.trunk(brighten(images, self.generator), camera.to(self.device))
+        heat = heat_map_loss(maps, points, visible, self.trunk.stride)
+        return heat + SEEN_WEIGHT * F.binary_cross_entropy_with_logits(seen, visible.to(seen.dtype))
+
+    @torch.no_grad()
+    def errors(self) -> dict[str, dict[str, float]]:
+        """Per camera and keypoint on the held-out scenes: median pixel error where visible, and "seen", the accuracy
+        of the visibility answer."""
+        self.trunk.eval()
+        first = len(self.scenes.images) - self.held_out
+        images, points = self.scenes.images[first:], self.scenes.points[first:]
+        visible = self.scenes.visible[first:]
+        found = torch.cat([self.trunk.keypoints(part.to(self.device)).cpu() for part in images.split(8)])
+        height, width = self.scenes.image_size
+        pixels = (found[..., :2] + 1) * torch.tensor([width, height]) / 2 - 0.5
+        distance = (pixels - points).norm(dim=-1)
+        accuracy = ((found[..., 2] > 0.5) == visible).float()
+        table: dict[str, dict[str, float]] = {}
+        for n, camera in enumerate(self.scenes.cameras):
+            row = {
+                name: float(distance[:, n, p][visible[:, n, p]].median())
+                for p, name in enumerate(self.scenes.keypoints)
+                if visible[:, n, p].any()
+            }
+            table[camera] = {**row, "seen": float(accuracy[:, n].mean())}
+        return table
+
+
+def _resolve(device: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def teach(flags: Flags) -> dict[str, dict[str, float]]:
+    """Trains, saves, and returns the errors on held-out scenes."""
+    teacher = Teacher(read_scenes(flags.file), flags)
+    with tqdm(teacher.train(), total=flags.steps, unit="step", dynamic_ncols=True, desc="learning to see") as bar:
+        smooth = 0.0
+        for step, loss in enumerate(bar):
+            smooth = loss if step == 0 else 0.98 * smooth + 0.02 * loss
+            bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
+    errors = teacher.errors()
+    teacher.trunk.save(flags.out)
+    with whole_file(flags.out / "pretrain.json") as temporary:
+        record = {"flags": asdict(flags), "median_pixel_error": errors, "scenes": len(teacher.scenes.images)}
+        temporary.write_text(json.dumps(record, indent=1, default=str) + "\n")
+    return errors
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    flags = tyro.cli(Flags, args=argv, use_underscores=True)
+    try:
+        errors = teach(flags)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for camera, row in errors.items():
+        print(f"{camera:16s}", "  ".join(f"{name} {value:.2f}" for name, value in row.items()))
+    print(f"median error in pixels where visible, and accuracy of the visibility answer; trunk in {flags.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
