@@ -17,7 +17,7 @@ from sim_envs.task import ASSETS
 
 CONTROL_TIMESTEP = 0.02  # [s]
 ORIENTATION_COST = 0.2  # [m/rad] an error of 1 rad weighs as much as 0.2 m
-MAX_SPEED = np.array([0.36, 0.36, 2.0, 3.0, 3.0, 3.0])  # [rad/s] waist and shoulder break loose of their grease at 0.4
+MAX_SPEED = np.array([0.45, 0.45, 2.0, 3.0, 3.0, 3.0])  # [rad/s] of the joints, for smooth motion
 ARMS = (slice(0, 6), slice(7, 13))  # in qpos and action
 JOINTS = [f"{side}/{joint}" for side in SIDES for joint in (*ARM_JOINTS, "left_finger")]
 DAMPING = 1e-5  # of the quadratic program; keeps joint steps small near singular postures
@@ -87,6 +87,8 @@ class Kinematics:
         self._joints = np.array([self._model.joint(name).dofadr[0] for name in JOINTS])
         self._stiffness = self._model.actuator_gainprm[:, 0]  # [N m/rad], in the order of the joints
         self._response = servo_response(self._model)[self._joints]
+        breakaway = (self._model.dof_frictionloss / self._stiffness)[self._joints]
+        self._glide = 0.96 * breakaway * self._response
 
     def hands(self, qpos: np.ndarray) -> dict[str, Pose]:
         """Where the hands are for qpos (14,)."""
@@ -109,19 +111,20 @@ class Kinematics:
             self._configuration.integrate_inplace(velocity, 1.0)
         return self._arms(qpos)
 
-    def targets(self, qpos: np.ndarray, next_qpos: np.ndarray) -> np.ndarray:
+    def targets(self, qpos: np.ndarray, next_qpos: np.ndarray, speed: float = 1.0) -> np.ndarray:
         """The action (14,) that moves the arms from qpos to next_qpos in one control step; grippers as in next_qpos.
 
-        It undoes the servos' lag and their sag under gravity. An arm that would have to move faster than MAX_SPEED goes
-        the same way more slowly.
+        It undoes the servos' lag and their sag under gravity. An arm that would have to move faster than `speed` times
+        MAX_SPEED goes the same way more slowly.
         """
         delta = np.asarray(next_qpos, np.float64) - qpos
         for arm in ARMS:
-            delta[arm] /= max(1.0, np.max(np.abs(delta[arm]) / (MAX_SPEED * CONTROL_TIMESTEP)))
+            delta[arm] /= max(1.0, np.max(np.abs(delta[arm]) / (speed * MAX_SPEED * CONTROL_TIMESTEP)))
         action = np.array(next_qpos, np.float64)
         sag = self._sag(qpos)
         for arm in ARMS:
-            action[arm] = qpos[arm] + delta[arm] / self._response[arm] + sag[arm]
+            glide = np.clip(delta[arm], -self._glide[arm], self._glide[arm])
+            action[arm] = qpos[arm] + glide / self._response[arm] + (delta[arm] - glide) + sag[arm]
         return self._robot.clip(action)
 
     def _sag(self, qpos: np.ndarray) -> np.ndarray:

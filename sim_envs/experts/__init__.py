@@ -1,4 +1,4 @@
-"""Closed-loop scripted experts: one file per task, by its name. `make_agent` drives a batch of environments with them."""
+"""Closed-loop scripted experts, one file per task, by its name; `make_agent` drives a batch of environments with them."""
 
 import importlib
 import pkgutil
@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from sim_envs.experts.expert import SCRIPTED, Expert, HumanParameters
+from sim_envs.kinematics import Kinematics
 
 STYLES = ("scripted", "human")
 
@@ -18,8 +21,8 @@ def available() -> tuple[str, ...]:
 def make_agent(task: str, style: str = "scripted", seed: int = 0) -> "ExpertAgent":
     """An agent that does the task. `style`: "scripted" (one clean way) or "human" (a new manner in every episode).
 
-    One environment: its manner depends on `seed` alone; environment i of several has the manner of `seed + i`. Every
-    further `reset` draws new manners.
+    The manners follow from `seed` alone: the same seed gives the same manner in environment i after the r-th `reset`.
+    To make an episode depend on nothing but its own seed, make an agent with that seed for it.
     """
     if task not in available():
         raise ValueError(f"task {task!r} has no expert; choose one of {', '.join(available())}")
@@ -29,18 +32,26 @@ def make_agent(task: str, style: str = "scripted", seed: int = 0) -> "ExpertAgen
 
 
 class ExpertAgent:
-    """One expert per environment; see act.types.Agent."""
+    """One expert per environment, all with one `Kinematics`; see act.types.Agent."""
 
-    def __init__(self, expert: type, style: str, seed: int):
-        self._expert, self._style, self._seed = expert, style, seed
-        self._experts: list[Any] = []
+    def __init__(self, expert: type[Expert], style: str, seed: int):
+        self._make, self._style, self._seed = expert, style, seed
+        self._kinematics = Kinematics()
+        self._resets = 0
+        self.experts: list[Expert] = []
 
     def reset(self, num_envs: int) -> None:
-        self._experts = [self._expert() for _ in range(num_envs)]
+        self.experts = [self._make(self._manner(index), self._kinematics) for index in range(num_envs)]
+        self._resets += 1
 
     def needs_images(self) -> bool:
         return False
 
     def select_action(self, observations: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """(B, 14) float32 joint targets."""
-        return np.stack([expert.action(obs) for expert, obs in zip(self._experts, observations, strict=True)])
+        return np.stack([expert.action(obs) for expert, obs in zip(self.experts, observations, strict=True)])
+
+    def _manner(self, index: int) -> HumanParameters:
+        if self._style == "scripted":
+            return SCRIPTED
+        return HumanParameters.draw(np.random.default_rng((self._seed, index, self._resets)))

@@ -1,23 +1,25 @@
 """Expert for the cube transfer: the right hand picks the cube up and holds it out, the left hand takes it."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from sim_envs.experts import expert as ex
-from sim_envs.experts.expert import Goal, Goals, Grip, Phase, Scene
+from sim_envs.experts.expert import Goal, Goals, Phase, Scene
 from sim_envs.kinematics import Pose
 
-CUBE = Grip(opening=0.606)
+OPENING = 0.606  # of a gripper closed on the cube
 MEETING = np.array([0.0, 0.5, 0.23])  # [m] where the cube changes hands
-PITCH = np.radians(60.0)  # of the right hand, nose down
-SPEED = 0.3  # [m/s]
-DOWN, ACROSS = -ex.UP, np.array([1.0, 0.0, 0.0])
+GRASP_HEIGHT = 0.012  # [m] of the right hand above the cube's centre
+ACROSS = np.array([1.0, 0.0, 0.0])  # the left hand's approach
 
 
 class Expert(ex.Expert):
     objects = ("cube",)
-    symmetries = {"cube": ex.symmetry_group("xz")}
+    symmetries: ClassVar = {"cube": ex.symmetry_group({"x": np.pi / 2, "z": np.pi / 2})}
 
     def make_phases(self) -> list[Phase]:
+        self.meeting = MEETING + np.array(self.manner.place)
         return [
             Phase("pick", lambda s: True, lambda s: True, self.pick),
             Phase("offer", lambda s: self.held(s, "right"), lambda s: self.held(s, "right", 0.1), self.offer),
@@ -25,56 +27,53 @@ class Expert(ex.Expert):
             Phase("rest", lambda s: self.alone(s, 0.09), lambda s: self.alone(s, 0.06, 0.1), self.rest),
         ]
 
-    # -- guards --
+    # -- guards -------------------------------------------------------------------------------------------------------
 
     def held(self, scene: Scene, side: str, margin: float = 0.04) -> bool:
-        return ex.grasped(scene, side, self.grasp(scene, side), CUBE, margin)
+        return ex.grasped(scene, side, self.grasp(scene, side), OPENING, margin)
 
     def alone(self, scene: Scene, distance: float, margin: float = 0.04) -> bool:
         """Whether the left hand holds the cube and the right hand is farther than `distance` [m] from it."""
-        apart = np.linalg.norm(scene.hands["right"].position - scene.objects["cube"].position)
-        return self.held(scene, "left", margin) and bool(apart > distance)
+        apart = float(np.linalg.norm(scene.hands["right"].position - scene.objects["cube"].position))
+        return self.held(scene, "left", margin) and apart > distance
 
-    # -- goals --
+    # -- goals --------------------------------------------------------------------------------------------------------
 
     def grasp(self, scene: Scene, side: str) -> Pose:
         """Where the hand should be to hold the cube."""
-        cube = scene.objects["cube"]
+        cube, (left, right) = scene.objects["cube"], self.manner.grasp_shift
         yaw = ex.yaw_of(cube.rotation)
         if side == "right":
-            return Pose(cube.position + 0.012 * ex.UP, ex.facing(side, PITCH, yaw=yaw))
-        return Pose(cube.position + 0.01 * ACROSS, ex.facing(side, roll=np.pi / 2, yaw=yaw))
+            above = np.array([0.5 * right, 0.0, GRASP_HEIGHT])
+            return Pose(cube.position + above, ex.facing(side, self.manner.pitch, yaw=yaw))
+        return Pose(cube.position + (0.01 + 0.5 * left) * ACROSS, ex.facing(side, roll=self.roll(), yaw=yaw))
 
-    def waiting(self) -> Goal:
-        return Goal(Pose(MEETING - 0.12 * ACROSS, ex.facing("left", roll=np.pi / 2)), 1.0)
+    def roll(self) -> float:
+        return self.manner.variant * np.pi / 2
 
     def pick(self, scene: Scene) -> Goals:
-        return {"left": self.waiting(), "right": ex.pick(scene, "right", self.grasp(scene, "right"), DOWN, 0.08)}
+        return {"left": self.wait(), "right": self.reach(scene, "right", self.grasp(scene, "right"))}
+
+    def wait(self) -> Goal:
+        return Goal(Pose(self.meeting - 0.12 * ACROSS, ex.facing("left", roll=self.roll())), 1.0)
 
     def offer(self, scene: Scene) -> Goals:
+        """The right hand brings the cube; when it is nearly there, the left hand comes to take it."""
         cube = scene.objects["cube"]
-        away = float(np.linalg.norm(cube.position - MEETING))
-        take = ex.pick(scene, "left", self.grasp(scene, "left"), ACROSS, 0.12, hurdle=max(0.0, away - 0.01))
-        left = take if away < 0.05 else self.waiting()
-        return {"left": left, "right": self.bring(scene, "right")}
+        away = float(np.linalg.norm(cube.position - self.meeting))
+        take = self.reach(scene, "left", self.grasp(scene, "left"), ACROSS, hurdle=max(0.0, away - 0.01))
+        return {"left": take if away < 0.05 else self.wait(), "right": self.bring(scene, "right")}
 
     def bring(self, scene: Scene, side: str) -> Goal:
-        cube = scene.objects["cube"]
-        lifted = ex.ramp(cube.position[2], 0.02, 0.05)
-        position = cube.position + lifted * (MEETING - cube.position)
-        position[2] = MEETING[2]
-        return ex.carry(scene, side, cube, Pose(position, np.eye(3)))
+        return ex.lift(scene, side, scene.objects["cube"], Pose(self.meeting, np.eye(3)))
 
     def release(self, scene: Scene) -> Goals:
         """The left hand keeps the cube where it is; the right one opens, then backs away."""
-        open_ = ex.ramp(scene.openings["right"], 0.7, 0.85)
-        return {
-            "left": ex.carry(scene, "left", scene.objects["cube"], Pose(MEETING, np.eye(3))),
-            "right": Goal(self.retreat(), 1.0, SPEED * open_),
-        }
+        free = ex.ramp(scene.openings["right"], 0.7, 0.85)
+        return {"left": self.bring(scene, "left"), "right": Goal(self.retreat(), 1.0, ex.SPEED * free)}
 
     def rest(self, scene: Scene) -> Goals:
         return {"left": Goal(Pose(MEETING - 0.1 * ACROSS, ex.facing("left")), 0.0), "right": Goal(self.retreat(), 1.0)}
 
     def retreat(self) -> Pose:
-        return Pose(MEETING + np.array([0.13, 0.0, 0.05]), ex.facing("right", PITCH))
+        return Pose(MEETING + np.array([0.13, 0.0, 0.05]), ex.facing("right", ex.SCRIPTED.pitch))
