@@ -7,6 +7,12 @@ PY := .venv/bin/python
 TASK := sim_transfer_cube_scripted
 DEMOS := data/demo
 RUN := runs/demo
+# For a smaller or larger demo: make demo EPISODES=10 SCENES=500 TRAIN="--steps 500" ROLLOUTS=10
+EPISODES := 50
+SCENES := 3000
+PRETRAIN :=
+TRAIN :=
+ROLLOUTS := 50
 
 .PHONY: demo test setup clean-demo
 .DELETE_ON_ERROR:
@@ -32,21 +38,21 @@ setup: .venv/.installed
 # The stages of the demo. Every program continues where it was interrupted; a finished stage is a file here.
 # Set-up is an order-only prerequisite (after the bar): a new library version does not throw demonstrations away.
 $(DEMOS)/.recorded: | setup
-	$(PY) record_sim_episodes.py --task_name $(TASK) --num_episodes 50 --image_size 240 320 --dataset_dir $(DEMOS)
+	$(PY) record_sim_episodes.py --task_name $(TASK) --dataset_dir $(DEMOS) --image_size 240 320 --num_episodes $(EPISODES)
 	@touch $@
 
 $(DEMOS)/scenes.hdf5: | setup
-	$(PY) record_sim_episodes.py --task_name $(TASK) --random_scenes 3000 --image_size 240 320 --dataset_dir $(DEMOS)
+	$(PY) record_sim_episodes.py --task_name $(TASK) --dataset_dir $(DEMOS) --image_size 240 320 --random_scenes $(SCENES)
 
 $(RUN)/eyes/trunk.json: $(DEMOS)/scenes.hdf5
-	$(PY) -m act.pretrain $< --out $(@D)
+	$(PY) -m act.pretrain $< --out $(@D) $(PRETRAIN)
 
 $(RUN)/.trained: $(DEMOS)/.recorded $(RUN)/eyes/trunk.json
-	$(PY) train.py --preset fast --dataset_dir $(DEMOS) --trunk $(RUN)/eyes --ckpt_dir $(RUN)
+	$(PY) train.py --preset fast --task_name $(TASK) --dataset_dir $(DEMOS) --trunk $(RUN)/eyes --ckpt_dir $(RUN) $(TRAIN)
 	@touch $@
 
 $(RUN)/report.html: $(RUN)/.trained
-	$(PY) eval.py $(RUN) --num_rollouts 50
+	$(PY) eval.py $(RUN) --num_rollouts $(ROLLOUTS)
 
 clean-demo:
 	rm -rf $(DEMOS) $(RUN)

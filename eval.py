@@ -9,7 +9,6 @@ Interrupted and called again with the same settings it goes on where it stopped.
 
 import argparse
 import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -86,9 +85,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run_evaluation(options: argparse.Namespace) -> None:
     """Loads the policy once, evaluates every mode, and writes the report of all that was ever evaluated here."""
-    card = read_card(options.run)
-    task = task_of(options.task_name or card.get("task") or "")
-    policy = load_policy(options.run, options.device)
+    policy, about = load(options.run, options.device)
+    task = task_of(options.task_name or about["train"]["task_name"])
     cameras, image_size = cameras_for(policy, options.videos)
     make = partial(sim_envs.make, task, cameras=cameras, image_size=image_size)
     num_envs = options.num_envs or default_num_envs(options.num_rollouts, options.num_workers)
@@ -97,7 +95,7 @@ def run_evaluation(options: argparse.Namespace) -> None:
         for mode in options.modes:
             ensemble_m = options.ensemble_m if mode == "ensemble" else None
             agent = PolicyAgent(policy, options.n_action_steps, ensemble_m)
-            settings = describe(options, card, task, mode, agent) | {"cameras": list(cameras), "image_size": image_size}
+            settings = {**describe(options, about, task, mode, agent), "cameras": cameras, "image_size": image_size}
             summary = run_mode(envs, agent, settings, options, out / "eval" / folder_name(options, mode))
             print_summary(summary, mode)
     write_report([out], out / "report.html")
@@ -127,20 +125,14 @@ def run_mode(
     return summary
 
 
-def read_card(run: Path) -> dict[str, Any]:
-    """policy.json of a run: what was trained, on what, from which commit."""
-    file = run / "policy.json"
-    if not file.exists():
-        raise ValueError(f"{run} holds no policy.json: train a policy with `python train.py --ckpt_dir {run}`")
-    return json.loads(file.read_text())
-
-
-def load_policy(run: Path, device: str | None) -> Any:
+def load(run: Path, device: str | None) -> tuple[Any, dict[str, Any]]:
+    """The policy of a run, and its policy.json: what was trained, on what, from which commit."""
     import torch  # here, because the simulating processes import this file and need no torch
 
-    from act import checkpoint
+    from act.checkpoint import load_policy, read_about
 
-    return checkpoint.load_policy(run, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    about = read_about(run)
+    return load_policy(run, device or ("cuda" if torch.cuda.is_available() else "cpu")), about
 
 
 def task_of(name: str) -> str:
@@ -166,17 +158,25 @@ def default_num_envs(num_rollouts: int, num_workers: int) -> int:
 
 
 def describe(
-    options: argparse.Namespace, card: Mapping[str, Any], task: str, mode: str, agent: PolicyAgent
+    options: argparse.Namespace, about: Mapping[str, Any], task: str, mode: str, agent: PolicyAgent
 ) -> dict[str, Any]:
     """What decides the outcome of a rollout (besides its seed) and what a reader must know of the policy."""
     weights = hashlib.sha256((options.run / "policy.safetensors").read_bytes()).hexdigest()[:16]
-    known = {key: card.get(key) for key in ("policy", "step", "seed", "backbone_weights", "demo_style")}
+    train = about["train"]
     return {
         "run": str(options.run),
-        **known,
+        "policy": about["policy"],
+        "preset": train.get("preset"),
+        "backbone_weights": about["backbone_weights"],
+        "trained_on": train["task_name"],
+        "demo_style": "human" if train["task_name"].endswith("_human") else "scripted",
+        "step": about["step"],
+        "train_seed": about["seed"],
+        "train_commit": about["git"],
         "weights": weights,
         "task": task,
         "mode": mode,
+        "chunk_size": agent.policy.chunk_size,
         "n_action_steps": agent.n_action_steps,
         "ensemble_m": options.ensemble_m if mode == "ensemble" else None,
         "seed_set": options.seed_set,

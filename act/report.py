@@ -172,8 +172,8 @@ def _stage_table(group: Sequence[Evaluation]) -> str:
 def _curves(evaluations: Sequence[Evaluation]) -> str:
     runs = {str(e.results["settings"].get("run", e.folder)): e.metrics for e in evaluations if e.metrics}
     charts = (
-        ("loss", True, lambda key: key.split("/")[-1] in ("loss", "l1")),
-        ("success [%]", False, lambda key: "success" in key),
+        ("loss", True, lambda key: key.endswith(("loss", "l1"))),
+        ("success [%]", False, lambda key: key == "success"),
     )
     figures = []
     for label, log_y, wanted in charts:

@@ -35,9 +35,9 @@ def make_toy(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(program, "sim_envs", SimpleNamespace(available=lambda: ("toy",), make=make_toy))
-    monkeypatch.setattr(program, "load_policy", lambda run, device: Policy())
-    card = {"policy": "act", "task": "toy", "step": 7, "backbone_weights": "sim"}
-    (tmp_path / "policy.json").write_text(json.dumps(card))
+    train = {"task_name": "sim_toy_scripted", "preset": "fast"}
+    about = {"policy": "act", "train": train, "step": 7, "seed": 0, "git": None, "backbone_weights": "sim"}
+    monkeypatch.setattr(program, "load", lambda run, device: (Policy(), about))
     (tmp_path / "policy.safetensors").write_bytes(b"weights")
     return tmp_path
 
@@ -81,7 +81,7 @@ def test_the_originals_flags_are_understood():
 
 def test_a_folder_without_a_policy_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert program.main([str(tmp_path)]) == 2
-    assert f"{tmp_path} holds no policy.json" in capsys.readouterr().err
+    assert f"{tmp_path} holds no trained policy" in capsys.readouterr().err
 
 
 def test_an_unknown_task_lists_the_known_ones(run: Path, capsys: pytest.CaptureFixture[str]):
