@@ -39,6 +39,8 @@ class Config(PolicyConfig):
     """Layers over [latent, qpos, what the cameras see]."""
     n_decoder_layers: int = 1
     """Layers over the K queries, all of them used (the original computes 7 and uses the first)."""
+    actions_per_query: int = 1
+    """Consecutive actions one query answers for; 1 is the paper, 4 makes a step about 3 times cheaper."""
     decoder_input: Literal["queries", "zeros"] = "queries"
     """What the first decoder layer refines: the learned queries, or zeros as in the paper (self-attention then only
     adds a bias there)."""
@@ -75,6 +77,28 @@ class Config(PolicyConfig):
     input_noise: float = 0.0
     """Standard deviation of noise on normalised qpos, keypoints and env_state in training (lab: 0.03)."""
 
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """ "paper": the network of the paper, first decoder layer and all. "fast": minutes on two CPU cores."""
+        if name == "paper":
+            return cls(decoder_input="zeros", camera_embedding=False)
+        return cls(
+            chunk_size=60,
+            hidden_dim=256,
+            dim_feedforward=768,
+            n_heads=4,
+            n_encoder_layers=2,
+            n_decoder_layers=3,
+            actions_per_query=4,
+            use_cvae=False,  # one scripted way needs no latent; --use_cvae for human demonstrations
+            n_cvae_layers=2,
+            dropout=0.0,
+            backbone="keypoints",
+            backbone_weights="sim",
+            freeze_backbone=True,
+            input_noise=0.03,
+        )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.hidden_dim % self.n_heads or self.hidden_dim % 4:
@@ -86,6 +110,10 @@ class Config(PolicyConfig):
             raise ValueError("latent 'prior' needs use_cvae: without a CVAE there is no latent")
         if not self.use_images and not self.use_env_state:
             raise ValueError("the policy would see neither images nor env_state; use at least one of them")
+        if self.chunk_size % self.actions_per_query:
+            raise ValueError(
+                f"chunk_size {self.chunk_size} must be a multiple of actions_per_query {self.actions_per_query}"
+            )
         self._check_backbone()
 
     def _check_backbone(self) -> None:
@@ -116,12 +144,12 @@ class Policy(policy.Policy):
         sizes = (dim, config.n_heads, config.dim_feedforward, config.dropout)
         self.encoder = Encoder(config.n_encoder_layers, *sizes)
         self.decoder = Decoder(config.n_decoder_layers, *sizes)
-        self.queries = nn.Parameter(torch.randn(config.chunk_size, dim))
+        self.queries = nn.Parameter(torch.randn(config.chunk_size // config.actions_per_query, dim))
         self.from_qpos = nn.Linear(spec.qpos_dim, dim)
         self.from_env_state = nn.Linear(spec.env_state_dim, dim) if config.use_env_state else None
         n_vectors = 1 + int(config.use_cvae) + int(config.use_env_state)
         self.vector_position = nn.Parameter(torch.randn(n_vectors, dim))  # of the tokens latent, qpos, env_state
-        self.to_action = nn.Linear(dim, spec.action_dim)
+        self.to_action = nn.Linear(dim, spec.action_dim * config.actions_per_query)
         self.eyes = _eyes(config, spec, normalizer)
         for parameter in self.parameters():
             if parameter.ndim == 2 and not self._is_position(parameter):
@@ -195,7 +223,7 @@ class Policy(policy.Policy):
             x = x.expand(batch.batch_size, -1, -1)  # every sample drops its own
         x = self.decoder(x, memory, self.queries, memory_position)
         with torch.autocast(x.device.type, enabled=False):  # millimetres need more than bf16's 8 bits
-            return self.to_action(x.float())
+            return self.to_action(x.float()).reshape(batch.batch_size, self.chunk_size, -1)
 
     def _look(self, batch: Batch, latent: Tensor | None) -> tuple[Tensor, Tensor]:
         """Tokens (B, S, D) of latent, qpos, env_state and images, and their positions (S, D)."""
@@ -209,8 +237,12 @@ class Policy(policy.Policy):
         tokens, position = torch.stack(vectors, dim=1), self.vector_position
         if self.eyes is None:
             return tokens, position
-        seen, seen_position = self.eyes(batch, self._noisy)
+        seen, seen_position = self.eyes(batch, self._features)
         return torch.cat([tokens, seen.to(tokens.dtype)], dim=1), torch.cat([position, seen_position])
+
+    def _features(self, features: Tensor) -> Tensor:
+        """Keypoints (B, N F) as the network sees them."""
+        return self._noisy(self.normalizer.encode("features", features).clamp(-FEATURE_LIMIT, FEATURE_LIMIT))
 
     def _noisy(self, x: Tensor) -> Tensor:
         if self.training and self.config.input_noise:
@@ -252,8 +284,8 @@ class MapEyes(nn.Module):
             nn.Parameter(0.02 * torch.randn(n_cameras, config.hidden_dim)) if config.camera_embedding else None
         )
 
-    def forward(self, batch: Batch, noisy: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Tokens (B, S, D) and positions (S, D); no noise: images have their own augmentation."""
+    def forward(self, batch: Batch, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Tokens (B, S, D) and positions (S, D); nothing to encode here."""
         assert batch.images is not None, "the policy needs images"
         images = batch.images[:, -1]
         maps = self.project(self.trunk(to_float(images)))
@@ -275,8 +307,7 @@ class KeypointEyes(nn.Module):
         if shape.cameras != spec.cameras or shape.image_size != spec.image_size:
             raise ValueError(f"The keypoint trunk looks at {shape.cameras} {shape.image_size}, the data are {spec}")
         self.trunk = KeypointTrunk(shape)
-        self.normalizer, self.frozen = normalizer, config.freeze_backbone
-        self.trunk.requires_grad_(not self.frozen)
+        self.trunk.requires_grad_(not config.freeze_backbone)
         normalizer.add("features", len(spec.cameras) * shape.n_features)
         self.project = nn.ModuleList([nn.Linear(shape.n_features, config.hidden_dim) for _ in spec.cameras])
         self.camera = nn.Parameter(torch.randn(len(spec.cameras), config.hidden_dim))
@@ -285,14 +316,14 @@ class KeypointEyes(nn.Module):
         """(B, T, N, H, W, 3) uint8 -> (B, T, N, 3 P)"""
         return self.trunk.keypoints(images).flatten(-2)
 
-    def forward(self, batch: Batch, noisy: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, D) and positions (N, D) of batch.features, or of batch.images where no features are given."""
+    def forward(self, batch: Batch, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Tokens (B, N, D) and positions (N, D) of batch.features, or of batch.images where no features are given;
+        `encode` normalises features (B, N F)."""
         features = batch.features
         if features is None:
             assert batch.images is not None, "the policy needs images or their features"
             features = self.features(batch.images)
-        x = self.normalizer.encode("features", features[:, -1].flatten(1)).clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
-        x = noisy(x).unflatten(1, (len(self.project), -1))
+        x = encode(features[:, -1].flatten(1)).unflatten(1, (len(self.project), -1))
         tokens = torch.stack([project(x[:, n]) for n, project in enumerate(self.project)], dim=1)
         return tokens, self.camera
 

@@ -43,6 +43,11 @@ class PolicyConfig:
         """T: observations of history the policy sees."""
         return 1
 
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """The policy's part of a training preset ("paper", "fast"); a policy file overrides what differs."""
+        return cls()
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

@@ -18,7 +18,9 @@ TINY = {
     "act": [
         Config(6, 16, 32, 2, 1, 2, n_cvae_layers=1, latent_dim=4, dropout=0.0, backbone_weights="none"),
         Config(6, 16, 32, 2, 1, 1, n_cvae_layers=1, dropout=0.0, backbone="keypoints", backbone_weights="none"),
-        Config(6, 16, 32, 2, 1, 2, use_cvae=False, use_images=False, use_env_state=True, dropout=0.0),
+        Config(
+            6, 16, 32, 2, 1, 2, actions_per_query=2, use_cvae=False, use_images=False, use_env_state=True, dropout=0.0
+        ),
     ]
 }
 CASES = [(name, i, n) for name in policies.available() for i in range(len(TINY.get(name, [None]))) for n in (1, 4)]
@@ -160,6 +162,7 @@ def test_the_paper_network_has_the_papers_parameters():
     [
         ({"chunk_size": 0}, "chunk_size 0"),
         ({"hidden_dim": 100}, "multiple of 4 and of n_heads"),
+        ({"actions_per_query": 7}, "chunk_size 100 must be a multiple of actions_per_query 7"),
         ({"latent": "prior", "use_cvae": False}, "needs use_cvae"),
         ({"use_images": False}, "neither images nor env_state"),
         ({"backbone_weights": "sim"}, "resnet18 has no weights 'sim'; it takes imagenet or none"),

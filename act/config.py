@@ -1,0 +1,209 @@
+"""TrainConfig: everything a training run depends on, frozen, saved as JSON; the presets; train.py's command line."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, arg
+
+from act import policies
+from act.augment import Augmentation
+from act.dataset import Cache
+from act.policies.policy import PolicyConfig, tuples
+
+Preset = Literal["paper", "fast"]
+EVALUATION_FLAGS = (
+    "--temporal_agg",
+    "--eval",
+    "--onscreen_render",
+)  # of the original's one program; ours are in eval.py
+MAY_CHANGE = (
+    "run_dir",
+    "device",
+    "cache",
+    "compile",
+    "log_every",
+    "save_every",
+    "eval_rollouts",
+)  # between resumptions
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Fields of the policy follow those of the training."""
+
+    task_name: str
+    """Task and style of the demonstrations: sim_transfer_cube_scripted, sim_insertion_human, ..."""
+    policy: OmitArgPrefixes[PolicyConfig]
+    """Sizes and ablations of the policy."""
+    policy_class: str = "ACT"
+    """The policy: the name of a file in act/policies, in any case."""
+    preset: Preset = "paper"
+    """Where defaults come from: the paper, or what learns best on two CPU cores."""
+    dataset_dir: Path | None = None
+    """Directory with episode_*.hdf5; data/TASK_NAME if not given."""
+    run_dir: Annotated[Path | None, arg(aliases=["--ckpt-dir"])] = None
+    """Where checkpoints and logs go; runs/TASK_POLICY_PRESET_seedSEED if not given."""
+    cameras: tuple[str, ...] = ("top",)
+    """Cameras the policy looks through."""
+    image_size: tuple[int, int] = (480, 640)
+    """(height, width) [pixels] at which it looks."""
+    steps: int = 10_000
+    """Optimizer updates."""
+    num_epochs: int | None = None
+    """The original's measure, instead of steps: one random sample per training episode is an epoch."""
+    batch_size: int = 8
+    """Samples (episode, t) per step."""
+    lr: float = 1e-5
+    """Peak learning rate of AdamW."""
+    lr_backbone: float = 1e-5
+    """The same for a visual trunk that is trained along."""
+    weight_decay: float = 1e-4
+    """Of matrices; biases and norms do not decay."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up."""
+    ema_decay: float = 0.0
+    """Decay per step of the moving average of the weights that is deployed; 0: the weights themselves."""
+    grad_clip: float = 0.0
+    """Largest norm of the gradient; 0: any."""
+    augmentation: Augmentation = "none"
+    """Change of training images."""
+    seed: int = 0
+    """Of the initial weights, the batches and all noise."""
+    val_fraction: float = 0.2
+    """Share of the episodes that is held out; 0 trains on all."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of training; auto: bf16 where the chip has it."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1"""
+    cache: Cache = "auto"
+    """Where images are kept as uint8; auto: GPU or RAM if they fit, otherwise decoded per sample."""
+    compile: bool = False
+    """torch.compile the loss."""
+    log_every: int = 50
+    """Steps between lines of metrics.jsonl."""
+    validate_every: int = 500
+    """Steps between looks at the held-out episodes."""
+    save_every: int = 500
+    """Steps between resumable checkpoints (RUN/last) and deployable ones (RUN/policy.safetensors)."""
+    eval_every: int = 0
+    """Steps between rollouts on validation seeds, which then choose the weights that are kept. 0: never, the last."""
+    eval_rollouts: int = 20
+    """Rollouts each time."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "validate_every", "save_every", "eval_rollouts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        for name in ("lr", "lr_backbone", "weight_decay", "warmup_steps", "grad_clip", "eval_every", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} {getattr(self, name)} must not be negative")
+        if not 0 <= self.ema_decay < 1 or not 0 <= self.val_fraction < 1:
+            raise ValueError(f"ema_decay {self.ema_decay} and val_fraction {self.val_fraction} must be in [0, 1)")
+
+    @property
+    def env_name(self) -> str:
+        """transfer_cube of sim_transfer_cube_scripted: the task without style."""
+        name = self.task_name.removeprefix("sim_")
+        return name.removesuffix("_scripted").removesuffix("_human")
+
+    @property
+    def demo_style(self) -> str:
+        """scripted or human, as the task's name says; empty where it does not."""
+        return next((style for style in ("scripted", "human") if self.task_name.endswith(f"_{style}")), "")
+
+    def resolved(self, n_train_episodes: int) -> "TrainConfig":
+        """With num_epochs turned into steps: an epoch is one sample of each training episode."""
+        if self.num_epochs is None:
+            return self
+        steps = self.num_epochs * -(-n_train_episodes // self.batch_size)
+        return dataclasses.replace(self, steps=steps, num_epochs=None)
+
+    def with_paths(self) -> "TrainConfig":
+        """With the directories that were not given."""
+        run = f"{self.task_name}_{self.policy_class.lower()}_{self.preset}_seed{self.seed}"
+        config = dataclasses.replace(
+            self,
+            dataset_dir=self.dataset_dir or Path("data") / self.task_name,
+            run_dir=self.run_dir or Path("runs") / run,
+        )
+        wants_trunk = (
+            getattr(self.policy, "backbone_weights", None) == "sim" and getattr(self.policy, "trunk", None) == ""
+        )
+        if not wants_trunk:
+            return config
+        changes: dict[str, Any] = {"trunk": f"runs/{self.env_name}_trunk"}
+        return dataclasses.replace(config, policy=dataclasses.replace(self.policy, **changes))
+
+    def to_json(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
+        config = policies.load(values["policy_class"]).Config.from_json(values["policy"])
+        paths = {key: Path(values[key]) for key in ("dataset_dir", "run_dir") if values[key] is not None}
+        fields: dict[str, Any] = tuples(values) | paths | {"policy": config}
+        return cls(**fields)
+
+
+# What a preset says of training; what it says of the policy is Config.preset in the policy's file.
+_TRAINING: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "fast": {
+        "cameras": ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"),
+        "image_size": (240, 320),
+        "steps": 4000,
+        "batch_size": 64,
+        "lr": 5e-4,
+        "lr_backbone": 1e-4,
+        "warmup_steps": 200,
+        "schedule": "cosine",
+        "ema_decay": 0.999,
+        "grad_clip": 1.0,
+        "val_fraction": 0.1,
+    },
+}
+
+
+def preset(name: str, policy_class: str = "ACT", task_name: str = "sim_transfer_cube_scripted") -> TrainConfig:
+    """The configuration `name` of a policy. Raises ValueError listing presets or policies for an unknown one."""
+    if name not in _TRAINING:
+        raise ValueError(f"There is no preset {name!r}; there is {', '.join(_TRAINING)}.")
+    policy = policies.load(policy_class).Config.preset(name)
+    values: dict[str, Any] = {"preset": name, "policy_class": policy_class.upper(), **_TRAINING[name]}
+    if getattr(policy, "use_images", True) is False:
+        values["cameras"] = ()
+    return TrainConfig(task_name=task_name, policy=policy, **values)
+
+
+def parse(argv: Sequence[str]) -> TrainConfig:
+    """The configuration of a command line: defaults of --preset and --policy_class, then every other flag.
+
+    Raises ValueError for the original's evaluation flags; ends the program with code 2 and help for a wrong flag.
+    """
+    for flag in EVALUATION_FLAGS:
+        if flag in argv:
+            raise ValueError(
+                f"{flag} belongs to evaluation: python eval.py --ckpt_dir RUN {flag.replace('--eval', '')}".strip()
+            )
+    default = preset(_peek(argv, "--preset", "paper"), _peek(argv, "--policy_class", "ACT"), "")
+    config = tyro.cli(TrainConfig, args=list(argv), default=default, prog="train.py", description="Trains a policy.")
+    if not config.task_name:
+        raise ValueError("--task_name is missing; it says what was recorded: sim_transfer_cube_scripted, for example.")
+    return config
+
+
+def _peek(argv: Sequence[str], flag: str, default: str) -> str:
+    """The value of `--flag value` or `--flag=value`, before the rest is looked at."""
+    for i, word in enumerate(argv):
+        if word == flag and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+    return default

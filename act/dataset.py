@@ -1,0 +1,283 @@
+"""Training data: episodes on disk -> (episode, t) samples with is_pad -> batches that depend on (seed, step) alone.
+
+Frames of all episodes stand one behind the other: row starts[e] + t is control step t of episode e. Images are kept as
+uint8 at training size, in memory or on the GPU where they fit, and are otherwise decoded sample by sample; a policy
+with a frozen trunk needs none of that, its features are computed once per frame.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from act.batch import Batch
+from act.episodes import Episode, find_episodes, read_episode, whole_file
+from act.normalize import Normalizer
+
+Cache = Literal["auto", "ram", "gpu", "stream"]
+RAM_SHARE, GPU_SHARE = 0.5, 0.6  # of what is free, given to images
+ENCODE_FRAMES = 16  # frames per call of a frozen trunk
+VALIDATION_SAMPLES = 256  # (episode, t) pairs of the held-out episodes, evenly spread
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a sample is made of."""
+
+    chunk_size: int
+    n_obs_steps: int = 1
+    cameras: tuple[str, ...] = ()  # none: no images
+    image_size: tuple[int, int] = (480, 640)  # (H, W) for training
+    use_env_state: bool = False
+
+
+class EpisodeDataset:
+    """Samples of some episodes. `weights` (frames,), when set, says how likely each frame is to be drawn (DAgger)."""
+
+    def __init__(self, episodes: Sequence[Episode], sampling: Sampling):
+        if not episodes:
+            raise ValueError("a dataset needs at least one episode")
+        self.episodes, self.sampling = list(episodes), sampling
+        self.qpos = _joined(episodes, "qpos")
+        self.action = _joined(episodes, "action")
+        self.env_state = _joined(episodes, "env_state") if sampling.use_env_state else None
+        lengths = torch.tensor([len(episode) for episode in episodes])
+        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+        self.first = self.starts[:-1].repeat_interleave(lengths)  # (frames,): first and last row of its episode
+        self.last = self.starts[1:].repeat_interleave(lengths) - 1
+        self.features: Tensor | None = None  # (frames, N, F)
+        self.images: Tensor | None = None  # (frames, N, H, W, 3) uint8
+        self.weights: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Frames of all episodes."""
+        return len(self.qpos)
+
+    def fit(self, normalizer: Normalizer) -> None:
+        """Statistics of what the dataset holds."""
+        normalizer.fit("qpos", self.qpos)
+        normalizer.fit("action", self.action)
+        if self.env_state is not None:
+            normalizer.fit("env_state", self.env_state)
+
+    # -------------------------------------------------------------------------------------------------- samples
+    def sample(self, episode: int, t: int) -> Batch:
+        """The sample of one (episode, t), a batch of one."""
+        if not 0 <= t < len(self.episodes[episode]):
+            raise IndexError(f"episode {episode} has {len(self.episodes[episode])} control steps, not step {t}")
+        return self.take(self.starts[episode : episode + 1] + t)
+
+    def take(self, rows: Tensor) -> Batch:
+        """The samples (B,) of these rows. Past its end an episode's last action is repeated and marked as padding."""
+        steps = rows[:, None] + torch.arange(self.sampling.chunk_size)
+        is_pad = steps > self.last[rows][:, None]
+        history = rows[:, None] + torch.arange(1 - self.sampling.n_obs_steps, 1)
+        history = history.maximum(self.first[rows][:, None])  # the first observation stands in for those before it
+        return Batch(
+            qpos=self.qpos[history],
+            env_state=None if self.env_state is None else self.env_state[history],
+            features=None if self.features is None else self.features[history],
+            images=self._images(history),
+            action=self.action[steps.minimum(self.last[rows][:, None])],
+            is_pad=is_pad,
+        )
+
+    def draw(self, seed: int, step: int, batch_size: int) -> Batch:
+        """The batch of optimizer step `step`: uniform over all (episode, t), or by `weights`; a pure function."""
+        rng = np.random.default_rng((seed, step))
+        if self.weights is None:
+            rows = rng.integers(len(self), size=batch_size)
+        else:
+            total = np.cumsum(self.weights)
+            rows = np.searchsorted(total, rng.random(batch_size) * total[-1], side="right")
+        return self.take(torch.from_numpy(rows))
+
+    def batches(self, seed: int, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        """Batches of steps start ... stop - 1; where images are decoded per sample, threads work two steps ahead."""
+        if self.images is not None or not self.sampling.cameras or self.features is not None:
+            for step in range(start, stop):
+                yield self.draw(seed, step, batch_size)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self.draw, seed, step, batch_size) for step in range(start, min(start + 2, stop))]
+            for step in range(start, stop):
+                batch = ahead.pop(0).result()
+                if step + 2 < stop:
+                    ahead.append(pool.submit(self.draw, seed, step + 2, batch_size))
+                yield batch
+
+    def validation_batches(self, batch_size: int) -> Iterator[Batch]:
+        """The same evenly spread samples every time."""
+        rows = torch.linspace(0, len(self) - 1, min(VALIDATION_SAMPLES, len(self))).long()
+        for part in rows.split(batch_size):
+            yield self.take(part)
+
+    # --------------------------------------------------------------------------------------------------- images
+    def _images(self, rows: Tensor) -> Tensor | None:
+        """(B, T) rows -> (B, T, N, H, W, 3) uint8, on the device of the cache."""
+        if not self.sampling.cameras or self.features is not None:
+            return None
+        if self.images is not None:
+            return self.images[rows.to(self.images.device)]
+        with ThreadPoolExecutor(_cores()) as pool:
+            frames = list(pool.map(self._read_frame, rows.flatten().tolist()))
+        return torch.from_numpy(np.stack(frames)).unflatten(0, rows.shape)
+
+    def _read_frame(self, row: int) -> np.ndarray:
+        """(N, H, W, 3) uint8 from disk."""
+        index = int(torch.searchsorted(self.starts, row, right=True)) - 1
+        t = row - int(self.starts[index])
+        return self._read(self.episodes[index], t, t + 1)[0]
+
+    def _read(self, episode: Episode, start: int, stop: int) -> np.ndarray:
+        """(stop - start, N, H, W, 3) uint8."""
+        size = self.sampling.image_size
+        return np.stack([episode.read_images(c, start, stop, size) for c in self.sampling.cameras], axis=1)
+
+    def cache_images(self, cache: Cache, device: torch.device) -> Cache:
+        """Keeps all images in RAM or on the GPU if asked to or, with "auto", if they fit; says what it chose."""
+        if cache == "auto":
+            cache = self._fitting_cache(device)
+        if cache == "gpu" and device.type == "cpu":
+            raise ValueError("--cache gpu needs a GPU; use ram, stream or auto")
+        if cache == "stream" or not self.sampling.cameras:
+            return "stream"
+        images = torch.empty((len(self), *self._frame_shape), dtype=torch.uint8)
+        for e, t, values in self._each_part(range(len(self.episodes)), "decoding images"):
+            first = int(self.starts[e]) + t
+            images[first : first + len(values)] = torch.from_numpy(values)
+        self.images = images.to(device) if cache == "gpu" else images
+        return cache
+
+    @property
+    def _frame_shape(self) -> tuple[int, ...]:
+        return (len(self.sampling.cameras), *self.sampling.image_size, 3)
+
+    def _fitting_cache(self, device: torch.device) -> Cache:
+        need = len(self) * int(np.prod(self._frame_shape))
+        if device.type == "cuda" and need < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+            return "gpu"
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return "ram" if need < RAM_SHARE * free else "stream"
+
+    def _each_part(self, episodes: Sequence[int], what: str) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(episode, t, images (n, N, H, W, 3)) of one part after the other, decoded in threads a few parts ahead."""
+        parts = [(e, t) for e in episodes for t in range(0, len(self.episodes[e]), ENCODE_FRAMES)]
+
+        def read(part: tuple[int, int]) -> np.ndarray:
+            episode, t = self.episodes[part[0]], part[1]
+            return self._read(episode, t, min(t + ENCODE_FRAMES, len(episode)))
+
+        total = sum(len(self.episodes[e]) for e in episodes)
+        with ThreadPoolExecutor(_cores()) as pool, tqdm(total=total, desc=what, unit="frame") as bar:
+            ahead = [pool.submit(read, part) for part in parts[:4]]
+            for i, (e, t) in enumerate(parts):
+                images = ahead.pop(0).result()
+                if i + 4 < len(parts):
+                    ahead.append(pool.submit(read, parts[i + 4]))
+                yield e, t, images
+                bar.update(len(images))
+
+    @torch.no_grad()
+    def cache_features(
+        self, encode: Callable[[Tensor], Tensor], device: torch.device, directory: Path | None = None
+    ) -> None:
+        """Features of every frame by `encode` ((B, T, N, H, W, 3) uint8 -> (B, T, N, F)).
+
+        Kept in `directory`, one file per episode, so that other runs and splits find them; it stands for one trunk
+        (see `fingerprint`).
+        """
+        files = [None if directory is None else directory / _feature_name(episode) for episode in self.episodes]
+        done = {e: load_file(file)["features"] for e, file in enumerate(files) if file is not None and file.exists()}
+        missing = [e for e in range(len(self.episodes)) if e not in done]
+        parts: list[Tensor] = []
+        for e, t, images in self._each_part(missing, "looking at every frame once") if missing else ():
+            parts.append(encode(torch.from_numpy(images)[:, None].to(device))[:, 0].float().cpu())
+            if t + len(images) < len(self.episodes[e]):
+                continue
+            done[e], parts = torch.cat(parts), []
+            if (file := files[e]) is not None:
+                with whole_file(file) as temporary:
+                    save_file({"features": done[e]}, temporary)
+        self.features = torch.cat([done[e] for e in range(len(self.episodes))])
+
+    def fingerprint(self, weights: dict[str, Tensor]) -> str:
+        """Tells trunks apart by their weights, the cameras and the image size they look at."""
+        digest = hashlib.sha256(repr((self.sampling.cameras, tuple(self.sampling.image_size))).encode())
+        for key, value in sorted(weights.items()):
+            digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def split(paths: Sequence[Path], val_fraction: float, seed: int) -> tuple[list[Path], list[Path]]:
+    """Training and held-out episodes, split by whole episodes; at least one of each unless val_fraction is 0."""
+    if not 0 <= val_fraction < 1:
+        raise ValueError(f"val_fraction {val_fraction} must be in [0, 1)")
+    n_val = max(1, round(val_fraction * len(paths))) if val_fraction else 0
+    if n_val >= len(paths):
+        raise ValueError(
+            f"{len(paths)} episodes cannot be split with val_fraction {val_fraction}; record more, or use 0"
+        )
+    held_out = set(np.random.default_rng((seed, 0xE915)).permutation(len(paths))[:n_val].tolist())
+    train = [path for i, path in enumerate(paths) if i not in held_out]
+    return train, [path for i, path in enumerate(paths) if i in held_out]
+
+
+def load_episodes(paths: Sequence[Path], cameras: tuple[str, ...] | None = None) -> list[Episode]:
+    """Episodes with vectors in memory and images on disk. Raises ValueError naming the file that does not fit.
+
+    `cameras` None keeps what each file has.
+    """
+    episodes = []
+    for path in paths:
+        try:
+            episode = read_episode(path, cameras)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. Choose recorded ones with --cameras." if "no camera" in str(error) else error
+            ) from None
+        first = episodes[0] if episodes else episode
+        for key in ("qpos", "action", "env_state"):
+            ours, theirs = getattr(episode, key), getattr(first, key)
+            if (ours is None) != (theirs is None) or (ours is not None and ours.shape[1] != theirs.shape[1]):
+                raise ValueError(
+                    f"{path}: {key} differs in width from {first.path}; keep them in different directories"
+                )
+        episodes.append(episode)
+    return episodes
+
+
+def find(directory: Path) -> list[Path]:
+    """The episodes of a directory. Raises ValueError saying how to record some when there are none."""
+    paths = find_episodes(directory)
+    if not paths:
+        raise ValueError(
+            f"{directory} has no episode_*.hdf5; record some with record_sim_episodes.py --dataset_dir {directory}"
+        )
+    return paths
+
+
+def _joined(episodes: Sequence[Episode], key: str) -> Tensor:
+    values = [getattr(episode, key) for episode in episodes]
+    if any(value is None for value in values):
+        raise ValueError(f"{episodes[0].path} has no {key}")
+    return torch.from_numpy(np.concatenate(values).astype(np.float32))
+
+
+def _feature_name(episode: Episode) -> str:
+    """Changes when the episode's file does."""
+    stat = episode.path.stat()
+    return f"{episode.path.stem}-{stat.st_size}-{stat.st_mtime_ns}.safetensors"
+
+
+def _cores() -> int:
+    return max(1, len(os.sched_getaffinity(0)))

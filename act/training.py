@@ -1,0 +1,300 @@
+"""fit(): from a fresh policy and episodes to trained weights, a generator that yields Metrics.
+
+Whatever is random at optimizer step s (which samples, dropout, the CVAE's z, noise) is a function of (seed, s), so a
+run that was killed and resumed has the losses of one that was not, bit for bit. Nothing waits for the device between
+two lines of the log.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act import policies
+from act.augment import augment
+from act.batch import Batch
+from act.checkpoint import State, load_state, save_policy, save_state
+from act.config import TrainConfig
+from act.dataset import EpisodeDataset, Sampling, find, load_episodes, split
+from act.nn.vision import bf16_is_fast
+from act.policies.policy import DataSpec, Policy, masked_mean
+from act.provenance import git_commit
+
+
+class TrainingDiverged(ValueError):
+    """A loss or a weight is no longer finite; the last good checkpoint is kept."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What the steps since the last Metrics came to."""
+
+    step: int  # optimizer updates done
+    losses: dict[str, float]  # means of policy.loss
+    lr: float
+    seconds_per_step: float
+    validation: dict[str, float] = field(default_factory=dict)  # the same on held-out episodes; deployed_l1: as it acts
+    success: float | None = None  # rate on validation seeds
+
+    def to_json(self) -> dict[str, Any]:
+        held_out = {f"val_{key}": value for key, value in self.validation.items()}
+        values = {k: v for k, v in asdict(self).items() if k not in ("losses", "validation")}
+        return {**values, **self.losses, **held_out}
+
+
+def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | None, DataSpec]:
+    """Training and held-out episodes of a configuration, images still on disk, and their sizes."""
+    assert config.dataset_dir is not None
+    policy = config.policy
+    cameras = config.cameras if getattr(policy, "use_images", True) else ()
+    use_env_state = getattr(policy, "use_env_state", False)
+    sampling = Sampling(policy.chunk_size, policy.n_obs_steps, cameras, config.image_size, use_env_state)
+    paths = find(config.dataset_dir)
+    episodes = dict(zip(paths, load_episodes(paths, cameras), strict=True))
+    names, held_out = split(paths, config.val_fraction, config.seed)
+    train = EpisodeDataset([episodes[name] for name in names], sampling)
+    e_dim = train.env_state.shape[1] if train.env_state is not None else 0
+    spec = DataSpec(cameras, config.image_size, train.qpos.shape[1], train.action.shape[1], e_dim)
+    return train, EpisodeDataset([episodes[name] for name in held_out], sampling) if held_out else None, spec
+
+
+def make_policy(config: TrainConfig, train: EpisodeDataset, spec: DataSpec) -> Policy:
+    """A fresh policy with the statistics of the training episodes; its initial weights follow from the seed."""
+    torch.manual_seed(config.seed)
+    normalizer = spec.normalizer()
+    train.fit(normalizer)
+    return policies.load(config.policy_class).Policy.create(config.policy, spec, normalizer)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device `name`. Raises ValueError for a GPU that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device {name} is no device; use auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise ValueError(f"--device {name}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu")
+    return device
+
+
+def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device: torch.device) -> None:
+    """Caches what the policy sees of `dataset`: features of a frozen trunk, kept beside the episodes, or images."""
+    if not policy.spec.cameras:
+        return
+    if not policy.has_frozen_trunk:
+        dataset.cache_images(config.cache, device)
+        return
+    assert config.dataset_dir is not None
+    weights = {key: value for key, value in policy.state_dict().items() if ".trunk." in key}
+    directory = config.dataset_dir / ".features" / dataset.fingerprint(weights)
+    dataset.cache_features(policy.encode_images, device, directory)
+
+
+class Trainer:
+    """One policy, its optimizer and its moving average; knows steps, but neither files nor episodes."""
+
+    def __init__(self, policy: Policy, config: TrainConfig):
+        self.policy, self.config, self.step = policy, config, 0
+        self.device = policy.device
+        groups = policy.parameter_groups(config.lr, config.weight_decay, config.lr_backbone)
+        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.parameters: list[Tensor] = [p for p in policy.parameters() if p.requires_grad]
+        self.deployed = copy.deepcopy(policy).requires_grad_(False).eval() if config.ema_decay else policy
+        average = dict(self.deployed.named_parameters())
+        self.averages: list[Tensor] = [average[name] for name, p in policy.named_parameters() if p.requires_grad]
+        self.loss = torch.compile(policy.loss) if config.compile else policy.loss
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast(self.device))
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One update; losses stay on the device."""
+        _seed(self.config.seed, self.step)
+        self.policy.train()
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * self.schedule(self.step)
+        batch = augment(batch.to(self.device), self.config.augmentation)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            losses = self.loss(batch)
+        losses["loss"].backward()
+        if self.config.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self._average()
+        return {key: value.detach() for key, value in losses.items()}
+
+    def schedule(self, step: int) -> float:
+        """Share of the peak learning rate at `step`: linear warm-up, then constant or half a cosine to 0."""
+        warmup, total = self.config.warmup_steps, self.config.steps
+        if step < warmup:
+            return (step + 1) / warmup
+        if self.config.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+    def _average(self) -> None:
+        """Moves the average; while it is young it forgets faster, so that initial weights do not linger."""
+        if self.deployed is not self.policy:
+            decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)  # type: ignore[reportPrivateImportUsage]
+
+    @torch.no_grad()
+    def validate(self, held_out: EpisodeDataset) -> dict[str, float]:
+        """Losses of the deployed weights in the training's meaning, and `deployed_l1`: as the policy acts (z = 0)."""
+        self.deployed.eval()
+        sums, n = {}, 0
+        for i, batch in enumerate(held_out.validation_batches(self.config.batch_size)):
+            _seed(self.config.seed, i)
+            batch = batch.to(self.device)
+            assert batch.action is not None and batch.is_pad is not None
+            losses = dict(self.deployed.loss(batch))
+            error = self.deployed.predict(batch) - self.deployed.normalizer.encode("action", batch.action)
+            losses["deployed_l1"] = masked_mean(error.abs(), batch.is_pad)
+            for key, value in losses.items():
+                sums[key] = sums.get(key, 0.0) + float(value) * batch.batch_size
+            n += batch.batch_size
+        return {key: value / n for key, value in sums.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, average and optimizer, as tensors. Raises TrainingDiverged when a weight is not finite."""
+        tensors = {f"policy.{key}": value for key, value in self.policy.state_dict().items()}
+        if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
+            raise TrainingDiverged(f"After step {self.step} some weights are not finite. {_ADVICE}")
+        if self.deployed is not self.policy:
+            tensors |= {f"deployed.{key}": value for key, value in self.deployed.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+        return {key: value.cpu().clone() for key, value in tensors.items()}
+
+    def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Continues from what `state` gave after `step` steps."""
+        self.step = step
+        for name, module in (("policy.", self.policy), ("deployed.", self.deployed)):
+            part = {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+            if part:
+                module.load_state_dict(part)
+        optimizer = self.optimizer.state_dict()
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                optimizer["state"].setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict(optimizer)
+
+
+_ADVICE = "The last good checkpoint is kept; try a lower --lr, --grad_clip 1 or --precision fp32."
+Evaluate = Callable[[Policy], float]
+
+
+def fit(
+    policy: Policy,
+    train: EpisodeDataset,
+    held_out: EpisodeDataset | None,
+    config: TrainConfig,
+    evaluate: Evaluate | None = None,
+) -> Iterator[Metrics]:
+    """Trains `policy` on `train` to config.steps, resuming where RUN/last is; yields Metrics every config.log_every.
+
+    `evaluate` gives the success rate of a policy on validation seeds; with it the most successful weights are kept in
+    RUN/policy.safetensors, otherwise the last. Raises TrainingDiverged, and ValueError when RUN has another config.
+    """
+    assert config.run_dir is not None
+    device = choose_device(config.device)
+    saved = load_state(config.run_dir, config)
+    policy.to(device)
+    for dataset in (train, held_out):
+        if dataset is not None:
+            prepare(policy, dataset, config, device)
+    policy.before_training(train)
+    trainer = Trainer(policy, config)
+    run = _Run(trainer, config.run_dir, evaluate, saved)
+    window, since = _Window(), time.perf_counter()
+    for batch in train.batches(config.seed, trainer.step, config.steps, config.batch_size):
+        window.add(trainer.train_step(batch))
+        step, last = trainer.step, trainer.step == config.steps
+        validates = held_out is not None and (last or step % config.validate_every == 0)
+        evaluates = evaluate is not None and config.eval_every > 0 and (last or step % config.eval_every == 0)
+        saves = last or step % config.save_every == 0
+        if not (validates or evaluates or saves or step % config.log_every == 0):
+            continue
+        losses = window.close(step)
+        seconds = (time.perf_counter() - since) / window.count
+        validation = trainer.validate(held_out) if held_out is not None and validates else {}
+        success = run.evaluate() if evaluates else None
+        if last:
+            trainer.deployed.after_training(train)
+        if saves:
+            run.save()
+        yield Metrics(step, losses, trainer.optimizer.param_groups[0]["lr"], seconds, validation, success)
+        window, since = _Window(), time.perf_counter()
+
+
+class _Window:
+    """Sums of losses on the device; looked at once, when the window closes."""
+
+    def __init__(self) -> None:
+        self.count, self.sums = 0, {}
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        self.count += 1
+        self.sums = {key: value + self.sums[key] if self.sums else value for key, value in losses.items()}
+
+    def close(self, step: int) -> dict[str, float]:
+        means = {key: float(value) / self.count for key, value in self.sums.items()}
+        if not all(math.isfinite(value) for value in means.values()):
+            raise TrainingDiverged(f"The loss became {means['loss']} at or shortly before step {step}. {_ADVICE}")
+        return means
+
+
+class _Run:
+    """What a trainer leaves in its run directory."""
+
+    def __init__(self, trainer: Trainer, directory: Path, evaluate: Evaluate | None, saved: State | None):
+        self.trainer, self.directory, self.judge = trainer, directory, evaluate
+        self.best = saved.best_success if saved else None
+        config = json.loads(json.dumps(trainer.config.to_json()))
+        self.about = {
+            "task": trainer.config.env_name,
+            "demo_style": trainer.config.demo_style,
+            "seed": trainer.config.seed,
+            "git": git_commit(),
+            "torch": torch.__version__,
+            "train": config,
+        }
+        if saved:
+            trainer.restore(saved.step, saved.tensors)
+
+    def evaluate(self) -> float:
+        """Success of the deployed weights; they are kept when no earlier ones did better."""
+        assert self.judge is not None
+        success = self.judge(self.trainer.deployed)
+        if self.best is None or success >= self.best:
+            self.best = success
+            self._keep()
+        return success
+
+    def save(self) -> None:
+        state = State(self.trainer.step, self.trainer.state(), self.best)
+        if self.best is None:
+            self._keep()
+        save_state(self.directory, state, self.trainer.config)
+
+    def _keep(self) -> None:
+        about = {**self.about, "step": self.trainer.step, "validation_success": self.best}
+        save_policy(self.directory, self.trainer.deployed, about)
+
+
+def _seed(seed: int, step: int) -> None:
+    """Makes all of torch's random numbers of this step a function of (seed, step)."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1))

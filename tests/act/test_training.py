@@ -1,0 +1,214 @@
+"""fit(): learning, resuming, refusing, keeping."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from act import config as configs
+from act.checkpoint import MetricsLog, load_policy, load_state, read_metrics
+from act.config import TrainConfig, preset
+from act.nn.vision import KeypointConfig, KeypointTrunk
+from act.policies import act as act_policy
+from act.training import Trainer, TrainingDiverged, choose_device, fit, load_data, make_policy
+from tests.act.test_dataset import SIZE, write
+
+TINY = act_policy.Config(
+    chunk_size=6,
+    hidden_dim=16,
+    dim_feedforward=32,
+    n_heads=2,
+    n_encoder_layers=1,
+    n_cvae_layers=1,
+    latent_dim=4,
+    dropout=0.1,
+    use_images=False,
+    use_env_state=True,
+    input_noise=0.02,
+)
+
+
+def make(directory: Path, **changes) -> TrainConfig:
+    """A run on tiny episodes that takes a moment."""
+    data = directory / "data"
+    if not data.exists():
+        data.mkdir()
+        write(data, lengths=(12, 9, 11, 10, 12))
+    config = preset("paper", "act", "sim_toy_scripted")
+    values = {
+        "policy": TINY,
+        "dataset_dir": data,
+        "run_dir": directory / "run",
+        "steps": 8,
+        "lr": 3e-3,
+        "schedule": "cosine",
+        "warmup_steps": 2,
+        "ema_decay": 0.9,
+        "grad_clip": 1.0,
+        "log_every": 2,
+        "validate_every": 4,
+        "save_every": 4,
+        "image_size": SIZE,
+        "cameras": ("cam0", "cam1"),
+    }
+    return dataclasses.replace(config, **values | changes)
+
+
+def run(config: TrainConfig, stop: int | None = None, evaluate=None) -> list:
+    """Metrics of a run, cut off after step `stop` as a kill would."""
+    train, held_out, spec = load_data(config)
+    metrics = []
+    for line in fit(make_policy(config, train, spec), train, held_out, config, evaluate):
+        metrics.append(line)
+        if line.step == stop:
+            break
+    return metrics
+
+
+def test_training_lowers_the_loss_and_leaves_a_policy(tmp_path):
+    config = make(tmp_path, steps=40, log_every=10)
+    metrics = run(config)
+    assert [line.step for line in metrics if line.validation] == list(range(4, 41, 4))
+    assert metrics[-1].losses["loss"] < metrics[0].losses["loss"]
+    assert {"loss", "l1", "kl", "deployed_l1"} <= set(metrics[-1].validation)
+    policy = load_policy(tmp_path / "run")
+    obs = {"qpos": np.zeros(14, np.float32), "env_state": np.zeros(7, np.float32)}
+    assert policy.predict_chunk([[obs]]).shape == (1, 6, 14)
+    about = json.loads((tmp_path / "run" / "policy.json").read_text())
+    assert about["policy"] == "act" and about["step"] == 40 and about["train"]["lr"] == 3e-3
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
+    whole = run(make(tmp_path, run_dir=tmp_path / "whole"))
+    config = make(tmp_path, run_dir=tmp_path / "cut")
+    first = run(config, stop=6)  # step 6 is after the checkpoint of step 4: two steps are done again
+    second = run(config)
+    assert [line.step for line in first] == [2, 4, 6] and [line.step for line in second] == [6, 8]
+    assert [line.losses for line in second] == [line.losses for line in whole[2:]]
+    assert second[-1].validation == whole[-1].validation
+    ours, theirs = load_policy(tmp_path / "cut").state_dict(), load_policy(tmp_path / "whole").state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path):
+    config = make(tmp_path)
+    run(config)
+    assert run(config) == []
+
+
+def test_another_configuration_does_not_resume(tmp_path):
+    run(make(tmp_path), stop=4)
+    with pytest.raises(ValueError, match=r"trained with lr 0.003, not 0.001; n_heads 2, not 4.*--run_dir"):
+        run(make(tmp_path, lr=1e-3, policy=dataclasses.replace(TINY, n_heads=4)))
+    assert load_state(tmp_path / "run", make(tmp_path, log_every=7)) is not None
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    config = make(tmp_path)
+    train, _, spec = load_data(config)
+    policy = make_policy(config, train, spec)
+    original = policy.loss
+    calls = []
+
+    def loss(batch):
+        calls.append(0)
+        return {key: value * (math.nan if len(calls) > 5 else 1) for key, value in original(batch).items()}
+
+    monkeypatch.setattr(policy, "loss", loss)
+    with pytest.raises(TrainingDiverged, match="nan at or shortly before step 6"):
+        list(fit(policy, train, None, config))
+    state = load_state(tmp_path / "run", config)
+    assert state is not None and state.step == 4
+    assert all(bool(torch.isfinite(value).all()) for value in load_policy(tmp_path / "run").state_dict().values())
+
+
+def test_the_most_successful_weights_are_kept(tmp_path):
+    rates = iter([0.5, 0.9, 0.2, 0.1])
+    metrics = run(make(tmp_path, eval_every=2), evaluate=lambda policy: next(rates))
+    assert [line.success for line in metrics] == [0.5, 0.9, 0.2, 0.1]
+    about = json.loads((tmp_path / "run" / "policy.json").read_text())
+    assert about["step"] == 4 and about["validation_success"] == 0.9
+
+
+def test_a_frozen_trunk_trains_on_cached_features(tmp_path):
+    KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
+    changes = {
+        "backbone": "keypoints",
+        "backbone_weights": "sim",
+        "freeze_backbone": True,
+        "trunk": str(tmp_path / "trunk"),
+    }
+    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **changes)
+    run(make(tmp_path, policy=policy, steps=4))
+    assert len(list((tmp_path / "data" / ".features").glob("*/episode_*.safetensors"))) == 5
+    loaded = load_policy(tmp_path / "run")
+    assert loaded.has_frozen_trunk and bool((loaded.state_dict()["normalizer.features_scale"] != 1).any())
+    trunk = KeypointTrunk.load(tmp_path / "trunk").state_dict()
+    assert all(torch.equal(value, loaded.state_dict()[f"eyes.trunk.{key}"]) for key, value in trunk.items())
+
+
+def test_images_train_end_to_end_with_augmentation(tmp_path):
+    size = (32, 32)
+    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, backbone_weights="none")
+    config = make(
+        tmp_path, policy=policy, steps=2, save_every=2, image_size=size, augmentation="photometric", batch_size=2
+    )
+    assert math.isfinite(run(config)[-1].losses["loss"])
+
+
+def test_the_schedule_warms_up_and_comes_down(tmp_path):
+    config = make(tmp_path, steps=100, warmup_steps=10)
+    train, _, spec = load_data(config)
+    trainer = Trainer(make_policy(config, train, spec), config)
+    assert trainer.schedule(0) == 0.1 and trainer.schedule(10) == 1.0
+    assert trainer.schedule(55) == pytest.approx(0.5) and trainer.schedule(99) < 0.001
+
+
+def test_a_configuration_survives_json(tmp_path):
+    config = make(tmp_path).with_paths()
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_the_original_command_line_is_understood():
+    line = "--task_name sim_transfer_cube_scripted --policy_class ACT --kl_weight 10 --chunk_size 100 --hidden_dim 512"
+    line += " --batch_size 8 --dim_feedforward 3200 --num_epochs 2000 --lr 1e-5 --seed 0 --ckpt_dir D"
+    config = configs.parse(line.split()).resolved(40)
+    assert config.steps == 10_000 and config.run_dir == Path("D") and config.policy == act_policy.Config.preset("paper")
+    for flag in ("--temporal_agg", "--eval"):
+        with pytest.raises(ValueError, match=r"belongs to evaluation: python eval\.py"):
+            configs.parse([*line.split(), flag])
+    fast = configs.parse(["--task_name", "sim_insertion_human", "--preset=fast", "--use_cvae"]).with_paths()
+    assert fast.policy.chunk_size == 60 and fast.policy.use_cvae and fast.policy.trunk == "runs/insertion_trunk"  # type: ignore[attr-defined]
+    assert str(fast.run_dir) == "runs/sim_insertion_human_act_fast_seed0"
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": -1.0}, {"ema_decay": 1.0}])
+def test_nonsense_is_refused(tmp_path, change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        make(tmp_path, **change)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="use auto, cpu"):
+        choose_device("tpu7")
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_the_log_forgets_what_comes_after_the_checkpoint(tmp_path):
+    log = MetricsLog(tmp_path, tensorboard=False)
+    for step in (1, 2, 3):
+        log.write({"step": step, "loss": 1.0 / step})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+    MetricsLog(tmp_path, start=2, tensorboard=False)
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_a_directory_without_a_policy_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no trained policy"):
+        load_policy(tmp_path)
