@@ -111,29 +111,35 @@ class Kinematics:
             self._configuration.integrate_inplace(velocity, 1.0)
         return self._arms(qpos)
 
-    def targets(self, qpos: np.ndarray, next_qpos: np.ndarray, speed: float = 1.0) -> np.ndarray:
+    def targets(
+        self, qpos: np.ndarray, next_qpos: np.ndarray, speed: float = 1.0, loads: Mapping[str, float] | None = None
+    ) -> np.ndarray:
         """The action (14,) that moves the arms from qpos to next_qpos in one control step; grippers as in next_qpos.
 
-        It undoes the servos' lag and their sag under gravity. An arm that would have to move faster than `speed` times
-        MAX_SPEED goes the same way more slowly.
+        It undoes the servos' lag and their sag under the weight of the arms and of what the hands hold (`loads` [kg] by
+        side). An arm that would have to move faster than `speed` times MAX_SPEED goes the same way more slowly.
         """
         delta = np.asarray(next_qpos, np.float64) - qpos
         for arm in ARMS:
             delta[arm] /= max(1.0, np.max(np.abs(delta[arm]) / (speed * MAX_SPEED * CONTROL_TIMESTEP)))
         action = np.array(next_qpos, np.float64)
-        sag = self._sag(qpos)
+        sag = self._sag(qpos, loads or {})
         for arm in ARMS:
             glide = np.clip(delta[arm], -self._glide[arm], self._glide[arm])
             action[arm] = qpos[arm] + glide / self._response[arm] + (delta[arm] - glide) + sag[arm]
         return self._robot.clip(action)
 
-    def _sag(self, qpos: np.ndarray) -> np.ndarray:
+    def _sag(self, qpos: np.ndarray, loads: Mapping[str, float]) -> np.ndarray:
         """How far (14,) gravity pulls the joints below their targets [rad]."""
         self._place(qpos)
         model, data = self._model, self._configuration.data
         torque = np.empty(model.nv)
         mujoco.mj_comVel(model, data)  # of arms at rest: qvel is never set
         mujoco.mj_rne(model, data, 0, torque)
+        for side, load in loads.items():
+            jacobian = np.empty((3, model.nv))
+            mujoco.mj_jacSite(model, data, jacobian, None, data.site(f"{side}/tcp").id)
+            torque -= load * model.opt.gravity @ jacobian
         return (torque / self._stiffness)[self._joints]
 
     def _place(self, qpos: np.ndarray) -> None:

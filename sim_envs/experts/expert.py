@@ -18,6 +18,7 @@ from sim_envs.robot import SIDES
 SPEED = 0.3  # [m/s] of a hand
 TURNING = 2.0  # [rad/s] of a hand
 SETTLING = 0.12  # [s] time constant of the last centimetres
+PAYLOAD = 0.05  # [kg] of every object
 UP = np.array([0.0, 0.0, 1.0])
 DOWN = -UP
 
@@ -28,6 +29,7 @@ class Goal(NamedTuple):
     pose: Pose
     opening: float
     speed: float = SPEED
+    load: float = 0.0  # [kg] what the hand holds
 
 
 Goals = dict[str, Goal]
@@ -144,7 +146,8 @@ class Expert:
         speed = self.manner.speed * self._attention()
         next_qpos = self._next_qpos(qpos, scene, goals, speed)
         self._t += 1
-        return self._kinematics.targets(qpos, next_qpos, self.manner.speed).astype(np.float32)
+        loads = {side: goal.load for side, goal in goals.items()}
+        return self._kinematics.targets(qpos, next_qpos, self.manner.speed, loads).astype(np.float32)
 
     def read(self, obs: Mapping[str, Any]) -> Scene:
         qpos, env_state = obs["qpos"], obs["env_state"]
@@ -277,7 +280,7 @@ def pick(scene: Scene, side: str, grasp: Pose, approach: np.ndarray, clearance: 
 
 def carry(scene: Scene, side: str, held: Pose, place: Pose) -> Goal:
     """Bring a held object to a place: the hand's goal follows from how the object sits in it now."""
-    return Goal(place @ held.inverse() @ scene.hands[side], 0.0)
+    return Goal(place @ held.inverse() @ scene.hands[side], 0.0, load=PAYLOAD)
 
 
 def lift(scene: Scene, side: str, held: Pose, place: Pose) -> Goal:

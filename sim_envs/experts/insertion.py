@@ -15,8 +15,8 @@ GRASP_HEIGHT = {"left": 0.0, "right": 0.008}  # [m] of the hand above the object
 MEETING = np.array([-0.09, 0.5, 0.15])  # [m] where the socket is held out
 REACH = 0.12  # [m] between the centres of peg and socket when the tip is at the mouth
 GAP = 0.04  # [m] between tip and mouth while they are being lined up
-DEPTH = 0.0215  # [m] the tip inside the mouth in the end; the pin stands at 0.020
-PLAY = (0.003, 0.008)  # [m] error of alignment at which the peg goes in, and at which it waits outside
+DEPTH = 0.0208  # [m] the tip inside the mouth in the end; the pin stands at 0.020
+PLAY = (0.004, 0.008)  # [m] error of alignment at which the peg goes in, and at which it waits outside
 
 
 class Expert(ex.Expert):

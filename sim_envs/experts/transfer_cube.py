@@ -10,7 +10,7 @@ from sim_envs.kinematics import Pose
 
 OPENING = 0.606  # of a gripper closed on the cube
 MEETING = np.array([0.0, 0.5, 0.23])  # [m] where the cube changes hands
-GRASP_HEIGHT = 0.012  # [m] of the right hand above the cube's centre
+GRASP_HEIGHT = 0.006  # [m] of the right hand above the cube's centre
 ACROSS = np.array([1.0, 0.0, 0.0])  # the left hand's approach
 
 
@@ -30,7 +30,9 @@ class Expert(ex.Expert):
     # -- guards -------------------------------------------------------------------------------------------------------
 
     def held(self, scene: Scene, side: str, margin: float = 0.04) -> bool:
-        return ex.grasped(scene, side, self.grasp(scene, side), OPENING, margin)
+        """The opening is read at one finger, which sags by 0.08 when it is the lower one."""
+        sag = 0.08 if side == "left" and self.manner.variant < 0 else 0.0
+        return ex.grasped(scene, side, self.grasp(scene, side), OPENING, margin + sag)
 
     def alone(self, scene: Scene, distance: float, margin: float = 0.04) -> bool:
         """Whether the left hand holds the cube and the right hand is farther than `distance` [m] from it."""
@@ -46,7 +48,7 @@ class Expert(ex.Expert):
         if side == "right":
             above = np.array([0.5 * right, 0.0, GRASP_HEIGHT])
             return Pose(cube.position + above, ex.facing(side, self.manner.pitch, yaw=yaw))
-        return Pose(cube.position + (0.01 + 0.5 * left) * ACROSS, ex.facing(side, roll=self.roll(), yaw=yaw))
+        return Pose(cube.position + 0.5 * left * ACROSS, ex.facing(side, roll=self.roll(), yaw=yaw))
 
     def roll(self) -> float:
         return self.manner.variant * np.pi / 2
@@ -62,7 +64,9 @@ class Expert(ex.Expert):
         cube = scene.objects["cube"]
         away = float(np.linalg.norm(cube.position - self.meeting))
         take = self.reach(scene, "left", self.grasp(scene, "left"), ACROSS, hurdle=max(0.0, away - 0.01))
-        return {"left": take if away < 0.05 else self.wait(), "right": self.bring(scene, "right")}
+        missing = float(np.linalg.norm(scene.hands["left"].position - self.grasp(scene, "left").position))
+        right = self.bring(scene, "right")._replace(speed=ex.SPEED * ex.ramp(missing, 0.0, 0.04))
+        return {"left": take if away < 0.05 else self.wait(), "right": right}
 
     def bring(self, scene: Scene, side: str) -> Goal:
         return ex.lift(scene, side, scene.objects["cube"], Pose(self.meeting, np.eye(3)))
@@ -70,10 +74,12 @@ class Expert(ex.Expert):
     def release(self, scene: Scene) -> Goals:
         """The left hand keeps the cube where it is; the right one opens, then backs away."""
         free = ex.ramp(scene.openings["right"], 0.7, 0.85)
-        return {"left": self.bring(scene, "left"), "right": Goal(self.retreat(), 1.0, ex.SPEED * free)}
+        left = self.bring(scene, "left")._replace(speed=ex.SPEED * free)
+        return {"left": left, "right": Goal(self.retreat(), 1.0, ex.SPEED * free)}
 
     def rest(self, scene: Scene) -> Goals:
-        return {"left": Goal(Pose(MEETING - 0.1 * ACROSS, ex.facing("left")), 0.0), "right": Goal(self.retreat(), 1.0)}
+        left = Goal(Pose(MEETING - 0.1 * ACROSS, ex.facing("left")), 0.0, load=ex.PAYLOAD)
+        return {"left": left, "right": Goal(self.retreat(), 1.0)}
 
     def retreat(self) -> Pose:
         return Pose(MEETING + np.array([0.13, 0.0, 0.05]), ex.facing("right", ex.SCRIPTED.pitch))

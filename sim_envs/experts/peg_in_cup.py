@@ -1,0 +1,128 @@
+"""Expert for the peg in the cup: each hand picks up its object, the peg is turned upright and stood in the cup.
+
+The right hand grasps the peg near its tail, steeply from above; nose up by 90 degrees, it holds the peg tip down.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+
+from sim_envs.experts import expert as ex
+from sim_envs.experts.expert import Goal, Goals, Phase, Scene
+from sim_envs.kinematics import Pose, rotation_matrix, rotation_vector
+from sim_envs.robot import SIDES
+
+OBJECTS = {"left": "cup", "right": "peg"}  # each hand's
+OPENINGS = {"left": 0.707, "right": 0.353}  # of grippers closed on them
+PITCH = {"left": np.radians(28.0), "right": np.radians(75.0)}  # [rad] how far the hands look down when they grasp
+GRASP = {"left": np.array([-0.004, 0.0, 0.006]), "right": np.array([-0.03, 0.0, 0.010])}  # [m] in the object's frame
+MEETING = np.array([-0.02, 0.5, 0.12])  # [m] where the cup is held out
+WAITING = np.array([0.09, 0.0, 0.02])  # [m] where the peg waits for the cup, from its place above it
+HALF_PEG = 0.06  # [m]
+FLOOR = -0.026  # [m] the cup's inner floor below its middle
+CUP_DEPTH = 0.056  # [m] from rim to floor, inside
+GAP = 0.02  # [m] between tip and rim while they are being lined up
+PLAY = (0.005, 0.009)  # [m] error of alignment at which the peg goes in, and at which it waits above
+DOWN = -0.002  # [m] height above the floor that the tip aims at
+NEAR_FLOOR = (0.006, 0.02)  # [m] height of the tip at which the right hand lets go, and above which it grasps again
+
+
+class Expert(ex.Expert):
+    objects = ("peg", "cup")
+    symmetries: ClassVar = {"peg": ex.symmetry_group({"x": np.pi / 2}), "cup": ex.symmetry_group({"z": np.pi / 2})}
+
+    def make_phases(self) -> list[Phase]:
+        return [
+            Phase("pick", lambda s: True, lambda s: True, self.pick),
+            Phase("stand", self.both_held, lambda s: self.both_held(s, 0.1), self.stand),
+            Phase(
+                "release",
+                lambda s: self.inside(s, NEAR_FLOOR[0]),
+                lambda s: self.inside(s, NEAR_FLOOR[1]),
+                self.release,
+            ),
+        ]
+
+    # -- guards -------------------------------------------------------------------------------------------------------
+
+    def held(self, scene: Scene, side: str, margin: float = 0.04) -> bool:
+        return ex.grasped(scene, side, self.grasp(scene, side), OPENINGS[side], margin)
+
+    def both_held(self, scene: Scene, margin: float = 0.04) -> bool:
+        return all(self.held(scene, side, margin) for side in SIDES)
+
+    def inside(self, scene: Scene, height: float) -> bool:
+        """Whether the tip is in the cup, lower than `height` [m] above its floor, and the left hand holds the cup."""
+        x, y, z = self.tip(scene)
+        return max(abs(x), abs(y)) < 0.02 and abs(z) < height and self.held(scene, "left", 0.1)
+
+    def tip(self, scene: Scene) -> np.ndarray:
+        """Where (3,) [m] the peg's tip is, seen from the middle of the cup's inner floor."""
+        local = scene.objects["cup"].inverse() @ scene.objects["peg"]
+        return local.position + HALF_PEG * local.rotation[:, 0] - FLOOR * ex.UP
+
+    # -- goals --------------------------------------------------------------------------------------------------------
+
+    def grasp(self, scene: Scene, side: str) -> Pose:
+        """Where the hand should be to hold its object: fixed to the object, so that it turns with the peg."""
+        shift = self.manner.grasp_shift[SIDES.index(side)] * (0.3 if side == "left" else 1.0)
+        pitch = PITCH[side] + 0.4 * (self.manner.pitch - ex.SCRIPTED.pitch)
+        offset = GRASP[side] + np.array([shift, 0.0, 0.0])
+        return scene.objects[OBJECTS[side]] @ Pose(offset, ex.facing(side, pitch))
+
+    def pick(self, scene: Scene) -> Goals:
+        """Each hand for itself: reach for its object, or hold it out once it has it."""
+        cup = Pose(MEETING + np.array(self.manner.place), np.eye(3))
+        above = cup @ standing(CUP_DEPTH + GAP)
+        places = {"left": cup, "right": Pose(above.position + WAITING, above.rotation)}
+        return {
+            side: self.bring(scene, side, places[side]) if self.held(scene, side) else self.approach(scene, side)
+            for side in SIDES
+        }
+
+    def approach(self, scene: Scene, side: str) -> Goal:
+        """The cup is grasped along the fingers, low over the table; the peg from above."""
+        grasp = self.grasp(scene, side)
+        return self.reach(scene, side, grasp, grasp.rotation[:, 0] if side == "left" else ex.DOWN)
+
+    def bring(self, scene: Scene, side: str, place: Pose) -> Goal:
+        """Straight up first; the peg turns as it rises, so that its tip stays off the table."""
+        held = scene.objects[OBJECTS[side]]
+        if side == "right":
+            place = Pose(place.position, place.rotation @ turn(ex.ramp(held.position[2], 0.03, 0.10) - 1.0))
+        return ex.lift(scene, side, held, place)
+
+    def stand(self, scene: Scene) -> Goals:
+        """The peg waits above the cup until they are in line, then goes down to the floor; or the cup comes up to it.
+
+        The moving one is placed relative to the measured pose of the other, so that neither grasp has to be perfect.
+        """
+        peg, cup = scene.objects["peg"], scene.objects["cup"]
+        tilt = float(np.linalg.norm(rotation_vector((cup.rotation @ turn(1.0)).T @ peg.rotation)))
+        beside = float(np.linalg.norm(self.tip(scene)[:2]))
+        outside = ex.ramp(beside + 0.03 * tilt, *PLAY)
+        between = standing(outside * (CUP_DEPTH + GAP) + (1 - outside) * DOWN)
+        place = Pose(MEETING + np.array(self.manner.place), np.eye(3))
+        if self.manner.variant > 0:
+            places = {"left": place, "right": cup @ between}
+        else:
+            places = {"left": peg @ between.inverse(), "right": place @ standing(CUP_DEPTH / 2)}
+        return {side: self.bring(scene, side, places[side]) for side in SIDES}
+
+    def release(self, scene: Scene) -> Goals:
+        """The left hand keeps the cup where it is; the right one opens, then backs away from the peg."""
+        cup = scene.objects["cup"]
+        place = Pose(MEETING + np.array(self.manner.place), np.eye(3))
+        free = ex.ramp(scene.openings["right"], 0.6, 0.8)
+        back = Pose(MEETING + np.array([0.2, 0.0, 0.12]), ex.facing("right"))
+        return {"left": ex.carry(scene, "left", cup, place), "right": Goal(back, 1.0, 0.6 * ex.SPEED * free)}
+
+
+def turn(share: float) -> np.ndarray:
+    """(3, 3) rotation of the peg from lying (0) to standing on its tip (1)."""
+    return rotation_matrix(np.array([0.0, share * np.pi / 2, 0.0]))
+
+
+def standing(height: float) -> Pose:
+    """The peg in the cup's frame, upright, its tip `height` [m] above the inner floor."""
+    return Pose(np.array([0.0, 0.0, FLOOR + height + HALF_PEG]), turn(1.0))
