@@ -1,0 +1,139 @@
+"""Layers against their definitions, trunks against what they promise."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.models import ResNet18_Weights, resnet18
+
+from act.nn import transformer
+from act.nn.positions import sine_1d, sine_2d
+from act.nn.transformer import Decoder, DecoderLayer, EncoderLayer, attention
+from act.nn.vision import KeypointConfig, KeypointTrunk, ResNet18Trunk, peaks, to_float, to_unit
+
+CONFIG = KeypointConfig(("cube", "left", "right"), ("a", "b"), (64, 96), (8, 8, 8, 8))
+
+
+def images(*lead: int) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randint(0, 256, (*lead, 64, 96, 3), dtype=torch.uint8)
+
+
+def test_both_attentions_agree_with_and_without_a_mask(monkeypatch):
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 5, 8), torch.randn(3, 2, 7, 8), torch.randn(3, 2, 7, 8)
+    mask = torch.arange(7) > torch.tensor([[6], [3], [1]])
+    plain = [attention(q, k, v), attention(q, k, v, mask), attention(q[:1], k, v)]
+    monkeypatch.setattr(transformer, "PLAIN_ATTENTION_LIMIT", 0)
+    fused = [attention(q, k, v), attention(q, k, v, mask), attention(q[:1], k, v)]
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(plain, fused, strict=True))
+
+
+def test_masked_tokens_are_never_looked_at():
+    layer = EncoderLayer(16, 2, 32).eval()
+    x, mask = torch.randn(2, 4, 16), torch.tensor([[False, False, False, True]] * 2)
+    changed = x.clone()
+    changed[:, 3] += 100
+    position = torch.zeros(4, 16)
+    assert torch.allclose(layer(x, position, mask)[:, :3], layer(changed, position, mask)[:, :3], atol=1e-5)
+
+
+def test_queries_shared_by_a_batch_decode_as_if_repeated():
+    torch.manual_seed(0)
+    decoder = Decoder(2, 16, 2, 32).eval()
+    assert isinstance(decoder.layers[0], DecoderLayer)
+    queries, memory, position = torch.randn(5, 16), torch.randn(3, 4, 16), torch.randn(4, 16)
+    shared = decoder(queries[None], memory, queries, position)
+    repeated = decoder(queries.expand(3, 5, 16), memory, queries, position)
+    assert shared.shape == (3, 5, 16) and torch.allclose(shared, repeated, atol=1e-5)
+
+
+def test_sine_positions_are_the_textbooks():
+    table = sine_1d(4, 6)
+    assert table[3, 0] == pytest.approx(math.sin(3)) and table[3, 1] == pytest.approx(math.cos(3))
+    assert table[3, 2] == pytest.approx(math.sin(3 / 10_000 ** (1 / 3)))
+    grid = sine_2d(3, 4, 8).reshape(3, 4, 8)
+    assert torch.equal(grid[1, 0, :4], grid[1, 3, :4]) and torch.equal(grid[0, 2, 4:], grid[2, 2, 4:])
+    assert grid[1, 0, 0] == pytest.approx(math.sin(2 / 3 * 2 * math.pi), abs=1e-5)
+    with pytest.raises(ValueError, match="multiple of 4, not 6"):
+        sine_2d(2, 2, 6)
+
+
+def test_peaks_are_exact_between_cells_and_blind_to_clutter():
+    maps = torch.full((1, 1, 15, 20), -20.0)
+    for (y, x), share in {(4, 7): 0.21, (4, 8): 0.49, (5, 7): 0.09, (5, 8): 0.21}.items():
+        maps[0, 0, y, x] = math.log(share)
+    maps[0, 0, 12, 2] = math.log(0.3)
+    expected = torch.tensor([to_unit(torch.tensor(7.7), 20), to_unit(torch.tensor(4.3), 15)])
+    assert torch.allclose(peaks(maps)[0, 0], expected, atol=1e-4)
+    corner = torch.full((1, 1, 15, 20), -20.0)
+    corner[0, 0, 14, 19] = 20
+    assert torch.allclose(peaks(corner)[0, 0], torch.tensor([1 - 1 / 20, 1 - 1 / 15]), atol=1e-4)
+
+
+def test_a_folded_trunk_answers_the_same():
+    torch.manual_seed(0)
+    trunk = KeypointTrunk(CONFIG)
+    camera = torch.tensor([0, 1, 0, 1])
+    trunk.train()(to_float(images(4)), camera)  # moves the running statistics
+    with torch.no_grad():
+        maps, seen = trunk.eval()(to_float(images(4)), camera)
+        folded = trunk.folded()
+        theirs = folded(to_float(images(4)), camera)
+    assert maps.shape == (4, 3, 16, 24) and seen.shape == (4, 3) and not folded.config.norm
+    assert torch.allclose(maps, theirs[0], atol=1e-3) and torch.allclose(seen, theirs[1], atol=1e-3)
+
+
+def test_a_trunk_is_saved_loaded_and_narrowed_to_some_cameras(tmp_path):
+    trunk = KeypointTrunk(CONFIG).folded()
+    trunk.save(tmp_path)
+    again = KeypointTrunk.load(tmp_path).eval()
+    assert again.config == trunk.config
+    with torch.no_grad():
+        found = again.keypoints(images(5, 2))
+        assert found.shape == (5, 2, 3, 3) and torch.equal(found, trunk.keypoints(images(5, 2)))
+        assert (
+            float(found[..., :2].abs().max()) <= 1
+            and 0 <= float(found[..., 2].min()) <= float(found[..., 2].max()) <= 1
+        )
+        second = again.select(["b"]).keypoints(images(5, 2)[:, 1:])
+    assert torch.allclose(second, found[:, 1:], atol=1e-3)
+    with pytest.raises(ValueError, match="never seen camera 'c'; it knows a, b"):
+        again.select(["c"])
+    with pytest.raises(ValueError, match="not"):
+        again.keypoints(images(5, 3))
+    with pytest.raises(ValueError, match="holds no trunk"):
+        KeypointTrunk.load(tmp_path / "nowhere")
+
+
+def test_imagenet_weights_find_their_places(monkeypatch):
+    torch.manual_seed(0)
+    source = resnet18(weights=None).eval()
+    for module in source.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()  # type: ignore[union-attr]
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda *_, **__: source.state_dict())
+    trunk = ResNet18Trunk(frozen_norm=True)
+    trunk.load_imagenet()
+    seen: list[torch.Tensor] = []
+    source.avgpool.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x = to_float(images(1))
+    with torch.no_grad():
+        source((x - trunk.mean) / trunk.std)
+        assert torch.allclose(trunk(x), seen[0], rtol=1e-3, atol=1e-3)
+
+
+def test_without_the_network_imagenet_says_what_else_works(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", offline)
+    with pytest.raises(ValueError, match=r"no route to host.*--backbone_weights none"):
+        ResNet18Trunk(frozen_norm=True).load_imagenet()
+
+
+def test_images_become_floats_with_channels_last():
+    x = to_float(images(2, 3))
+    assert x.shape == (6, 3, 64, 96) and x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(x[0, :, 5, 6], images(2, 3)[0, 0, 5, 6] / 255) and F.relu(x).max() <= 1
