@@ -20,6 +20,10 @@ ORIENTATION_COST = 0.2  # [m/rad] an error of 1 rad weighs as much as 0.2 m
 MAX_SPEED = np.array([0.45, 0.45, 2.0, 3.0, 3.0, 3.0])  # [rad/s] of the joints, for smooth motion
 ARMS = (slice(0, 6), slice(7, 13))  # in qpos and action
 JOINTS = [f"{side}/{joint}" for side in SIDES for joint in (*ARM_JOINTS, "left_finger")]
+STRAIGHT = (
+    0.3  # [rad] a wrist bent less counts as straight: there a forearm would roll over at once, and is slowed down
+)
+ROLL_COST = 0.1  # of the motion of a forearm's roll while its wrist is straight
 DAMPING = 1e-5  # of the quadratic program; keeps joint steps small near singular postures
 
 
@@ -85,6 +89,11 @@ class Kinematics:
             side: mink.FrameTask(f"{side}/tcp", "site", 1.0, ORIENTATION_COST, lm_damping=1e-3) for side in SIDES
         }
         self._joints = np.array([self._model.joint(name).dofadr[0] for name in JOINTS])
+        self._damping = mink.DampingTask(self._model, np.zeros(self._model.nv))
+        self._rolls, self._wrists = (
+            [self._model.joint(f"{side}/{joint}").dofadr[0] for side in SIDES]
+            for joint in ("forearm_roll", "wrist_angle")
+        )
         self._stiffness = self._model.actuator_gainprm[:, 0]  # [N m/rad], in the order of the joints
         self._response = servo_response(self._model)[self._joints]
         breakaway = (self._model.dof_frictionloss / self._stiffness)[self._joints]
@@ -102,11 +111,12 @@ class Kinematics:
         reach give the nearest pose found. For targets a few centimetres away two iterations suffice.
         """
         self._place(qpos)
-        tasks = [self._tasks[side] for side in goals]
+        tasks: list[mink.Task] = [self._damping, *(self._tasks[side] for side in goals)]
         for side, goal in goals.items():
             rotation = mink.SO3.from_matrix(goal.rotation)
             self._tasks[side].set_target(mink.SE3.from_rotation_and_translation(rotation, goal.position))
-        for _ in range(iterations if tasks else 0):
+        for _ in range(iterations if goals else 0):
+            self._guard_straight_wrists()
             velocity = mink.solve_ik(self._configuration, tasks, 1.0, "daqp", damping=DAMPING, limits=self._limits)
             self._configuration.integrate_inplace(velocity, 1.0)
         return self._arms(qpos)
@@ -128,6 +138,10 @@ class Kinematics:
             glide = np.clip(delta[arm], -self._glide[arm], self._glide[arm])
             action[arm] = qpos[arm] + glide / self._response[arm] + (delta[arm] - glide) + sag[arm]
         return self._robot.clip(action)
+
+    def _guard_straight_wrists(self) -> None:
+        bent = self._configuration.data.qpos[self._wrists] / STRAIGHT
+        self._damping.cost[self._rolls] = ROLL_COST * np.maximum(0.0, 1.0 - bent**2)
 
     def _sag(self, qpos: np.ndarray, loads: Mapping[str, float]) -> np.ndarray:
         """How far (14,) gravity pulls the joints below their targets [rad]."""

@@ -43,7 +43,7 @@ class HumanParameters:
     """
 
     speed: float = 1.0  # 0.75 to 1.45: factor on all speeds
-    pitch: float = np.radians(60.0)  # 48 to 70 degrees [rad]: how far the hands look down when they grasp
+    pitch: float = np.radians(60.0)  # 55 to 70 degrees [rad]: how far the hands look down when they grasp
     clearance: float = 0.08  # 0.06 to 0.11 m: height from which they go down
     grasp_shift: tuple[float, float] = (
         0.0,
@@ -72,7 +72,7 @@ class HumanParameters:
         pauses = [(int(rng.integers(10, 221)), int(rng.integers(5, 16))) for _ in range(rng.integers(0, 3))]
         return cls(
             speed=rng.uniform(0.75, 1.45),
-            pitch=np.radians(rng.uniform(48.0, 70.0)),
+            pitch=np.radians(rng.uniform(55.0, 70.0)),
             clearance=rng.uniform(0.06, 0.11),
             grasp_shift=tuple(rng.uniform(-0.010, 0.010, 2)),
             aim=tuple(rng.uniform((-0.03, -0.03, 0.0), (0.03, 0.03, 0.03))),

@@ -16,6 +16,7 @@ OBJECTS = {"left": "cup", "right": "peg"}  # each hand's
 OPENINGS = {"left": 0.707, "right": 0.353}  # of grippers closed on them
 PITCH = {"left": np.radians(28.0), "right": np.radians(75.0)}  # [rad] how far the hands look down when they grasp
 GRASP = {"left": np.array([-0.004, 0.0, 0.006]), "right": np.array([-0.03, 0.0, 0.010])}  # [m] in the object's frame
+CUP_APPROACH = np.array([0.5, 0.0, -np.sqrt(0.75)])  # unit vector, 60 degrees down
 MEETING = np.array([-0.02, 0.5, 0.12])  # [m] where the cup is held out
 WAITING = np.array([0.09, 0.0, 0.02])  # [m] where the peg waits for the cup, from its place above it
 HALF_PEG = 0.06  # [m]
@@ -70,20 +71,26 @@ class Expert(ex.Expert):
         offset = GRASP[side] + np.array([shift, 0.0, 0.0])
         return scene.objects[OBJECTS[side]] @ Pose(offset, ex.facing(side, pitch))
 
+    def cup_place(self) -> Pose:
+        return Pose(MEETING + np.array(self.manner.place), np.eye(3))
+
+    def peg_waits(self) -> Pose:
+        """Upright beside the place above the cup."""
+        above = self.cup_place() @ standing(CUP_DEPTH + GAP)
+        return Pose(above.position + WAITING, above.rotation)
+
     def pick(self, scene: Scene) -> Goals:
         """Each hand for itself: reach for its object, or hold it out once it has it."""
-        cup = Pose(MEETING + np.array(self.manner.place), np.eye(3))
-        above = cup @ standing(CUP_DEPTH + GAP)
-        places = {"left": cup, "right": Pose(above.position + WAITING, above.rotation)}
+        places = {"left": self.cup_place(), "right": self.peg_waits()}
         return {
             side: self.bring(scene, side, places[side]) if self.held(scene, side) else self.approach(scene, side)
             for side in SIDES
         }
 
     def approach(self, scene: Scene, side: str) -> Goal:
-        """The cup is grasped along the fingers, low over the table; the peg from above."""
+        """The peg from above, the cup steeply: along its low fingers the elbow would have to fold onto the shoulder."""
         grasp = self.grasp(scene, side)
-        return self.reach(scene, side, grasp, grasp.rotation[:, 0] if side == "left" else ex.DOWN)
+        return self.reach(scene, side, grasp, CUP_APPROACH if side == "left" else ex.DOWN)
 
     def bring(self, scene: Scene, side: str, place: Pose) -> Goal:
         """Straight up first; the peg turns as it rises, so that its tip stays off the table."""
@@ -93,29 +100,29 @@ class Expert(ex.Expert):
         return ex.lift(scene, side, held, place)
 
     def stand(self, scene: Scene) -> Goals:
-        """The peg waits above the cup until they are in line, then goes down to the floor; or the cup comes up to it.
+        """The peg comes above the cup when both are ready, and goes down to the floor when they are in line.
 
         The moving one is placed relative to the measured pose of the other, so that neither grasp has to be perfect.
         """
         peg, cup = scene.objects["peg"], scene.objects["cup"]
+        x, y, height = self.tip(scene)
         tilt = float(np.linalg.norm(rotation_vector((cup.rotation @ turn(1.0)).T @ peg.rotation)))
-        beside = float(np.linalg.norm(self.tip(scene)[:2]))
+        beside = float(np.hypot(x, y))
         outside = ex.ramp(beside + 0.03 * tilt, *PLAY)
         between = standing(outside * (CUP_DEPTH + GAP) + (1 - outside) * DOWN)
-        place = Pose(MEETING + np.array(self.manner.place), np.eye(3))
-        if self.manner.variant > 0:
-            places = {"left": place, "right": cup @ between}
-        else:
-            places = {"left": peg @ between.inverse(), "right": place @ standing(CUP_DEPTH / 2)}
-        return {side: self.bring(scene, side, places[side]) for side in SIDES}
+        away = float(np.linalg.norm(cup.position - self.cup_place().position))
+        low = ex.ramp(CUP_DEPTH + GAP / 2 - height, 0.0, GAP / 2) * ex.ramp(beside, 0.012, 0.02)
+        unready = max(ex.ramp(away, 0.01, 0.04), ex.ramp(tilt, 0.2, 0.5), low)
+        above, waits = cup @ between, self.peg_waits()
+        place = Pose(above.position + unready * (waits.position - above.position), above.rotation)
+        return {"left": self.bring(scene, "left", self.cup_place()), "right": self.bring(scene, "right", place)}
 
     def release(self, scene: Scene) -> Goals:
         """The left hand keeps the cup where it is; the right one opens, then backs away from the peg."""
-        cup = scene.objects["cup"]
-        place = Pose(MEETING + np.array(self.manner.place), np.eye(3))
+        cup = ex.carry(scene, "left", scene.objects["cup"], self.cup_place())
         free = ex.ramp(scene.openings["right"], 0.6, 0.8)
         back = Pose(MEETING + np.array([0.2, 0.0, 0.12]), ex.facing("right"))
-        return {"left": ex.carry(scene, "left", cup, place), "right": Goal(back, 1.0, 0.6 * ex.SPEED * free)}
+        return {"left": cup, "right": Goal(back, 1.0, 0.6 * ex.SPEED * free)}
 
 
 def turn(share: float) -> np.ndarray:
