@@ -40,7 +40,7 @@ def make(name: str, index: int = 0, n_cameras: int = 1):
     return module.Policy(config, spec, normalizer)
 
 
-def make_batch(policy, batch_size: int = 4) -> Batch:
+def make_batch(policy, batch_size: int = 2) -> Batch:
     torch.manual_seed(1)
     spec, k, t = policy.spec, policy.chunk_size, policy.n_obs_steps
     is_pad = torch.zeros(batch_size, k, dtype=torch.bool)
@@ -191,7 +191,7 @@ def test_a_keypoint_trunk_is_loaded_once_and_its_features_replace_images(tmp_pat
     batch = make_batch(policy)
     assert batch.images is not None
     cached = dataclasses.replace(batch, images=None, features=policy.encode_images(batch.images))
-    assert cached.features is not None and cached.features.shape == (4, 1, 2, 6)
+    assert cached.features is not None and cached.features.shape == (2, 1, 2, 6)
     policy.eval()
     assert torch.allclose(policy.predict(batch), policy.predict(cached))
     again = Policy(Config.from_json(json.loads(json.dumps(policy.config.to_json()))), spec, spec.normalizer())
