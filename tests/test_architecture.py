@@ -136,9 +136,10 @@ def test_networks_know_nothing_of_policies_and_training():
     assert violations(sources("act/nn"), tuple(f"act.{name}" for name in above)) == []
 
 
-def test_simulating_processes_do_not_load_torch_with_the_evaluation_program():
+def test_the_evaluation_program_starts_without_torch_and_without_the_simulator():
+    """Its simulating processes import it and need no torch; itself needs no simulator, which must not precede torch."""
     if (ROOT / "eval.py").exists():
-        assert not any(inside(name, TORCH) for name in reached(ROOT / "eval.py"))
+        assert not any(inside(name, (*TORCH, *PHYSICS)) for name in reached(ROOT / "eval.py"))
 
 
 @pytest.mark.parametrize("name", FORBIDDEN_NAMES)

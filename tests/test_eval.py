@@ -29,12 +29,14 @@ class Policy:
 
 
 def make_toy(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -> ToyEnv:
+    if task != "toy":
+        raise ValueError(f"task {task!r} is unknown; choose one of toy")
     return ToyEnv(cameras, image_size, episode_len=10)
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(program, "sim_envs", SimpleNamespace(available=lambda: ("toy",), make=make_toy))
+    monkeypatch.setattr(program, "make_env", make_toy)
     train = {"task_name": "sim_toy_scripted", "preset": "fast"}
     about = {"policy": "act", "train": train, "step": 7, "seed": 0, "git": None, "backbone_weights": "sim"}
     monkeypatch.setattr(program, "load", lambda run, device: (Policy(), about))
