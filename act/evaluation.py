@@ -224,8 +224,8 @@ def evaluate(
         raise ValueError("nothing to evaluate: the list of seeds is empty, give at least one")
     log = log or EpisodeLog()
     finished = [log.episodes[seed].result for seed in seeds if seed in log]
-    bar = ProgressBar(len(seeds), envs.env_spec.episode_len, finished, progress)
     remaining = [seed for seed in seeds if seed not in log]
+    bar = ProgressBar(len(seeds), envs.env_spec.episode_len, finished, progress and bool(remaining))
     latencies: list[float] = getattr(agent, "latencies", [])
     told, since = len(latencies), time.perf_counter()
     try:
