@@ -61,6 +61,7 @@ th small { color: var(--dim); font-weight: 400; }
 figure { margin: 0; min-width: 0; }
 figcaption { color: var(--dim); font-size: 13px; margin-top: 6px; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 24px; }
+.pair figure { max-width: 640px; }
 .table-top { display: flex; flex-wrap: wrap; gap: 24px; align-items: flex-start; }
 .table-top figure { flex: 1 1 230px; max-width: 360px; }
 .table-top figure:first-child { flex: 2 1 380px; max-width: none; }

@@ -178,6 +178,7 @@ def _curves(evaluations: Sequence[Evaluation]) -> str:
     figures = []
     for label, log_y, wanted in charts:
         series = [line for run, metrics in runs.items() for line in _series(metrics, wanted, _prefix(run, runs), label)]
+        series = list({tuple(line.ys): line for line in reversed(series)}.values())[::-1]  # the loss may BE the l1
         chart = line_chart(series, "optimizer steps", label, log_y)
         if chart:
             legend = "".join(f'<li class="c{i % 8}">{escape(s.name)}</li>' for i, s in enumerate(series))
@@ -211,7 +212,7 @@ def _positions(evaluations: Sequence[Evaluation]) -> str:
             figures.append(f'{heading}<div class="table-top"><figure>{table_top(objects)}</figure>{zooms}</div>')
     note = (
         '<span class="key good">●</span> success <span class="key bad">✕</span> failure. '
-        "Seen from above, metres; dashed: the region the positions were drawn from."
+        "Seen from above, metres; dashed: around all starting positions."
     )
     return _section("Success by object position", "".join(figures), note) if figures else ""
 
