@@ -51,6 +51,8 @@ class TrainConfig:
     """Cameras the policy looks through."""
     image_size: tuple[int, int] = (480, 640)
     """(height, width) [pixels] at which it looks."""
+    frame_stride: int = 1
+    """Observations are drawn from every so many control steps: neighbours look alike, and frames cost time to see."""
     steps: int = 10_000
     """Optimizer updates."""
     num_epochs: int | None = None
@@ -97,7 +99,15 @@ class TrainConfig:
     """Rollouts each time."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "validate_every", "save_every", "eval_rollouts"):
+        for name in (
+            "frame_stride",
+            "steps",
+            "batch_size",
+            "log_every",
+            "validate_every",
+            "save_every",
+            "eval_rollouts",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
         for name in ("lr", "lr_backbone", "weight_decay", "warmup_steps", "grad_clip", "eval_every", "seed"):
@@ -158,6 +168,7 @@ _TRAINING: dict[str, dict[str, Any]] = {
     "fast": {
         "cameras": ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"),
         "image_size": (240, 320),
+        "frame_stride": 2,
         "steps": 4000,
         "batch_size": 64,
         "lr": 5e-4,

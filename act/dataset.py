@@ -38,6 +38,14 @@ class Sampling:
     cameras: tuple[str, ...] = ()  # none: no images
     image_size: tuple[int, int] = (480, 640)  # (H, W) for training
     use_env_state: bool = False
+    frame_stride: int = 1  # observations come from every so many control steps; chunks keep every action
+
+    def __post_init__(self) -> None:
+        if self.frame_stride > 1 and self.n_obs_steps > 1:
+            raise ValueError(
+                f"frame_stride {self.frame_stride} leaves out frames that n_obs_steps {self.n_obs_steps} looks back on; "
+                "use one of them"
+            )
 
 
 class EpisodeDataset:
@@ -54,6 +62,7 @@ class EpisodeDataset:
         self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
         self.first = self.starts[:-1].repeat_interleave(lengths)  # (frames,): first and last row of its episode
         self.last = self.starts[1:].repeat_interleave(lengths) - 1
+        self.observed = ((torch.arange(len(self)) - self.first) % sampling.frame_stride == 0).nonzero()[:, 0]  # rows
         self.features: Tensor | None = None  # (frames, N, F)
         self.images: Tensor | None = None  # (frames, N, H, W, 3) uint8
         self.weights: np.ndarray | None = None
@@ -92,14 +101,14 @@ class EpisodeDataset:
         )
 
     def draw(self, seed: int, step: int, batch_size: int) -> Batch:
-        """The batch of optimizer step `step`: uniform over all (episode, t), or by `weights`; a pure function."""
+        """The batch of optimizer step `step`: uniform over what is observed, or by `weights`; a pure function."""
         rng = np.random.default_rng((seed, step))
         if self.weights is None:
-            rows = rng.integers(len(self), size=batch_size)
+            chosen = rng.integers(len(self.observed), size=batch_size)
         else:
-            total = np.cumsum(self.weights)
-            rows = np.searchsorted(total, rng.random(batch_size) * total[-1], side="right")
-        return self.take(torch.from_numpy(rows))
+            total = np.cumsum(self.weights[self.observed])
+            chosen = np.searchsorted(total, rng.random(batch_size) * total[-1], side="right")
+        return self.take(self.observed[torch.from_numpy(chosen)])
 
     def batches(self, seed: int, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Batches of steps start ... stop - 1; where images are decoded per sample, threads work two steps ahead."""
@@ -117,8 +126,8 @@ class EpisodeDataset:
 
     def validation_batches(self, batch_size: int) -> Iterator[Batch]:
         """The same evenly spread samples every time."""
-        rows = torch.linspace(0, len(self) - 1, min(VALIDATION_SAMPLES, len(self))).long()
-        for part in rows.split(batch_size):
+        chosen = torch.linspace(0, len(self.observed) - 1, min(VALIDATION_SAMPLES, len(self.observed))).long()
+        for part in self.observed[chosen].split(batch_size):
             yield self.take(part)
 
     # --------------------------------------------------------------------------------------------------- images
@@ -138,10 +147,10 @@ class EpisodeDataset:
         t = row - int(self.starts[index])
         return self._read(self.episodes[index], t, t + 1)[0]
 
-    def _read(self, episode: Episode, start: int, stop: int) -> np.ndarray:
-        """(stop - start, N, H, W, 3) uint8."""
+    def _read(self, episode: Episode, start: int, stop: int, stride: int = 1) -> np.ndarray:
+        """(n, N, H, W, 3) uint8 of every `stride`-th control step from start to stop - 1."""
         size = self.sampling.image_size
-        return np.stack([episode.read_images(c, start, stop, size) for c in self.sampling.cameras], axis=1)
+        return np.stack([episode.read_images(c, start, stop, size, stride) for c in self.sampling.cameras], axis=1)
 
     def cache_images(self, cache: Cache, device: torch.device) -> Cache:
         """Keeps all images in RAM or on the GPU if asked to or, with "auto", if they fit; says what it chose."""
@@ -152,7 +161,7 @@ class EpisodeDataset:
         if cache == "stream" or not self.sampling.cameras:
             return "stream"
         images = torch.empty((len(self), *self._frame_shape), dtype=torch.uint8)
-        for e, t, values in self._each_part(range(len(self.episodes)), "decoding images"):
+        for e, t, values in self._each_part(range(len(self.episodes)), "decoding images", stride=1):
             first = int(self.starts[e]) + t
             images[first : first + len(values)] = torch.from_numpy(values)
         self.images = images.to(device) if cache == "gpu" else images
@@ -169,15 +178,16 @@ class EpisodeDataset:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return "ram" if need < RAM_SHARE * free else "stream"
 
-    def _each_part(self, episodes: Sequence[int], what: str) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(episode, t, images (n, N, H, W, 3)) of one part after the other, decoded in threads a few parts ahead."""
-        parts = [(e, t) for e in episodes for t in range(0, len(self.episodes[e]), ENCODE_FRAMES)]
+    def _each_part(self, episodes: Sequence[int], what: str, stride: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(episode, t, images (n, N, H, W, 3)): `stride`-th frames from t on, decoded in threads a few parts ahead."""
+        span = ENCODE_FRAMES * stride
+        parts = [(e, t) for e in episodes for t in range(0, len(self.episodes[e]), span)]
 
         def read(part: tuple[int, int]) -> np.ndarray:
             episode, t = self.episodes[part[0]], part[1]
-            return self._read(episode, t, min(t + ENCODE_FRAMES, len(episode)))
+            return self._read(episode, t, min(t + span, len(episode)), stride)
 
-        total = sum(len(self.episodes[e]) for e in episodes)
+        total = sum(-(-len(self.episodes[e]) // stride) for e in episodes)
         with ThreadPoolExecutor(_cores()) as pool, tqdm(total=total, desc=what, unit="frame") as bar:
             ahead = [pool.submit(read, part) for part in parts[:4]]
             for i, (e, t) in enumerate(parts):
@@ -191,28 +201,33 @@ class EpisodeDataset:
     def cache_features(
         self, encode: Callable[[Tensor], Tensor], device: torch.device, directory: Path | None = None
     ) -> None:
-        """Features of every frame by `encode` ((B, T, N, H, W, 3) uint8 -> (B, T, N, F)).
+        """Features of every observed frame by `encode` ((B, T, N, H, W, 3) uint8 -> (B, T, N, F)); NaN for others.
 
         Kept in `directory`, one file per episode, so that other runs and splits find them; it stands for one trunk
         (see `fingerprint`).
         """
+        stride = self.sampling.frame_stride
         files = [None if directory is None else directory / _feature_name(episode) for episode in self.episodes]
         done = {e: load_file(file)["features"] for e, file in enumerate(files) if file is not None and file.exists()}
         missing = [e for e in range(len(self.episodes)) if e not in done]
         parts: list[Tensor] = []
-        for e, t, images in self._each_part(missing, "looking at every frame once") if missing else ():
+        for e, t, images in self._each_part(missing, "looking at the frames once", stride) if missing else ():
             parts.append(encode(torch.from_numpy(images)[:, None].to(device))[:, 0].float().cpu())
-            if t + len(images) < len(self.episodes[e]):
+            if t + stride * ENCODE_FRAMES < len(self.episodes[e]):
                 continue
             done[e], parts = torch.cat(parts), []
             if (file := files[e]) is not None:
                 with whole_file(file) as temporary:
                     save_file({"features": done[e]}, temporary)
-        self.features = torch.cat([done[e] for e in range(len(self.episodes))])
+        observed = torch.cat([done[e] for e in range(len(self.episodes))])
+        self.features = observed.new_full((len(self), *observed.shape[1:]), torch.nan)
+        self.features[self.observed] = observed
 
     def fingerprint(self, weights: dict[str, Tensor]) -> str:
-        """Tells trunks apart by their weights, the cameras and the image size they look at."""
-        digest = hashlib.sha256(repr((self.sampling.cameras, tuple(self.sampling.image_size))).encode())
+        """Tells features apart: by the weights of their trunk and by what it looks at."""
+        sampling = self.sampling
+        looked_at = (sampling.cameras, tuple(sampling.image_size), sampling.frame_stride)
+        digest = hashlib.sha256(repr(looked_at).encode())
         for key, value in sorted(weights.items()):
             digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]

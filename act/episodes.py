@@ -160,11 +160,16 @@ class Episode:
         return len(self.action)
 
     def read_images(
-        self, camera: str, start: int = 0, stop: int | None = None, image_size: tuple[int, int] | None = None
+        self,
+        camera: str,
+        start: int = 0,
+        stop: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        stride: int = 1,
     ) -> np.ndarray:
-        """Frames start..stop-1 of `camera` as (n, H, W, 3) uint8 RGB, resized by area to `image_size` if given."""
+        """Every `stride`-th of frames start..stop-1 as (n, H, W, 3) uint8 RGB, resized by area to `image_size`."""
         with h5py.File(self.path, "r") as root:
-            rows = _dataset(root, f"observations/images/{self._known(camera)}", self.path)[start:stop]
+            rows = _dataset(root, f"observations/images/{self._known(camera)}", self.path)[start:stop:stride]
         try:
             decode = decode_image if self.compressed else resize_image
             return np.stack([decode(row, image_size) for row in rows])

@@ -35,15 +35,15 @@ class Flags:
 
     file: Annotated[Path, tyro.conf.Positional]
     """What `record_sim_episodes.py --random_scenes` wrote."""
-    out: Path = Path("runs/eyes")
-    """Directory of the trunk; train.py takes it as --trunk."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Directory of the trunk; runs/<task>_trunk if not given, where train.py --preset fast looks for it."""
     steps: int = 1500
     """Optimizer updates; the learning rate falls to zero at the last one."""
     batch_size: int = 32
     """Images, each of a random scene and camera."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
-    channels: tuple[int, int, int, int] = (16, 32, 64, 64)
+    channels: tuple[int, int, int, int] = (16, 24, 32, 32)
     """Of the trunk at stride 2, 4, 8, 16."""
     seed: int = 0
     device: str = "auto"
@@ -58,6 +58,7 @@ class Scenes:
     visible: Tensor  # (S, N, P) bool
     cameras: tuple[str, ...]
     keypoints: tuple[str, ...]
+    task_name: str
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -71,22 +72,30 @@ def read_scenes(path: Path) -> Scenes:
         with h5py.File(path) as file:
             cameras = tuple(str(name) for name in np.asarray(file.attrs["camera_names"]))
             keypoints = tuple(str(name) for name in np.asarray(file.attrs["keypoint_names"]))
+            task_name = str(file.attrs["task_name"])
             lengths = np.asarray(file["compress_len"])
-            images = [_decode(np.asarray(file[f"images/{c}"]), lengths[n]) for n, c in enumerate(cameras)]
+            images = np.empty((lengths.shape[1], len(cameras), *np.asarray(file.attrs["image_size"]), 3), np.uint8)
+            for n, camera in enumerate(cameras):
+                _decode(np.asarray(file[f"images/{camera}"]), lengths[n], images[:, n])
             points = np.stack([np.asarray(file[f"keypoints/{c}"]) for c in cameras], axis=1)
             visible = np.stack([np.asarray(file[f"visible/{c}"]) for c in cameras], axis=1)
     except (OSError, KeyError) as error:
         raise ValueError(
             f"{path} holds no scenes ({error}); record_sim_episodes.py --random_scenes 3000 makes them"
         ) from error
-    return Scenes(torch.stack(images, 1), torch.from_numpy(points), torch.from_numpy(visible), cameras, keypoints)
+    return Scenes(
+        torch.from_numpy(images), torch.from_numpy(points), torch.from_numpy(visible), cameras, keypoints, task_name
+    )
 
 
-def _decode(padded: np.ndarray, lengths: np.ndarray) -> Tensor:
-    """(S, H, W, 3) uint8 of JPEGs (S, padded_len)."""
+def _decode(padded: np.ndarray, lengths: np.ndarray, out: np.ndarray) -> None:
+    """JPEGs (S, padded_len) into `out` (S, H, W, 3) uint8."""
+
+    def decode(s: int) -> None:
+        out[s] = decode_image(padded[s, : lengths[s]])
+
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        frames = list(pool.map(lambda s: decode_image(padded[s, : lengths[s]]), range(len(padded))))
-    return torch.from_numpy(np.stack(frames))
+        list(pool.map(decode, range(len(padded))))
 
 
 def heat_map_loss(maps: Tensor, points: Tensor, visible: Tensor, stride: int) -> Tensor:
@@ -191,32 +200,34 @@ def _resolve(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def teach(flags: Flags) -> dict[str, dict[str, float]]:
-    """Trains, saves, and returns the errors on held-out scenes."""
-    teacher = Teacher(read_scenes(flags.file), flags)
+def teach(flags: Flags) -> tuple[Path, dict[str, dict[str, float]]]:
+    """Trains and saves; returns where, and the errors on held-out scenes."""
+    scenes = read_scenes(flags.file)
+    out = flags.out or Path("runs") / f"{scenes.task_name}_trunk"
+    teacher = Teacher(scenes, flags)
     with tqdm(teacher.train(), total=flags.steps, unit="step", dynamic_ncols=True, desc="learning to see") as bar:
         smooth = 0.0
         for step, loss in enumerate(bar):
             smooth = loss if step == 0 else 0.98 * smooth + 0.02 * loss
             bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
     errors = teacher.errors()
-    teacher.trunk.save(flags.out)
-    with whole_file(flags.out / "pretrain.json") as temporary:
+    teacher.trunk.save(out)
+    with whole_file(out / "pretrain.json") as temporary:
         record = {"flags": asdict(flags), "median_pixel_error": errors, "scenes": len(teacher.scenes.images)}
         temporary.write_text(json.dumps(record, indent=1, default=str) + "\n")
-    return errors
+    return out, errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = tyro.cli(Flags, args=argv, use_underscores=True)
     try:
-        errors = teach(flags)
+        out, errors = teach(flags)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     for camera, row in errors.items():
         print(f"{camera:16s}", "  ".join(f"{name} {value:.2f}" for name, value in row.items()))
-    print(f"median error in pixels where visible, and accuracy of the visibility answer; trunk in {flags.out}")
+    print(f"median error in pixels where visible, and accuracy of the visibility answer; trunk in {out}")
     return 0
 
 

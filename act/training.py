@@ -56,7 +56,9 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     policy = config.policy
     cameras = config.cameras if getattr(policy, "use_images", True) else ()
     use_env_state = getattr(policy, "use_env_state", False)
-    sampling = Sampling(policy.chunk_size, policy.n_obs_steps, cameras, config.image_size, use_env_state)
+    sampling = Sampling(
+        policy.chunk_size, policy.n_obs_steps, cameras, config.image_size, use_env_state, config.frame_stride
+    )
     paths = find(config.dataset_dir)
     episodes = dict(zip(paths, load_episodes(paths, cameras), strict=True))
     names, held_out = split(paths, config.val_fraction, config.seed)

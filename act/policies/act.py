@@ -22,6 +22,7 @@ from act.normalize import Normalizer
 from act.policies import policy
 from act.policies.policy import DataSpec, PolicyConfig, TrainingData, masked_mean
 
+GATE = 20.0  # steepness of the step from unseen to seen, over the trunk's confidence
 FEATURE_LIMIT = 5.0  # normalised keypoints are clipped here: a lost keypoint stays near what training saw
 
 
@@ -185,7 +186,7 @@ class Policy(policy.Policy):
 
     def before_training(self, dataset: TrainingData) -> None:
         if dataset.features is not None:
-            self.normalizer.fit("features", dataset.features.flatten(1))
+            self.normalizer.fit("features", dataset.features[dataset.observed].flatten(1))
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         return [] if self.eyes is None else list(self.eyes.trunk.parameters())
@@ -313,8 +314,10 @@ class KeypointEyes(nn.Module):
         self.camera = nn.Parameter(torch.randn(len(spec.cameras), config.hidden_dim))
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, T, N, H, W, 3) uint8 -> (B, T, N, 3 P)"""
-        return self.trunk.keypoints(images).flatten(-2)
+        """(B, T, N, H, W, 3) uint8 -> (B, T, N, 3 P). What is not seen is at the centre, not wherever noise peaks."""
+        found = self.trunk.keypoints(images)
+        seen = (GATE * (found[..., 2:] - 0.5)).sigmoid()
+        return torch.cat([seen * found[..., :2], found[..., 2:]], dim=-1).flatten(-2)
 
     def forward(self, batch: Batch, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Tokens (B, N, D) and positions (N, D) of batch.features, or of batch.images where no features are given;

@@ -23,7 +23,8 @@ class TrainingData(Protocol):
     qpos: Tensor  # (frames, Q)
     action: Tensor  # (frames, A)
     env_state: Tensor | None  # (frames, E)
-    features: Tensor | None  # (frames, N, F), where the policy has a frozen trunk
+    features: Tensor | None  # (frames, N, F), where the policy has a frozen trunk; NaN where not observed
+    observed: Tensor  # rows of the frames that observations are drawn from
     starts: Tensor  # (episodes + 1,) int64: episode e is frames starts[e] ... starts[e + 1] - 1
 
 

@@ -1,5 +1,6 @@
 """Samples, padding, splits and caches."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,26 @@ def test_sampling_is_uniform_over_frames_and_follows_weights(tmp_path):
     dataset.weights = np.zeros(len(dataset))
     dataset.weights[8] = 1.0
     assert set(dataset.draw(0, 0, 50).qpos[:, 0, 0].tolist()) == {1.0}
+
+
+def test_a_frame_stride_leaves_out_observations_but_no_action(tmp_path):
+    whole = make(tmp_path)
+    strided = EpisodeDataset(whole.episodes, dataclasses.replace(whole.sampling, frame_stride=3))
+    seen: list[int] = []
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return images.float().mean((-3, -2))
+
+    strided.cache_features(encode, torch.device("cpu"))
+    assert sum(seen) == sum(-(-length // 3) for length in LENGTHS)
+    batch = strided.draw(0, 0, 200)
+    assert batch.features is not None and bool(torch.isfinite(batch.features).all())
+    row = int(strided.starts[1]) + 3
+    features = strided.take(torch.tensor([row])).features
+    expected = whole.episodes[1].read_images("cam1", 3, 4).mean((1, 2))
+    assert features is not None and np.allclose(features[0, 0].numpy(), expected, atol=1e-3)
+    assert torch.equal(strided.take(torch.tensor([row])).action, whole.take(torch.tensor([row])).action)  # type: ignore
 
 
 def test_features_are_computed_once_and_kept(tmp_path):
