@@ -16,7 +16,7 @@ OBJECTS = {"left": "cup", "right": "peg"}  # each hand's
 OPENINGS = {"left": 0.707, "right": 0.353}  # of grippers closed on them
 PITCH = {"left": np.radians(28.0), "right": np.radians(75.0)}  # [rad] how far the hands look down when they grasp
 GRASP = {"left": np.array([-0.004, 0.0, 0.006]), "right": np.array([-0.03, 0.0, 0.010])}  # [m] in the object's frame
-CUP_APPROACH = np.array([0.5, 0.0, -np.sqrt(0.75)])  # unit vector, 60 degrees down
+CUP_APPROACH = np.array([0.85, 0.0, -0.53])  # unit vector in the left hand's frame, 32 degrees below its fingers
 MEETING = np.array([-0.02, 0.5, 0.12])  # [m] where the cup is held out
 WAITING = np.array([0.09, 0.0, 0.02])  # [m] where the peg waits for the cup, from its place above it
 HALF_PEG = 0.06  # [m]
@@ -88,9 +88,15 @@ class Expert(ex.Expert):
         }
 
     def approach(self, scene: Scene, side: str) -> Goal:
-        """The peg from above, the cup steeply: along its low fingers the elbow would have to fold onto the shoulder."""
+        """The peg from above, the cup steeply: along its low fingers the elbow would have to fold onto the shoulder.
+
+        The cup leaves the fingers 10 mm on either side, so that hand must be well centred before it goes down.
+        """
         grasp = self.grasp(scene, side)
-        return self.reach(scene, side, grasp, CUP_APPROACH if side == "left" else ex.DOWN)
+        if side == "right":
+            return self.reach(scene, side, grasp)
+        off_centre = abs(float((grasp.inverse() @ scene.hands[side]).position[1]))
+        return self.reach(scene, side, grasp, grasp.rotation @ CUP_APPROACH, 0.02 * ex.ramp(off_centre, 0.004, 0.010))
 
     def bring(self, scene: Scene, side: str, place: Pose) -> Goal:
         """Straight up first; the peg turns as it rises, so that its tip stays off the table."""
