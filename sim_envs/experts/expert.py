@@ -17,7 +17,7 @@ from sim_envs.robot import SIDES
 
 SPEED = 0.3  # [m/s] of a hand
 TURNING = 2.0  # [rad/s] of a hand
-SETTLING = 0.12  # [s] time constant of the last centimetres
+SETTLING = 0.1  # [s] time constant of the last centimetres
 PAYLOAD = 0.05  # [kg] of every object
 UP = np.array([0.0, 0.0, 1.0])
 DOWN = -UP
@@ -271,10 +271,10 @@ def pick(scene: Scene, side: str, grasp: Pose, approach: np.ndarray, clearance: 
     turned = float(np.linalg.norm(rotation_vector(hand.rotation.T @ grasp.rotation)))
     error = float(np.linalg.norm(beside)) + 0.04 * turned + hurdle
     closed = ramp(0.9 - scene.openings[side], 0.0, 0.1) * ramp(before, 0.02, 0.04)
-    height = clearance * max(ramp(error, 0.006, 0.03), closed)
+    height = clearance * max(ramp(error, 0.008, 0.03), closed)
     keep_beside = 1.0 - ramp(before, 0.2 * height, 0.7 * height) if height > 0.02 else 0.0
     position = grasp.position - height * approach + keep_beside * beside
-    arrived = 1.0 - ramp(error + abs(before), 0.004, 0.009)
+    arrived = 1.0 - ramp(error + abs(before), 0.005, 0.013)
     return Goal(Pose(position, grasp.rotation), 1.0 - arrived)
 
 

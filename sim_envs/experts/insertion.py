@@ -16,7 +16,7 @@ MEETING = np.array([-0.09, 0.5, 0.15])  # [m] where the socket is held out
 REACH = 0.12  # [m] between the centres of peg and socket when the tip is at the mouth
 GAP = 0.04  # [m] between tip and mouth while they are being lined up
 DEPTH = 0.0208  # [m] the tip inside the mouth in the end; the pin stands at 0.020
-PLAY = (0.004, 0.008)  # [m] error of alignment at which the peg goes in, and at which it waits outside
+PLAY = (0.005, 0.009)  # [m] error of alignment at which the peg goes in, and at which it waits outside
 
 
 class Expert(ex.Expert):
@@ -73,7 +73,9 @@ class Expert(ex.Expert):
         peg, socket = scene.objects["peg"], scene.objects["socket"]
         local = socket.inverse() @ peg
         turned = float(np.linalg.norm(ex.rotation_vector(local.rotation)))
-        outside = ex.ramp(float(np.linalg.norm(local.position[1:])) + 0.06 * turned, *PLAY)
+        beside = float(np.linalg.norm(local.position[1:]))
+        inside = ex.ramp(REACH - local.position[0], 0.0, 0.006) * ex.ramp(-beside, -0.012, -0.009)
+        outside = ex.ramp(beside + 0.05 * turned, *PLAY) * (1 - inside)  # once in, it stays in
         apart = np.array([REACH + outside * GAP - (1 - outside) * DEPTH, 0.0, 0.0])
         places = self.places(-DEPTH)
         if self.manner.variant > 0:
