@@ -1,4 +1,4 @@
-"""How often the scripted experts succeed: `python -m benchmarks.experts --task transfer_cube --style scripted [--push]`.
+"""How often the experts succeed: `python -m benchmarks.experts --task transfer_cube --style scripted [--push]`.
 
 Seeds nobody else uses (3,000,000 upward), no rendering, two worker processes; the result is printed and written to
 benchmarks/results/experts_TASK_STYLE[_push].json. With --push a random object gets a random horizontal velocity of
@@ -8,6 +8,7 @@ benchmarks/results/experts_TASK_STYLE[_push].json. With --push a random object g
 import json
 import multiprocessing
 import os
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,10 +43,11 @@ class Options:
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
-    if options.num < 1 or options.workers < 1:
-        raise SystemExit(f"--num {options.num} and --workers {options.workers} must both be at least 1")
-    sim_envs.load(options.task), experts.make_agent(options.task, options.style)  # a wrong name fails here, in words
-    result = measure(options)
+    try:
+        result = measure(options)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"
     write(RESULTS / name, result)
     for rule in ("success", "strict_success"):
@@ -56,6 +58,9 @@ def main() -> None:
 
 def measure(options: Options) -> dict[str, Any]:
     """Runs the episodes and sums them up."""
+    if options.num < 1 or options.workers < 1:
+        raise ValueError(f"--num {options.num} and --workers {options.workers} must both be at least 1")
+    experts.make_agent(options.task, options.style)  # a wrong name fails here, before the workers start
     seeds = range(options.seed, options.seed + options.num)
     run = partial(run_episode, options.task, options.style, options.push)
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:

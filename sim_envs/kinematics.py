@@ -68,9 +68,9 @@ def pose_of(numbers: np.ndarray) -> Pose:
 def servo_response(model: mujoco.MjModel) -> np.ndarray:
     """Share (nv,) of the distance to its target that each joint covers in one control step.
 
-    MuJoCo's friction-loss is a soft constraint: below its limit it acts like grease of viscosity b / R (the constraint's
-    damping and regularization, MuJoCo's documentation, "Computation: solver parameters"), so that a position servo of
-    stiffness kp closes in with the time constant b / (R kp). One actuator per joint, in the same order.
+    MuJoCo's friction-loss is a soft constraint: below its limit it acts like grease of viscosity b / R (damping and
+    regularization of the constraint; MuJoCo's documentation, "Computation: solver parameters"), so that a position
+    servo of stiffness kp closes in with the time constant b / (R kp). One actuator per joint, in the same order.
     """
     impedance, width, timeconst = model.dof_solimp[:, 0], model.dof_solimp[:, 1], model.dof_solref[:, 0]
     viscosity = 2.0 / (width * timeconst) / ((1.0 - impedance) / impedance * model.dof_invweight0)

@@ -1,4 +1,4 @@
-"""Closed-loop scripted experts, one file per task, by its name; `make_agent` drives a batch of environments with them."""
+"""Closed-loop scripted experts, one file per task; `make_agent` drives a batch of environments with them."""
 
 import importlib
 import pkgutil

@@ -218,7 +218,7 @@ def ramp(x: float, low: float, high: float) -> float:
 
 
 def facing(side: str, pitch: float = 0.0, roll: float = 0.0, yaw: float = 0.0) -> np.ndarray:
-    """Rotation (3, 3) of a hand that looks at the other arm, nose down by `pitch`, rolled, then turned about the vertical."""
+    """Rotation (3, 3) of a hand looking at the other arm: nose down by `pitch`, rolled, turned about the vertical."""
     heading = rotation_matrix(np.array([0.0, 0.0, yaw + (0.0 if side == "left" else np.pi)]))
     return heading @ rotation_matrix(np.array([0.0, pitch, 0.0])) @ rotation_matrix(np.array([roll, 0.0, 0.0]))
 
@@ -249,7 +249,7 @@ def symmetry_group(turns: Mapping[str, float]) -> list[np.ndarray]:
 
 
 def grasped(scene: Scene, side: str, grasp: Pose, opening: float, margin: float = 0.04) -> bool:
-    """Whether the hand has closed on an object: it is between the pads, and they have come within `margin` of `opening`.
+    """Whether the hand has closed on an object: it is between the pads, which are within `margin` of `opening`.
 
     `opening` is the reading of a gripper closed on the object; a hand that opens upwards sags to 0.08 less.
     """
