@@ -142,7 +142,7 @@ class Teacher:
         self.generator = torch.Generator(self.device).manual_seed(flags.seed)
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(self.trunk.parameters(), lr=flags.lr, weight_decay=1e-4, fused=fused)
-        warmup = max(1, flags.steps // 20)
+        warmup = max(2, flags.steps // 20)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, flags.lr, total_steps=flags.steps, pct_start=warmup / flags.steps, cycle_momentum=False
         )
@@ -221,6 +221,8 @@ def teach(flags: Flags) -> tuple[Path, dict[str, dict[str, float]]]:
 def main(argv: Sequence[str] | None = None) -> int:
     flags = tyro.cli(Flags, args=argv, use_underscores=True)
     try:
+        if flags.steps < 10 or flags.batch_size < 2:
+            raise ValueError(f"--steps {flags.steps} --batch_size {flags.batch_size}: give at least 10 and 2")
         out, errors = teach(flags)
     except ValueError as error:
         print(error, file=sys.stderr)

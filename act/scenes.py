@@ -108,7 +108,9 @@ def _attributes(recording: SceneRecording) -> dict[str, Any]:
 
 def _holds(path: Path, recording: SceneRecording, count: int) -> bool:
     with h5py.File(path) as file:
-        same = all(np.array_equal(file.attrs.get(key), value) for key, value in _attributes(recording).items())
+        same = all(
+            np.array_equal(np.asarray(file.attrs.get(key)), value) for key, value in _attributes(recording).items()
+        )
         lengths = file.get("compress_len")
         return same and isinstance(lengths, h5py.Dataset) and lengths.shape[1] == count
 

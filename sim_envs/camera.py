@@ -1,5 +1,6 @@
 """Rendering: named cameras to uint8 images, without a display, one graphics context per process and kind of image."""
 
+import atexit
 import ctypes.util
 import os
 import weakref
@@ -69,7 +70,8 @@ class CameraRenderer:
         self._option = mujoco.MjvOption()
         self._option.flags[mujoco.mjtVisFlag.mjVIS_TEXTURE] = settings.scenery
         self._option.geomgroup[SCENERY_GROUP] = settings.scenery
-        self._close = weakref.finalize(self, self._renderer.close)  # also at exit, before the libraries are gone
+        self._close = weakref.finalize(self, self._renderer.close)
+        atexit.register(self._close)  # registered after MuJoCo's own, so it runs before EGL is gone
 
     def render(self, data: Any, camera: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB of `camera` for an MjData of this scene."""

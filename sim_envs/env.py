@@ -81,21 +81,28 @@ class BimanualEnv(gymnasium.Env):
         super().reset(seed=seed)
         self._task.rng = self.np_random
         self._task.env_state0 = self._checked_env_state((options or {}).get("env_state"))
-        timestep = self._control.reset()
+        self._observation = self._control.reset().observation
         self._t = self._clipped = 0
-        self._ended = False
-        return self._with_images(timestep.observation), self._info(stage=0)
+        return self._with_images(self._observation), self._info(stage=0)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """One control step of 0.02 s towards absolute joint targets (14,); truncated at the task's episode_len."""
+        """One control step of 0.02 s towards absolute joint targets (14,); truncated at the task's episode_len.
+
+        Terminated only when the physics diverges (arms driven hard into each other): the last sound observation again,
+        reward 0 and `info["diverged"]`.
+        """
         action = self._checked_action(action)
         target = np.clip(action, self._limits[:, 0], self._limits[:, 1])
         self._clipped += bool(np.any(np.abs(target - action) > 1e-6))
-        timestep = self._control.step(target)
+        try:
+            self._observation = self._control.step(target).observation
+            stage, diverged = self._task.current_stage, False
+        except control.PhysicsError:
+            self._task.streak, stage, diverged = 0, 0, True
         self._t += 1
-        stage = self._task.current_stage
         truncated = self._t >= self.env_spec.episode_len
-        return self._with_images(timestep.observation), float(stage), False, truncated, self._info(stage)
+        info = {**self._info(stage), "diverged": diverged}
+        return self._with_images(self._observation), float(stage), diverged, truncated, info
 
     def render(self) -> np.ndarray | None:
         return self.render_camera("angle") if self.render_mode == "rgb_array" else None

@@ -27,7 +27,7 @@ class ToyEnv(gymnasium.Env):
         }
         if cameras:
             image = box(0, 255, (*image_size, 3), np.uint8)
-            spaces["images"] = gymnasium.spaces.Dict({camera: image for camera in cameras})
+            spaces["images"] = gymnasium.spaces.Dict(dict.fromkeys(cameras, image))
         self.observation_space = gymnasium.spaces.Dict(spaces)
         self.action_space = box(-3, 3, (ACTION_DIM,), np.float32)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from dm_control.rl import control
 
 import sim_envs
 from act import types
@@ -84,7 +85,20 @@ def test_unknown_names_are_answered_with_the_choices():
         sim_envs.make("insertion", quality="nope")
 
 
-def test_episodes_are_truncated_never_terminated(env):
+def test_physics_that_diverges_ends_the_episode_as_a_failure(env, monkeypatch):
+    env.images_due = False
+    obs, _ = env.reset(seed=0)
+
+    def diverge(*_args):
+        raise control.PhysicsError("bad acceleration")
+
+    monkeypatch.setattr(env._control, "step", diverge)
+    after, reward, terminated, _, info = env.step(obs["qpos"])
+    assert (reward, terminated, info["diverged"], info["success"]) == (0.0, True, True, False)
+    np.testing.assert_array_equal(after["qpos"], obs["qpos"])
+
+
+def test_sound_episodes_are_truncated_never_terminated(env):
     env.images_due = False
     obs, _ = env.reset(seed=0)
     ends = [env.step(obs["qpos"])[2:4] for _ in range(env.env_spec.episode_len)]
