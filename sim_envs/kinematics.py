@@ -20,9 +20,7 @@ ORIENTATION_COST = 0.2  # [m/rad] an error of 1 rad weighs as much as 0.2 m
 MAX_SPEED = np.array([0.45, 0.45, 2.0, 3.0, 3.0, 3.0])  # [rad/s] of the joints, for smooth motion
 ARMS = (slice(0, 6), slice(7, 13))  # in qpos and action
 JOINTS = [f"{side}/{joint}" for side in SIDES for joint in (*ARM_JOINTS, "left_finger")]
-STRAIGHT = (
-    0.3  # [rad] a wrist bent less counts as straight: there a forearm would roll over at once, and is slowed down
-)
+STRAIGHT = 0.3  # [rad] a wrist bent less: there a forearm would roll over at once, and is slowed down
 ROLL_COST = 0.1  # of the motion of a forearm's roll while its wrist is straight
 DAMPING = 1e-5  # of the quadratic program; keeps joint steps small near singular postures
 
