@@ -154,7 +154,7 @@ def task_of(name: str) -> str:
 def cameras_for(policy: Any, videos: int) -> tuple[tuple[str, ...], tuple[int, int]]:
     """What the policy was trained to see; something to film when it sees nothing and videos are wanted."""
     if policy.needs_images:
-        return tuple(policy.spec.cameras), tuple(policy.spec.image_size)
+        return tuple(policy.spec.cameras), tuple(policy.spec.recorded_size or policy.spec.image_size)
     return (VIDEO_CAMERAS if videos else ()), VIDEO_SIZE
 
 

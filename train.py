@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
+import gymnasium
 from tqdm import tqdm
 
 from act.agents import PolicyAgent
@@ -72,12 +73,17 @@ def rollouts(config: TrainConfig, spec: DataSpec) -> Iterator[Callable[[Policy],
     if not config.eval_every:
         yield None
         return
-    import sim_envs  # nobody else here needs a simulator
-
-    make = partial(sim_envs.make, config.env_name, cameras=spec.cameras, image_size=spec.image_size)
+    make = partial(make_env, config.env_name, spec.cameras, spec.recorded_size or spec.image_size)
     seeds = VALIDATION_SEEDS[: config.eval_rollouts]
     with ParallelEnvs(make, min(config.eval_rollouts, ENVS_PER_CORE * available_cores()), available_cores()) as envs:
         yield lambda policy: evaluate(envs, PolicyAgent(policy), seeds, progress=False).success.rate
+
+
+def make_env(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -> gymnasium.Env:
+    """An environment; only the simulating processes call this, since Mesa's LLVM and Triton's do not get along."""
+    import sim_envs
+
+    return sim_envs.make(task, cameras=cameras, image_size=image_size)
 
 
 def tell(config: TrainConfig, policy: Policy, n_train: int, n_held_out: int, start: int) -> None:

@@ -64,7 +64,8 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     names, held_out = split(paths, config.val_fraction, config.seed)
     train = EpisodeDataset([episodes[name] for name in names], sampling)
     e_dim = train.env_state.shape[1] if train.env_state is not None else 0
-    spec = DataSpec(cameras, config.image_size, train.qpos.shape[1], train.action.shape[1], e_dim)
+    recorded = train.episodes[0].image_size if cameras else None
+    spec = DataSpec(cameras, config.image_size, train.qpos.shape[1], train.action.shape[1], e_dim, recorded)
     return train, EpisodeDataset([episodes[name] for name in held_out], sampling) if held_out else None, spec
 
 

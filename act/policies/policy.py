@@ -71,6 +71,7 @@ class DataSpec:
     qpos_dim: int = ACTION_DIM
     action_dim: int = ACTION_DIM
     env_state_dim: int = 0  # 0: the policy does not see the objects' poses
+    recorded_size: tuple[int, int] | None = None  # (H, W) of the demonstrations; acting on it is resized as they were
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
