@@ -1,7 +1,7 @@
 """Teaches a keypoint trunk to see, from random scenes:   python -m act.pretrain data/cube/scenes.hdf5 --out runs/eyes
 
-A heat map per keypoint and camera, learned by cross-entropy against the point split bilinearly between its four nearest
-cells, where the keypoint is visible; whether it is, by a logistic loss. Augmentation is photometric only: the cameras
+A heat map per keypoint and camera, learned by cross-entropy: a visible keypoint is split bilinearly between its four
+nearest cells, a hidden one belongs in one more cell that means "nowhere". Augmentation is photometric only: the cameras
 never move, so a shifted image would be a wrong label. Labels are privileged and come from the simulator; demonstrations
 and episodes are never touched.
 """
@@ -17,7 +17,6 @@ from typing import Annotated
 import h5py
 import numpy as np
 import torch
-import torch.nn.functional as F
 import tyro
 from torch import Tensor
 from tqdm import tqdm
@@ -26,7 +25,6 @@ from act.episodes import decode_image, whole_file
 from act.nn.vision import KeypointConfig, KeypointTrunk, bf16_is_fast, to_float
 
 HELD_OUT = 0.04  # share of the scenes, the last ones, that only measure
-SEEN_WEIGHT = 0.2  # of the visibility loss beside the cross-entropy
 
 
 @dataclass(frozen=True)
@@ -98,10 +96,10 @@ def _decode(padded: np.ndarray, lengths: np.ndarray, out: np.ndarray) -> None:
         list(pool.map(decode, range(len(padded))))
 
 
-def heat_map_loss(maps: Tensor, points: Tensor, visible: Tensor, stride: int) -> Tensor:
-    """Cross-entropy of logits (B, P, h, w) against points (B, P, 2) [pixels], mean over the visible ones.
+def heat_map_loss(maps: Tensor, nowhere: Tensor, points: Tensor, visible: Tensor, stride: int) -> Tensor:
+    """Mean cross-entropy of logits (B, P, h, w) and of "nowhere" (B, P) against points (B, P, 2) [pixels] or hidden.
 
-    The target puts a point's mass on the four cell centres around it, bilinearly, so that its mean is the point.
+    A visible point's mass is on the four cell centres around it, bilinearly, so that its mean is the point.
     """
     height, width = maps.shape[-2:]
     cells = (points + 0.5) / stride - 0.5  # in units of cells, 0 at the centre of the first
@@ -109,14 +107,15 @@ def heat_map_loss(maps: Tensor, points: Tensor, visible: Tensor, stride: int) ->
     cells = cells.clamp(min=torch.zeros_like(limit), max=limit)
     low = cells.floor().minimum(limit - 1)
     share = cells - low  # (B, P, 2) towards the next cell
-    log_p = maps.flatten(2).log_softmax(-1)
-    loss = torch.zeros_like(visible, dtype=log_p.dtype)
+    flat = maps.flatten(2)
+    hit = torch.zeros_like(nowhere)
     for dx in (0, 1):
         for dy in (0, 1):
             index = ((low[..., 1] + dy) * width + low[..., 0] + dx).long()
             weight = (share[..., 0] if dx else 1 - share[..., 0]) * (share[..., 1] if dy else 1 - share[..., 1])
-            loss -= weight * log_p.gather(2, index[..., None])[..., 0]
-    return (loss * visible).sum() / visible.sum().clamp(min=1)
+            hit = hit + weight * flat.gather(2, index[..., None])[..., 0]
+    total = torch.logaddexp(flat.logsumexp(-1), nowhere)
+    return (total - torch.where(visible, hit, nowhere)).mean()
 
 
 def brighten(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -168,9 +167,8 @@ class Teacher:
         points = self.scenes.points[scene, camera].to(self.device)
         visible = self.scenes.visible[scene, camera].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            maps, seen = self.trunk(brighten(images, self.generator), camera.to(self.device))
-        heat = heat_map_loss(maps, points, visible, self.trunk.stride)
-        return heat + SEEN_WEIGHT * F.binary_cross_entropy_with_logits(seen, visible.to(seen.dtype))
+            maps, nowhere = self.trunk(brighten(images, self.generator), camera.to(self.device))
+        return heat_map_loss(maps, nowhere, points, visible, self.trunk.stride)
 
     @torch.no_grad()
     def errors(self) -> dict[str, dict[str, float]]:

@@ -27,9 +27,10 @@ from tqdm import tqdm
 
 from act.episodes import EpisodeRecorder, episode_index, episode_path, find_episodes, read_episode
 from act.rollout import SerialEnvs, rollout
-from act.types import Agent, RolloutResult
+from act.types import ACTION_DIM, CONTROL_TIMESTEP, Agent, RolloutResult
 
 GRIPPERS = (6, 13)  # places in the action
+DART_MEMORY = 0.2  # [s]
 HOPELESS = 50  # attempts without one episode kept, after which the recorder gives up
 
 
@@ -77,21 +78,27 @@ class Outcome:
 
 
 class DartNoise(gymnasium.ActionWrapper):
-    """Perturbs the executed arm targets by Gaussian noise [rad]; recorder and expert keep the clean action."""
+    """Perturbs the executed arm targets by Gaussian noise [rad]; recorder and expert keep the clean action.
+
+    DART (Laskey et al. 2017, arXiv 1703.09327). The noise of one control step lives on with a time constant of
+    `DART_MEMORY`: the servos would filter white noise out before the hands had moved.
+    """
 
     def __init__(self, env: gymnasium.Env, std: float):
         super().__init__(env)
         self.std = std
-        self._rng = np.random.default_rng(0)
+        self._rng, self._noise = np.random.default_rng(0), np.zeros(ACTION_DIM)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._rng = np.random.default_rng((seed or 0, 1))
+        self._rng, self._noise = np.random.default_rng((seed or 0, 1)), np.zeros(ACTION_DIM)
         return self.env.reset(seed=seed, options=options)
 
     def action(self, action: np.ndarray) -> np.ndarray:
-        noise = self._rng.normal(0.0, self.std, np.shape(action))
-        noise[list(GRIPPERS)] = 0.0
-        return (action + noise).astype(np.float32)
+        keep = np.exp(-CONTROL_TIMESTEP / DART_MEMORY)
+        fresh = self._rng.normal(0.0, self.std, ACTION_DIM)
+        self._noise = keep * self._noise + np.sqrt(1 - keep**2) * fresh
+        self._noise[list(GRIPPERS)] = 0.0
+        return (action + self._noise).astype(np.float32)
 
 
 class Attempts:

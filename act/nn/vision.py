@@ -6,6 +6,7 @@ Images enter networks as (B, 3, H, W) float in [0, 1], channels last in memory; 
 import copy
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,12 +150,14 @@ class KeypointTrunk(nn.Module):
         self.lateral = nn.ModuleList([nn.Conv2d(c8, c4, 1), nn.Conv2d(c16, c8, 1)])
         self.merge = nn.ModuleList([Block(c4, norm), Block(c8, norm)])
         self.head = nn.Parameter(torch.randn(n_cameras, n_keypoints, c4) / c4)
-        self.seen = nn.Parameter(torch.zeros(n_cameras, n_keypoints, c16 + 1))  # of pooled features and sharpness
-        self.seen_bias = nn.Parameter(torch.zeros(n_cameras, n_keypoints))
+        # One more cell, "nowhere": its logit follows from pooled features and starts as likely as all others together.
+        self.nowhere = nn.Parameter(torch.zeros(n_cameras, n_keypoints, c16))
+        cells = config.image_size[0] * config.image_size[1] / self.stride**2
+        self.nowhere_bias = nn.Parameter(torch.full((n_cameras, n_keypoints), math.log(cells)))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """Heat-map logits (B, P, H/4, W/4) and visibility logits (B, P), of images (B, 3, H, W), cameras (B,) int64."""
+        """Logits of the cells (B, P, H/4, W/4) and of "nowhere" (B, P), of images (B, 3, H, W), cameras (B,) int64."""
         x4 = self.stages[0](self.stem(images))
         x8 = self.stages[1](x4)
         x16 = self.stages[2](x8)
@@ -163,11 +166,9 @@ class KeypointTrunk(nn.Module):
         with torch.autocast(images.device.type, enabled=False):  # sub-pixel peaks need more than 8 bits of mantissa
             pixels = x4.float().permute(0, 2, 3, 1).flatten(1, 2)  # (B, h w, C): no copy, channels are last
             maps = torch.bmm(pixels, self.head[camera].mT).mT.contiguous().unflatten(2, x4.shape[-2:])
-            sharpness = maps.flatten(2).log_softmax(-1).amax(-1).detach()
-            pooled = x16.float().mean((2, 3))[:, None].expand(-1, maps.shape[1], -1)
-            evidence = torch.cat([pooled, sharpness[..., None]], -1)
-            seen = (self.seen[camera] * evidence).sum(-1) + self.seen_bias[camera]
-        return maps, seen
+            pooled = x16.float().mean((2, 3))[:, None]
+            nowhere = (self.nowhere[camera] * pooled).sum(-1) + self.nowhere_bias[camera]
+        return maps, nowhere
 
     def keypoints(self, images: Tensor) -> Tensor:
         """(..., N, H, W, 3) uint8 -> (..., N, P, 3): x right and y down in [-1, 1], confidence in [0, 1].
@@ -188,8 +189,9 @@ class KeypointTrunk(nn.Module):
     def _find(self, images: Tensor, camera: Tensor) -> Tensor:
         fast = bf16_is_fast(images.device)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
-            maps, seen = self(to_float(images, torch.bfloat16 if fast else torch.float32), camera)
-        return torch.cat([peaks(maps), seen.sigmoid()[..., None]], dim=-1)
+            maps, nowhere = self(to_float(images, torch.bfloat16 if fast else torch.float32), camera)
+        somewhere = (maps.flatten(2).logsumexp(-1) - nowhere).sigmoid()
+        return torch.cat([peaks(maps), somewhere[..., None]], dim=-1)
 
     def folded(self) -> "KeypointTrunk":
         """A copy for use: batch norm folded into the convolutions, same answers, fewer passes over memory."""
@@ -210,7 +212,7 @@ class KeypointTrunk(nn.Module):
         index = [self.config.cameras.index(camera) for camera in cameras]
         trunk = copy.deepcopy(self)
         trunk.config = dataclasses.replace(self.config, cameras=tuple(cameras))
-        for name in ("head", "seen", "seen_bias"):
+        for name in ("head", "nowhere", "nowhere_bias"):
             setattr(trunk, name, nn.Parameter(getattr(self, name).detach()[index].clone()))
         return trunk
 

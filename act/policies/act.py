@@ -85,11 +85,11 @@ class Config(PolicyConfig):
             return cls(decoder_input="zeros", camera_embedding=False)
         return cls(
             chunk_size=60,
-            hidden_dim=256,
-            dim_feedforward=768,
+            hidden_dim=192,
+            dim_feedforward=512,
             n_heads=4,
             n_encoder_layers=2,
-            n_decoder_layers=3,
+            n_decoder_layers=2,
             actions_per_query=4,
             use_cvae=False,  # one scripted way needs no latent; --use_cvae for human demonstrations
             n_cvae_layers=2,

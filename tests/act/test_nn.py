@@ -78,11 +78,11 @@ def test_a_folded_trunk_answers_the_same():
     camera = torch.tensor([0, 1, 0, 1])
     trunk.train()(to_float(images(4)), camera)  # moves the running statistics
     with torch.no_grad():
-        maps, seen = trunk.eval()(to_float(images(4)), camera)
+        maps, nowhere = trunk.eval()(to_float(images(4)), camera)
         folded = trunk.folded()
         theirs = folded(to_float(images(4)), camera)
-    assert maps.shape == (4, 3, 16, 24) and seen.shape == (4, 3) and not folded.config.norm
-    assert torch.allclose(maps, theirs[0], atol=1e-3) and torch.allclose(seen, theirs[1], atol=1e-3)
+    assert maps.shape == (4, 3, 16, 24) and nowhere.shape == (4, 3) and not folded.config.norm
+    assert torch.allclose(maps, theirs[0], atol=1e-3) and torch.allclose(nowhere, theirs[1], atol=1e-3)
 
 
 def test_a_trunk_is_saved_loaded_and_narrowed_to_some_cameras(tmp_path):

@@ -52,16 +52,17 @@ def test_the_loss_is_least_where_the_peak_is_the_point():
     logits = (cells + 1e-9).log()
     found = (peaks(logits) + 1) * torch.tensor([48.0, 32.0]) / 2 - 0.5
     torch.testing.assert_close(found, point, atol=1e-3, rtol=0)
-    seen = torch.tensor([[True]])
-    best = heat_map_loss(logits, point, seen, stride)
-    assert all(heat_map_loss(logits, point + shift, seen, stride) > best for shift in (-3.0, -1.0, 1.0, 3.0))
+    nowhere, seen = torch.tensor([[-9.0]]), torch.tensor([[True]])
+    best = heat_map_loss(logits, nowhere, point, seen, stride)
+    assert all(heat_map_loss(logits, nowhere, point + shift, seen, stride) > best for shift in (-3.0, -1.0, 1.0, 3.0))
+    assert heat_map_loss(logits, nowhere, point, ~seen, stride) > best
 
 
-def test_invisible_keypoints_do_not_change_the_loss():
-    logits, points = torch.randn(2, 3, 8, 12), torch.rand(2, 3, 2) * 20
+def test_where_a_hidden_keypoint_is_does_not_change_the_loss():
+    logits, nowhere, points = torch.randn(2, 3, 8, 12), torch.randn(2, 3), torch.rand(2, 3, 2) * 20
     visible = torch.tensor([[True, False, True], [False, True, False]])
     moved = torch.where(visible[..., None], points, points + 7)
-    assert heat_map_loss(logits, points, visible, 4) == heat_map_loss(logits, moved, visible, 4)
+    assert heat_map_loss(logits, nowhere, points, visible, 4) == heat_map_loss(logits, nowhere, moved, visible, 4)
 
 
 def test_a_trunk_learns_to_find_a_blob_within_a_pixel(scenes_file, tmp_path):
