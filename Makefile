@@ -10,7 +10,7 @@ RUN := runs/demo
 # For a smaller or larger demo: make demo EPISODES=10 SCENES=500 TRAIN="--steps 500" ROLLOUTS=10
 EPISODES := 50
 SCENES := 3000
-PRETRAIN :=
+PRETRAIN := --steps 500
 TRAIN :=
 ROLLOUTS := 50
 

@@ -169,7 +169,7 @@ _TRAINING: dict[str, dict[str, Any]] = {
         "cameras": ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"),
         "image_size": (240, 320),
         "frame_stride": 2,
-        "steps": 4000,
+        "steps": 3000,
         "batch_size": 64,
         "lr": 5e-4,
         "lr_backbone": 1e-4,

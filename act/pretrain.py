@@ -35,7 +35,7 @@ class Flags:
     """What `record_sim_episodes.py --random_scenes` wrote."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Directory of the trunk; runs/<task>_trunk if not given, where train.py --preset fast looks for it."""
-    steps: int = 1500
+    steps: int = 800
     """Optimizer updates; the learning rate falls to zero at the last one."""
     batch_size: int = 32
     """Images, each of a random scene and camera."""
