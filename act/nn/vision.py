@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -183,8 +184,23 @@ class KeypointTrunk(nn.Module):
         lead = images.shape[:-4]
         flat = images.reshape(-1, *images.shape[-3:])
         camera = torch.arange(n_cameras, device=images.device).repeat(len(flat) // n_cameras)
-        found = [self._find(f, c) for f, c in zip(flat.split(CHUNK_IMAGES), camera.split(CHUNK_IMAGES), strict=True)]
+        threads = 1 if torch.is_grad_enabled() or images.device.type != "cpu" else torch.get_num_threads()
+        size = min(CHUNK_IMAGES, -(-len(flat) // threads))
+        parts = list(zip(flat.split(size), camera.split(size), strict=True))
+        found = self._find_in_threads(parts, threads) if threads > 1 else [self._find(*part) for part in parts]
         return torch.cat(found).reshape(*lead, n_cameras, -1, 3)
+
+    def _find_in_threads(self, parts: list[tuple[Tensor, Tensor]], threads: int) -> list[Tensor]:
+        """One thread per part: small convolutions gain little from being split, and suffer when a core is busy."""
+
+        def find(part: tuple[Tensor, Tensor]) -> Tensor:
+            with torch.no_grad():  # a setting of the thread
+                return self._find(*part)
+
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            found = list(pool.map(find, parts))
+        torch.set_num_threads(threads)
+        return found
 
     def _find(self, images: Tensor, camera: Tensor) -> Tensor:
         fast = bf16_is_fast(images.device)
