@@ -70,7 +70,7 @@ class CameraRenderer:
         self._option = mujoco.MjvOption()
         self._option.flags[mujoco.mjtVisFlag.mjVIS_TEXTURE] = settings.scenery
         self._option.geomgroup[SCENERY_GROUP] = settings.scenery
-        self._close = weakref.finalize(self, self._renderer.close)
+        self._close = weakref.finalize(self, _close, self._renderer)
         atexit.register(self._close)  # registered after MuJoCo's own, so it runs before EGL is gone
 
     def render(self, data: Any, camera: str) -> np.ndarray:
@@ -80,6 +80,12 @@ class CameraRenderer:
 
     def close(self) -> None:
         self._close()
+
+
+def _close(renderer: Any) -> None:
+    """Frees a renderer in its own context: MuJoCo would free names of whichever context is current."""
+    renderer._gl_context.make_current()
+    renderer.close()
 
 
 @cache

@@ -27,6 +27,13 @@ def test_pretty_and_fast_show_the_same_scene(data):
     assert pretty[0, 0].min() > 40, "the floor"
 
 
+def test_a_renderer_that_is_closed_does_not_harm_the_others(data):
+    first, second = (CameraRenderer(SCENE, (48, 64), quality) for quality in ("fast", "pretty"))
+    expected = second.render(data, "angle")
+    first.close()
+    np.testing.assert_array_equal(second.render(data, "angle"), expected)
+
+
 def test_environments_of_one_kind_share_a_renderer():
     assert shared_renderer(SCENE, (48, 64), "fast") is shared_renderer(SCENE, (48, 64), "fast")
 
