@@ -14,7 +14,7 @@ from act.augment import Augmentation
 from act.dataset import Cache
 from act.policies.policy import PolicyConfig, tuples
 
-Preset = Literal["paper", "fast"]
+Preset = Literal["paper", "fast", "state"]
 EVALUATION_FLAGS = (
     "--temporal_agg",
     "--eval",
@@ -42,7 +42,7 @@ class TrainConfig:
     policy_class: str = "ACT"
     """The policy: the name of a file in act/policies, in any case."""
     preset: Preset = "paper"
-    """Where defaults come from: the paper, or what learns best on two CPU cores."""
+    """Where defaults come from: the paper; what learns best on two CPU cores; the same with object poses for images."""
     dataset_dir: Path | None = None
     """Directory with episode_*.hdf5; data/TASK_NAME if not given."""
     run_dir: Annotated[Path | None, arg(aliases=["--ckpt-dir"])] = None
@@ -163,22 +163,24 @@ class TrainConfig:
 
 
 # What a preset says of training; what it says of the policy is Config.preset in the policy's file.
+_FAST: dict[str, Any] = {
+    "cameras": ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"),
+    "image_size": (240, 320),
+    "frame_stride": 2,
+    "steps": 3000,
+    "batch_size": 64,
+    "lr": 5e-4,
+    "lr_backbone": 1e-4,
+    "warmup_steps": 200,
+    "schedule": "cosine",
+    "ema_decay": 0.999,
+    "grad_clip": 1.0,
+    "val_fraction": 0.1,
+}
 _TRAINING: dict[str, dict[str, Any]] = {
     "paper": {},
-    "fast": {
-        "cameras": ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"),
-        "image_size": (240, 320),
-        "frame_stride": 2,
-        "steps": 3000,
-        "batch_size": 64,
-        "lr": 5e-4,
-        "lr_backbone": 1e-4,
-        "warmup_steps": 200,
-        "schedule": "cosine",
-        "ema_decay": 0.999,
-        "grad_clip": 1.0,
-        "val_fraction": 0.1,
-    },
+    "fast": _FAST,
+    "state": {**_FAST, "cameras": (), "frame_stride": 1},
 }
 
 
@@ -188,8 +190,6 @@ def preset(name: str, policy_class: str = "ACT", task_name: str = "sim_transfer_
         raise ValueError(f"There is no preset {name!r}; there is {', '.join(_TRAINING)}.")
     policy = policies.load(policy_class).Config.preset(name)
     values: dict[str, Any] = {"preset": name, "policy_class": policy_class.upper(), **_TRAINING[name]}
-    if getattr(policy, "use_images", True) is False:
-        values["cameras"] = ()
     return TrainConfig(task_name=task_name, policy=policy, **values)
 
 

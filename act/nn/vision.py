@@ -24,6 +24,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from act.episodes import whole_file
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GATE = 20.0  # steepness of the step from unseen to seen, over the trunk's confidence
 CHUNK_IMAGES = 8  # images that go through the keypoint trunk at once: activations stay in the cache
 
 
@@ -190,6 +191,12 @@ class KeypointTrunk(nn.Module):
         found = self._find_in_threads(parts, threads) if threads > 1 else [self._find(*part) for part in parts]
         return torch.cat(found).reshape(*lead, n_cameras, -1, 3)
 
+    def features(self, images: Tensor) -> Tensor:
+        """(..., N, H, W, 3) uint8 -> (..., N, 3 P). What is not seen is at the centre, not wherever noise peaks."""
+        found = self.keypoints(images)
+        seen = (GATE * (found[..., 2:] - 0.5)).sigmoid()
+        return torch.cat([seen * found[..., :2], found[..., 2:]], dim=-1).flatten(-2)
+
     def _find_in_threads(self, parts: list[tuple[Tensor, Tensor]], threads: int) -> list[Tensor]:
         """One thread per part: small convolutions gain little from being split, and suffer when a core is busy."""
 
@@ -253,6 +260,20 @@ class KeypointTrunk(nn.Module):
         trunk = cls(KeypointConfig.from_json(values))
         trunk.load_state_dict(state)
         return trunk
+
+
+class SpatialSoftmax(nn.Module):
+    """Where each of P learned points is: the mean place under a softmax over the cells (Finn et al. 2016)."""
+
+    def __init__(self, n_channels: int, n_points: int):
+        super().__init__()
+        self.project = nn.Conv2d(n_channels, n_points, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 2 P): x of all points in [-1, 1], then y."""
+        weights = self.project(maps).float().flatten(2).softmax(-1).unflatten(2, maps.shape[2:])
+        x, y = (to_unit(torch.arange(n, device=maps.device), n) for n in (maps.shape[3], maps.shape[2]))
+        return torch.cat([weights.sum(2) @ x, weights.sum(3) @ y], dim=-1)
 
 
 def peaks(maps: Tensor, radius: int = 2) -> Tensor:

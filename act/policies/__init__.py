@@ -1,14 +1,16 @@
-"""Every file here but `policy.py` is one policy, and its name is its registration."""
+"""Every file here but `policy.py` and `observing.py`, their bases, is one policy, and its name is its registration."""
 
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+BASES = ("policy", "observing")
+
 
 def available() -> tuple[str, ...]:
     """Names of the policies, sorted."""
     files = (path.stem for path in Path(__file__).parent.glob("*.py"))
-    return tuple(sorted(name for name in files if not name.startswith("_") and name != "policy"))
+    return tuple(sorted(name for name in files if not name.startswith("_") and name not in BASES))
 
 
 def load(name: str) -> ModuleType:

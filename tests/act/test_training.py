@@ -148,7 +148,7 @@ def test_a_frozen_trunk_trains_on_cached_features(tmp_path):
     loaded = load_policy(tmp_path / "run")
     assert loaded.has_frozen_trunk and bool((loaded.state_dict()["normalizer.features_scale"] != 1).any())
     trunk = KeypointTrunk.load(tmp_path / "trunk").state_dict()
-    assert all(torch.equal(value, loaded.state_dict()[f"eyes.trunk.{key}"]) for key, value in trunk.items())
+    assert all(torch.equal(value, loaded.state_dict()[f"trunk.{key}"]) for key, value in trunk.items())
 
 
 def test_images_train_end_to_end_with_augmentation(tmp_path):
