@@ -6,10 +6,12 @@ never move, so a shifted image would be a wrong label. Labels are privileged and
 and episodes are never touched.
 """
 
+import copy
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +26,9 @@ from tqdm import tqdm
 from act.episodes import decode_image, whole_file
 from act.nn.vision import KeypointConfig, KeypointTrunk, bf16_is_fast, to_float
 
+N_PARTS = (
+    2  # of a batch, each with its own thread, batch statistics and augmentation; fixed, so that cores do not matter
+)
 HELD_OUT = 0.04  # share of the scenes, the last ones, that only measure
 
 
@@ -138,9 +143,11 @@ class Teacher:
         config = KeypointConfig(scenes.keypoints, scenes.cameras, scenes.image_size, flags.channels)
         self.trunk = KeypointTrunk(config).to(self.device)
         self.dtype = torch.bfloat16 if bf16_is_fast(self.device) else torch.float32
-        self.generator = torch.Generator(self.device).manual_seed(flags.seed)
+        self.parameters = list(self.trunk.parameters())
+        self.replicas = [self.trunk, *(_replica(self.trunk) for _ in range(N_PARTS - 1))]
+        self.generators = [torch.Generator(self.device).manual_seed(flags.seed + i) for i in range(N_PARTS)]
         fused = self.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(self.trunk.parameters(), lr=flags.lr, weight_decay=1e-4, fused=fused)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=flags.lr, weight_decay=1e-4, fused=fused)
         warmup = max(2, flags.steps // 20)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, flags.lr, total_steps=flags.steps, pct_start=warmup / flags.steps, cycle_momentum=False
@@ -150,25 +157,29 @@ class Teacher:
         """Yields the loss of every step."""
         rng = np.random.default_rng(self.flags.seed)
         n_scenes, n_cameras = len(self.scenes.images) - self.held_out, len(self.scenes.cameras)
-        self.trunk.train()
-        for _ in range(self.flags.steps):
-            scene = torch.from_numpy(rng.integers(n_scenes, size=self.flags.batch_size))
-            camera = torch.from_numpy(rng.integers(n_cameras, size=self.flags.batch_size))
-            loss = self._loss(scene, camera)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.trunk.parameters(), 1.0)
-            self.optimizer.step()
-            self.schedule.step()
-            yield float(loss.detach())
+        for replica in self.replicas:
+            replica.train()
+        with _one_core_each(min(N_PARTS, torch.get_num_threads())) as pool:
+            for _ in range(self.flags.steps):
+                scene = torch.from_numpy(rng.integers(n_scenes, size=self.flags.batch_size))
+                camera = torch.from_numpy(rng.integers(n_cameras, size=self.flags.batch_size))
+                parts = list(pool.map(self._learn, range(N_PARTS), scene.chunk(N_PARTS), camera.chunk(N_PARTS)))
+                for i, parameter in enumerate(self.parameters):
+                    parameter.grad = sum((gradients[i] for _, gradients in parts), torch.zeros_like(parameter))
+                torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+                self.optimizer.step()
+                self.schedule.step()
+                yield sum(float(loss) for loss, _ in parts)
 
-    def _loss(self, scene: Tensor, camera: Tensor) -> Tensor:
+    def _learn(self, part: int, scene: Tensor, camera: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A part's share of the mean loss over the batch, and of its gradient."""
         images = to_float(self.scenes.images[scene, camera].to(self.device), self.dtype)
         points = self.scenes.points[scene, camera].to(self.device)
         visible = self.scenes.visible[scene, camera].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            maps, nowhere = self.trunk(brighten(images, self.generator), camera.to(self.device))
-        return heat_map_loss(maps, nowhere, points, visible, self.trunk.stride)
+            maps, nowhere = self.replicas[part](brighten(images, self.generators[part]), camera.to(self.device))
+        loss = heat_map_loss(maps, nowhere, points, visible, self.trunk.stride) * (len(scene) / self.flags.batch_size)
+        return loss.detach(), torch.autograd.grad(loss, self.parameters)
 
     @torch.no_grad()
     def errors(self) -> dict[str, dict[str, float]]:
@@ -192,6 +203,20 @@ class Teacher:
             }
             table[camera] = {**row, "seen": float(accuracy[:, n].mean())}
         return table
+
+
+def _replica(trunk: KeypointTrunk) -> KeypointTrunk:
+    """The same parameters (not copies), with batch statistics of its own."""
+    return copy.deepcopy(trunk, {id(parameter): parameter for parameter in trunk.parameters()})
+
+
+@contextmanager
+def _one_core_each(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute side by side: two halves of a batch are done sooner than every operation cut in two."""
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield pool
+    torch.set_num_threads(before)
 
 
 def _resolve(device: str) -> str:

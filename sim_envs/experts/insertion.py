@@ -15,8 +15,9 @@ GRASP_HEIGHT = {"left": 0.0, "right": 0.008}  # [m] of the hand above the object
 MEETING = np.array([-0.09, 0.5, 0.15])  # [m] where the socket is held out
 REACH = 0.12  # [m] between the centres of peg and socket when the tip is at the mouth
 GAP = 0.04  # [m] between tip and mouth while they are being lined up
-DEPTH = 0.0208  # [m] the tip inside the mouth in the end; the pin stands at 0.020
-PLAY = (0.005, 0.009)  # [m] error of alignment at which the peg goes in, and at which it waits outside
+DEPTH = 0.024  # [m] where the tip is pushed to inside the mouth; the pin stands at 0.020 and is pressed on
+FUNNEL = (0.004, 0.010)  # [m] error of alignment at which the peg goes in to the pin, and at which it waits outside
+PUSH = 0.12  # [m/s] of the last centimetres
 
 
 class Expert(ex.Expert):
@@ -66,20 +67,32 @@ class Expert(ex.Expert):
         }
 
     def insert(self, scene: Scene) -> Goals:
-        """One object stays; the other waits before it until they are in line, then they are pushed together to the pin.
+        """One object stays; the other is led along a funnel, nearer the better they are in line, to the pin.
 
-        The moving one is placed relative to the measured pose of the other, so that neither grasp has to be perfect.
+        The moving one is placed relative to the measured pose of the other once that has arrived, so that neither
+        grasp has to be perfect.
         """
         peg, socket = scene.objects["peg"], scene.objects["socket"]
         local = socket.inverse() @ peg
         turned = float(np.linalg.norm(ex.rotation_vector(local.rotation)))
         beside = float(np.linalg.norm(local.position[1:]))
         inside = ex.ramp(REACH - local.position[0], 0.0, 0.006) * ex.ramp(-beside, -0.012, -0.009)
-        outside = ex.ramp(beside + 0.05 * turned, *PLAY) * (1 - inside)  # once in, it stays in
+        outside = ex.ramp(beside + 0.05 * turned, *FUNNEL) * (1 - inside)  # once in, it stays in
         apart = np.array([REACH + outside * GAP - (1 - outside) * DEPTH, 0.0, 0.0])
         places = self.places(-DEPTH)
         if self.manner.variant > 0:
-            places["right"] = socket @ Pose(apart, np.eye(3))
+            moving, places["right"] = "right", arrived(socket, places["left"]) @ Pose(apart, np.eye(3))
         else:
-            places["left"] = peg @ Pose(-apart, np.eye(3))
-        return {side: self.bring(scene, side, places[side]) for side in SIDES}
+            moving, places["left"] = "left", arrived(peg, places["right"]) @ Pose(-apart, np.eye(3))
+        goals = {side: self.bring(scene, side, places[side]) for side in SIDES}
+        if local.position[0] < REACH + 1.5 * GAP:
+            goals[moving] = goals[moving]._replace(speed=PUSH)
+        return goals
+
+
+def arrived(held: Pose, place: Pose) -> Pose:
+    """Where to expect an object: at the place it is brought to, but where it is measured once it is near."""
+    offset = held.position - place.position
+    near = 1.0 - ex.ramp(float(np.linalg.norm(offset)), 0.01, 0.04)
+    turn = ex.rotation_vector(place.rotation.T @ held.rotation)
+    return Pose(place.position + near * offset, place.rotation @ ex.rotation_matrix(near * turn))
