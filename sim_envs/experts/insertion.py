@@ -15,7 +15,8 @@ GRASP_HEIGHT = {"left": 0.0, "right": 0.008}  # [m] of the hand above the object
 MEETING = np.array([-0.09, 0.5, 0.15])  # [m] where the socket is held out
 REACH = 0.12  # [m] between the centres of peg and socket when the tip is at the mouth
 GAP = 0.04  # [m] between tip and mouth while they are being lined up
-DEPTH = 0.024  # [m] where the tip is pushed to inside the mouth; the pin stands at 0.020 and is pressed on
+DEPTH = 0.0208  # [m] the tip inside the mouth in the end; the pin stands at 0.020
+DRIVE = 0.002  # [m] how much deeper it is driven until it touches the pin: pressed on for long, things slip
 FUNNEL = (0.004, 0.010)  # [m] error of alignment at which the peg goes in to the pin, and at which it waits outside
 PUSH = 0.12  # [m/s] of the last centimetres
 
@@ -76,9 +77,11 @@ class Expert(ex.Expert):
         local = socket.inverse() @ peg
         turned = float(np.linalg.norm(ex.rotation_vector(local.rotation)))
         beside = float(np.linalg.norm(local.position[1:]))
-        inside = ex.ramp(REACH - local.position[0], 0.0, 0.006) * ex.ramp(-beside, -0.012, -0.009)
+        depth = REACH - local.position[0]
+        inside = ex.ramp(depth, 0.0, 0.006) * ex.ramp(-beside, -0.012, -0.009)
         outside = ex.ramp(beside + 0.05 * turned, *FUNNEL) * (1 - inside)  # once in, it stays in
-        apart = np.array([REACH + outside * GAP - (1 - outside) * DEPTH, 0.0, 0.0])
+        deep = DEPTH + DRIVE * ex.ramp(-depth, -0.0199, -0.0193)
+        apart = np.array([REACH + outside * GAP - (1 - outside) * deep, 0.0, 0.0])
         places = self.places(-DEPTH)
         if self.manner.variant > 0:
             moving, places["right"] = "right", arrived(socket, places["left"]) @ Pose(apart, np.eye(3))
