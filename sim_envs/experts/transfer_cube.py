@@ -7,9 +7,12 @@ import numpy as np
 from sim_envs.experts import expert as ex
 from sim_envs.experts.expert import Goal, Goals, Phase, Scene
 from sim_envs.kinematics import Pose
+from sim_envs.robot import SIDES
 
 OPENING = 0.606  # of a gripper closed on the cube
 MEETING = np.array([0.0, 0.5, 0.23])  # [m] where the cube changes hands
+LIFTING = 0.1  # [m/s] while both hands hold it
+RAISE = 0.03  # [m] both hands lift the cube together before the right one lets go
 GRASP_HEIGHT = 0.006  # [m] of the right hand above the cube's centre
 ACROSS = np.array([1.0, 0.0, 0.0])  # the left hand's approach
 
@@ -68,14 +71,21 @@ class Expert(ex.Expert):
         right = self.bring(scene, "right")._replace(speed=ex.SPEED * ex.ramp(missing, 0.0, 0.04))
         return {"left": take if away < 0.05 else self.wait(), "right": right}
 
-    def bring(self, scene: Scene, side: str) -> Goal:
-        return ex.lift(scene, side, scene.objects["cube"], Pose(self.meeting, np.eye(3)))
+    def bring(self, scene: Scene, side: str, higher: float = 0.0) -> Goal:
+        return ex.lift(scene, side, scene.objects["cube"], Pose(self.meeting + higher * ex.UP, np.eye(3)))
 
     def release(self, scene: Scene) -> Goals:
-        """The left hand keeps the cube where it is; the right one opens, then backs away."""
+        """Both hands lift the cube, then the right one opens and backs away.
+
+        The lift takes the time between the left hand's grasp and the right hand's letting go from 3 control steps to
+        15: hands that take their cue from each other in an instant drop things when they are imitated.
+        """
+        raised = ex.ramp(scene.objects["cube"].position[2] - self.meeting[2], 0.6 * RAISE, 0.8 * RAISE)
         free = ex.ramp(scene.openings["right"], 0.7, 0.85)
-        left = self.bring(scene, "left")._replace(speed=ex.SPEED * free)
-        return {"left": left, "right": Goal(self.retreat(), 1.0, ex.SPEED * free)}
+        goals = {side: self.bring(scene, side, RAISE)._replace(speed=LIFTING) for side in SIDES}
+        if max(raised, free) > 0:
+            goals["right"] = Goal(self.retreat(), max(raised, free), ex.SPEED * free)
+        return goals
 
     def rest(self, scene: Scene) -> Goals:
         left = Goal(Pose(MEETING - 0.1 * ACROSS, ex.facing("left")), 0.0, load=ex.PAYLOAD)
