@@ -1,0 +1,133 @@
+"""Fig. 8 of the ACT paper: chunk size, ensembling, CVAE: `python -m benchmarks.ablations --budget 90m`.
+
+Results go to benchmarks/results/ablations.json, the page to runs/ablations.html. Training runs that Table I has too
+are shared with it.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+
+from act.charts import Series, line_chart
+from benchmarks.grid import Method, Options, Row
+from benchmarks.grid_page import REAL, SETTINGS, TRACKS, Entry, Mean, Rows, Table, compose, named, of_rate, paired
+from benchmarks.grid_run import main
+
+SIZES = (1, 10, 100, 200, 400)
+ENSEMBLED = 100  # chunk size at which ensembling is looked at
+BOTH = ("chunk", "ensemble")
+# Success [%] averaged over the four settings (Zhao et al. 2023, Fig. 8); ensembling at the best size of each method.
+PAPER_SIZES = {"ACT": (1, 21, 44, 42, 41), "BC-ConvMLP": (1, 1, 24, 25, 20), "VINN": (0, 6, 23, 27.25, 37)}
+PAPER_ENSEMBLE = {"ACT": (44, 47.3), "BC-ConvMLP": (25, 29), "VINN": (37, 17)}
+PAPER_CVAE = {"scripted": (58, 59), "human": (2, 35.3)}  # without, with
+
+
+def sized(label: str, policy: str, size: int) -> Method:
+    """A method of Fig. 8a. Control points of ACT's chunks lie 4 steps apart as in the preset, or fewer that fit."""
+    modes = BOTH if size == ENSEMBLED else ("chunk",)
+    if policy != "act":
+        return Method(label, policy, size, modes=modes)
+    return Method(label, policy, size, ("--actions_per_query", str(math.gcd(size, 4))), ("--use_cvae",), modes)
+
+
+SIZED = {
+    label: [sized(label, policy, size) for size in SIZES]
+    for label, policy in (("ACT", "act"), ("BC-ConvMLP", "bc_convmlp"), ("VINN", "vinn"))
+}
+CVAE = (Method("ACT without CVAE", "act", modes=BOTH), Method("ACT with CVAE", "act", 60, ("--use_cvae",), modes=BOTH))
+METHODS = (*CVAE, *(method for number in (2, 0, 3, 1, 4) for methods in SIZED.values() for method in [methods[number]]))
+LEAD = (
+    "Success in %, averaged over both tasks and both demonstration styles as in the paper's Fig. 8, with 95 % Wilson "
+    "intervals. A mean is shown once all its settings have numbers, over the training seeds they share. Paper: "
+    "Zhao et al. 2023, images of one camera, 3 seeds × 50 rollouts."
+)
+
+
+def sizes(rows: Rows, track: str) -> Table:
+    """Fig. 8a."""
+    ours, theirs, table = [], [], []
+    for label, methods in SIZED.items():
+        means = [rows.settings(method, track, "chunk").success for method in methods]
+        known = [(size, 100 * mean.rate) for size, mean in zip(SIZES, means, strict=True) if mean]
+        ours.append(Series(label, [x for x, _ in known], [y for _, y in known]))
+        theirs.append(Series(f"{label}, paper", SIZES, PAPER_SIZES[label]))
+        table.append((Entry(label), [of_rate(mean) for mean in means], ""))
+        table.append((Entry("paper"), [Entry(f"{value:g}") for value in PAPER_SIZES[label]], "other"))
+    chart = line_chart([*ours, *theirs], "chunk size [control steps]", "success [%]")
+    legend = "".join(f'<li class="c{i}">{series.name}</li>' for i, series in enumerate([*ours, *theirs]))
+    figure = f'<figure class="curves">{chart}<ul class="legend">{legend}</ul></figure>'
+    note = (
+        "Whole chunks are executed before the next query. ACT has a CVAE for human demonstrations, none for scripted; "
+        "its chunks are splines with a control point every 4 steps (every 2 at size 10, none at size 1)."
+    )
+    heads = [Entry(str(size)) for size in SIZES]
+    return Table(f"Fig. 8a, {track} track: success over chunk size", heads, table, note, figure=figure)
+
+
+def per_setting(rows: Rows, track: str) -> Table:
+    """The settings behind Fig. 8."""
+    table = []
+    for method in METHODS:
+        for mode in method.modes:
+            tallies = rows.settings(method, track, mode).tallies
+            if any(tallies):
+                cells = [
+                    of_rate(tally and tally.success, f" · seeds {tally.by_seed}" if tally else "") for tally in tallies
+                ]
+                table.append((named(method, mode), cells, ""))
+    heads = [Entry(task.replace("_", " "), style) for task, style in SETTINGS]
+    return Table(f"The settings one by one, {track} track: {TRACKS[track]}", heads, table)
+
+
+def ensembling(rows: Rows, track: str) -> Table:
+    """Fig. 8b."""
+    table = []
+    for label, methods in SIZED.items():
+        method = methods[SIZES.index(ENSEMBLED)]
+        table.append(
+            _pair(Entry(label), rows.settings(method, track, "chunk"), rows.settings(method, track, "ensemble"))
+        )
+        table.append((Entry("paper"), [*_figures(PAPER_ENSEMBLE[label]), Entry()], "other"))
+    note = f"Ours at chunk size {ENSEMBLED}, m 0.01; the paper's at the best size of each. p: McNemar's exact test."
+    return Table(f"Fig. 8b, {track} track: ensembling", _heads("chunks", "ensembled"), table, note)
+
+
+def cvae(rows: Rows, track: str) -> Table:
+    """Fig. 8c."""
+    table = []
+    for style, figures in PAPER_CVAE.items():
+        for mode in BOTH:
+            without, with_cvae = (rows.settings(method, track, mode, [style]) for method in CVAE)
+            table.append(_pair(Entry(style, CVAE[0].form(mode)), without, with_cvae))
+        table.append((Entry("paper"), [*_figures(figures), Entry()], "other"))
+    note = "Mean of both tasks. p: McNemar's exact test on rollouts of the same training seed and start."
+    return Table(f"Fig. 8c, {track} track: CVAE", _heads("without", "with"), table, note)
+
+
+def _pair(name: Entry, off: Mean, on: Mean) -> tuple[Entry, list[Entry], str]:
+    test = paired(off.episodes(), on.episodes())
+    said = Entry(f"{test.p_value:.1g}", style="good-text" if test.p_value < REAL else "same") if test else Entry()
+    return name, [of_rate(off.success), of_rate(on.success), said], ""
+
+
+def _figures(values: Sequence[float]) -> list[Entry]:
+    return [Entry(f"{value:g}") for value in values]
+
+
+def _heads(off: str, on: str) -> list[Entry]:
+    return [Entry(off), Entry(on), Entry("p")]
+
+
+def draw(rows: Sequence[Row], options: Options) -> tuple[str, str]:
+    """The page and the markdown of all rows."""
+    found = Rows(rows, options)
+    tables = [part(found, track) for track in found.tracks() for part in (sizes, ensembling, cvae, per_setting)]
+    return compose("Fig. 8: chunks, ensembling, CVAE", LEAD, tables, rows)
+
+
+def program(argv: Sequence[str] | None = None) -> int:
+    return main("ablations", METHODS, draw, __doc__ or "", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(program())

@@ -1,0 +1,260 @@
+"""A grid of cells: which methods on what, their recipes, and the file with every number.
+
+A cell is a method on a task, a demonstration style, a track and a training seed. Its recipe, the flags of train.py, is
+its identity: the same recipe is the same folder under RUNS, so grids share what they have in common.
+"""
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from act import policies
+from act.episodes import whole_file
+from act.provenance import available_cores, provenance
+
+RESULTS = Path(__file__).parent / "results"
+TASKS, STYLES, MODES = ("transfer_cube", "insertion"), ("scripted", "human"), ("chunk", "ensemble")
+STEPS = {"transfer_cube": 3000, "insertion": 6000}  # of training, as in benchmarks/fast.sh
+PRESETS = {"state": "state", "images": "fast"}
+ENSEMBLE_EVERY = {"state": 1, "images": 4}  # control steps between queries: images cost time to render and to see
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A policy in one form, a row of a table."""
+
+    label: str  # as the paper calls it
+    policy: str  # a file of act/policies
+    chunk_size: int = 60
+    flags: tuple[str, ...] = ()  # of train.py
+    human: tuple[str, ...] = ()  # the same, for human demonstrations only
+    modes: tuple[str, ...] = ("chunk",)
+
+    @property
+    def name(self) -> str:
+        return f"{self.label}, {self.form('chunk')}"
+
+    def form(self, mode: str) -> str:
+        """How it acts: "single step", "chunks of 60" or "chunks of 60, ensembled"."""
+        form = "single step" if self.chunk_size == 1 else f"chunks of {self.chunk_size}"
+        return form + (", ensembled" if mode == "ensemble" else "")
+
+    @property
+    def names(self) -> set[str]:
+        """What --policies may call it."""
+        return {self.policy, self.label.lower()}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run, and how it is evaluated."""
+
+    method: Method
+    task: str
+    style: str
+    track: str
+    seed: int
+    steps: int
+
+    @property
+    def task_name(self) -> str:
+        return f"sim_{self.task}_{self.style}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.method.name}, {self.task} {self.style}, {self.track}, seed {self.seed}"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Of train.py: all that decides the policy but the seed and the demonstrations' folder."""
+        method = self.method
+        flags = ("--preset", PRESETS[self.track], "--task_name", self.task_name, "--policy_class", method.policy)
+        flags += ("--chunk_size", str(method.chunk_size), *method.flags)
+        return (*flags, *(method.human if self.style == "human" else ()), "--steps", str(self.steps))
+
+    @property
+    def recipe(self) -> str:
+        return " ".join(self.flags)
+
+    def folder(self, runs: Path) -> Path:
+        """Of the training run."""
+        words = re.sub(r"[^\w.]+", "_", " ".join(self.flags[6:])).strip("_")
+        return runs / self.track / f"{self.task}_{self.style}" / f"{self.method.policy}_{words}_seed{self.seed}"
+
+    def every(self, mode: str) -> int:
+        """Control steps between two queries."""
+        return self.method.chunk_size if mode == "chunk" else ENSEMBLE_EVERY[self.track]
+
+    def key(self, mode: str) -> tuple[Any, ...]:
+        """What a row of results is found by."""
+        return self.recipe, self.seed, mode, self.every(mode)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parts of the grid and how to run them; the same command goes on where it stopped."""
+
+    policies: tuple[str, ...] = ()
+    """Names of policies (act, bet, ...) or of methods ("flow matching"); all if not given."""
+    tasks: tuple[str, ...] = TASKS
+    styles: tuple[str, ...] = STYLES
+    """Of the demonstrations."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of training; all cells of the first come before any of the second."""
+    rollouts: int = 200
+    """Per cell and way of execution, on test seeds; fewer than 200 are called preliminary."""
+    track: Literal["state", "images"] = "state"
+    """Object poses, or four cameras through the keypoint trunk (preset fast)."""
+    modes: tuple[str, ...] = MODES
+    """Ways of executing chunks, where the grid asks for them."""
+    steps: int | None = None
+    """Of training; 3000 for the transfer, 6000 for the insertion if not given."""
+    budget: str = ""
+    """Time after which the grid stops, such as 90m or 1h30m; it loses at most what a resumed program repeats."""
+    jobs: int = min(2, available_cores())
+    """Cells side by side; the cores are shared out evenly."""
+    data: Path = Path("data/grid")
+    runs: Path = Path("runs/grid")
+    results: Path | None = None
+    """JSON file with every number; benchmarks/results/GRID.json if not given."""
+    page: Path | None = None
+    """HTML page; runs/GRID.html if not given."""
+    only_page: bool = False
+    """Run nothing: draw the page from the results there are."""
+
+    def check(self) -> None:
+        """Raises ValueError naming the first value that cannot work, and what would have."""
+        for name, known in (("tasks", TASKS), ("styles", STYLES), ("modes", MODES)):
+            for value in getattr(self, name):
+                if value not in known:
+                    raise ValueError(f"--{name} {value}: there is {', '.join(known)}")
+        for name in ("rollouts", "jobs", "steps"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
+        if not self.seeds or min(self.seeds) < 0:
+            raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more, none of them negative")
+        seconds(self.budget)
+
+    @property
+    def threads(self) -> int:
+        """Cores for each of the cells side by side."""
+        return max(1, available_cores() // self.jobs)
+
+
+def seconds(text: str) -> float:
+    """Seconds of "90m", "1h30m", "45s"; infinity of nothing. ValueError for anything else."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if not found:
+        raise ValueError(f"--budget {text}: give hours, minutes, seconds, such as 90m, 1h30m or 45s")
+    hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + rest if text else math.inf
+
+
+def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
+    """The cells asked for, the most telling first: every method before the next setting, all settings per seed.
+
+    A method whose policy is not there is left out. ValueError for a name that no method has.
+    """
+    names = {name for method in methods for name in method.names}
+    for name in options.policies:
+        if name.lower() not in names:
+            raise ValueError(f"--policies {name}: this grid has {', '.join(sorted(names))}")
+    wanted = {name.lower() for name in options.policies} or names
+    chosen = [m for m in methods if m.names & wanted and m.policy in policies.available()]
+    return [
+        Cell(method, task, style, options.track, seed, options.steps or STEPS[task])
+        for seed in options.seeds
+        for style in options.styles
+        for task in options.tasks
+        for method in chosen
+    ]
+
+
+# ----------------------------------------------------------------------------------------------------- what is known
+class Results:
+    """Rows by key, in a JSON file with one row per line; each addition writes it whole or not at all."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.rows: dict[tuple[Any, ...], Row] = {}
+        if path.exists():
+            try:
+                rows = json.loads(path.read_text())["rows"]
+                self.rows = {key_of(row): row for row in rows}
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} holds no results of a grid ({error!r}); give another --results") from None
+
+    def has(self, cell: Cell, mode: str, rollouts: int) -> bool:
+        return self.rows.get(cell.key(mode), {"n": 0})["n"] >= rollouts
+
+    def add(self, row: Row) -> None:
+        self.rows[key_of(row)] = row
+        lines = ",\n".join(json.dumps(row, allow_nan=False) for row in self.rows.values())
+        with whole_file(self.path) as temporary:
+            temporary.write_text(f'{{"provenance": {json.dumps(provenance())},\n"rows": [\n{lines}\n]}}\n')
+
+
+def key_of(row: Row) -> tuple[Any, ...]:
+    return row["recipe"], row["train_seed"], row["mode"], row["n_action_steps"]
+
+
+def row_of(cell: Cell, mode: str, run: Path, commands: Sequence[Sequence[str]]) -> Row:
+    """What one evaluation came to: a digit per rollout for the highest stage, one for strict success."""
+    results = json.loads(results_file(cell, mode, run).read_text())
+    settings, episodes = results["settings"], results["episodes"]
+    row = {"method": cell.method.name, "recipe": cell.recipe, "train_seed": cell.seed, "mode": mode}
+    row |= {"task": cell.task, "style": cell.style, "track": cell.track}
+    row |= {"policy": cell.method.policy, "steps": cell.steps}
+    row |= {key: settings[key] for key in ("chunk_size", "n_action_steps", "ensemble_m", "seed_set")}
+    row |= {key: settings[key] for key in ("backbone_weights", "weights", "train_commit")}
+    row |= {"n": results["n"], "first_seed": results["seeds"][0], "stages": [s["name"] for s in results["stages"]]}
+    row["rewards"] = "".join(str(int(episode["max_reward"])) for episode in episodes)
+    row["strict"] = "".join(str(int(episode["strict_success"])) for episode in episodes)
+    row |= {"single_query": results["single_query"], "train_s": training_time(run), "eval_s": results["wall_time_s"]}
+    row["commands"] = [shlex.join(["python", *command[1:]]) for command in commands]
+    return row | {"provenance": {k: v for k, v in results["provenance"].items() if k != "command"}}
+
+
+def results_file(cell: Cell, mode: str, run: Path) -> Path:
+    every = "" if mode == "chunk" else f"_every{cell.every(mode)}"
+    return run / "eval" / f"test_{mode}{every}" / "results.json"
+
+
+def rollouts_done(cell: Cell, mode: str, run: Path) -> int:
+    """Rollouts of a finished evaluation of the policy that is there."""
+    path, weights = results_file(cell, mode, run), run / "policy.safetensors"
+    if not path.exists() or path.stat().st_mtime < weights.stat().st_mtime:
+        return 0
+    return json.loads(path.read_text())["n"]
+
+
+def training_time(run: Path) -> float:
+    """Seconds of all optimizer steps that were kept, whatever the number of interruptions."""
+    done, total = 0, 0.0
+    for line in metrics_of(run):
+        total += line["seconds_per_step"] * (line["step"] - done)
+        done = line["step"]
+    return round(total, 1)
+
+
+def metrics_of(run: Path) -> list[dict[str, Any]]:
+    """Lines of the run's metrics.jsonl, as far as it got."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def modes_of(cell: Cell, options: Options) -> list[str]:
+    """Ways of execution that the cell is evaluated in."""
+    return [mode for mode in cell.method.modes if mode in options.modes]
+
+
+def missing(cell: Cell, options: Options, results: Results) -> list[str]:
+    """Those among them that are not in the results."""
+    return [mode for mode in modes_of(cell, options) if not results.has(cell, mode, options.rollouts)]

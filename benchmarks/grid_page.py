@@ -1,0 +1,313 @@
+"""Rows of a grid -> tables, each drawn once and shown twice: in an HTML page and as markdown.
+
+A tally pools the training seeds of one recipe and one way of execution. What is missing is a dash, never a zero.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+from act.evaluation import PRELIMINARY_BELOW, PairedComparison, Rate, compare_paired
+from act.page import page
+from act.report import PAPER
+from act.types import RolloutResult
+from benchmarks.grid import STEPS, Cell, Method, Options, Row
+
+SETTINGS = tuple((task, style) for style in ("scripted", "human") for task in PAPER)
+TRACKS = {
+    "state": "joints and object poses",
+    "images": "four cameras, through a keypoint trunk that random scenes taught to see",
+}
+REAL = 0.05  # family-wise error of the paired tests (Holm 1979)
+SPACING = 10**8  # more than any seed: keeps rollouts of different settings and training seeds apart
+STYLE = """<style>
+th small { display: block; } .strong { font-weight: 700; } .same { color: var(--dim); }
+.narrow td, .narrow th { padding: 5px 6px; }
+svg.strip { width: 132px; display: inline-block; vertical-align: middle; } svg.strip .dot { stroke-width: 1; }
+svg.strip .mark { stroke: var(--c1); stroke-width: 2.5; }
+.curves { max-width: 720px; } .curves .c3, .curves .c4, .curves .c5 { opacity: .55; }
+.curves .c3 { --c: var(--c0); } .curves .c4 { --c: var(--c1); } .curves .c5 { --c: var(--c2); }
+.curves svg .c3, .curves svg .c4, .curves svg .c5 { stroke-dasharray: 5 5; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; margin: 0; }
+</style>"""
+
+
+# ------------------------------------------------------------------------------------------------------------ numbers
+@dataclass(frozen=True)
+class Tally:
+    """Rollouts of one recipe, executed one way: one row of results per training seed."""
+
+    rows: tuple[Row, ...]
+
+    def stage(self, reward: int) -> Rate:
+        """Share of the rollouts that reached `reward` at some moment."""
+        return Rate.of("", (int(digit) >= reward for row in self.rows for digit in row["rewards"]))
+
+    @property
+    def success(self) -> Rate:
+        return self.stage(len(self.rows[0]["stages"]))
+
+    @property
+    def strict(self) -> Rate:
+        return Rate.of("", (digit == "1" for row in self.rows for digit in row["strict"]))
+
+    @property
+    def by_seed(self) -> str:
+        """Success [%] of each training seed."""
+        rates = [Tally((row,)).success.rate for row in sorted(self.rows, key=lambda row: row["train_seed"])]
+        return " ".join(f"{100 * rate:.0f}" for rate in rates)
+
+    def episodes(self, setting: int = 0) -> list[RolloutResult]:
+        """For paired tests: a seed stands for the setting, the training seed and the seed of the rollout."""
+        return [
+            RolloutResult(
+                SPACING * (SPACING * setting + row["train_seed"]) + row["first_seed"] + i,
+                *(0, int(digit), 0.0, int(digit) >= len(row["stages"]), strict == "1", []),
+            )
+            for row in self.rows
+            for i, (digit, strict) in enumerate(zip(row["rewards"], row["strict"], strict=True))
+        ]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of a grid, and how to find those of a method."""
+
+    rows: Sequence[Row]
+    options: Options
+
+    def tally(self, method: Method, task: str, style: str, track: str, mode: str) -> Tally | None:
+        cell = Cell(method, task, style, track, 0, self.options.steps or STEPS[task])
+        wanted = (cell.recipe, mode, cell.every(mode))
+        found = [row for row in self.rows if (row["recipe"], row["mode"], row["n_action_steps"]) == wanted]
+        return Tally(tuple(found)) if found else None
+
+    def settings(self, method: Method, track: str, mode: str, styles: Iterable[str] = ("scripted", "human")) -> "Mean":
+        """The tallies of a method in the settings of the paper."""
+        return Mean(tuple(self.tally(method, *s, track, mode) for s in SETTINGS if s[1] in styles))
+
+    def tracks(self) -> list[str]:
+        return [track for track in TRACKS if any(row["track"] == track for row in self.rows)]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Success averaged over settings; every setting counts as much as any other."""
+
+    tallies: tuple[Tally | None, ...]
+
+    @property
+    def balanced(self) -> list[Tally] | None:
+        """The tallies cut to the training seeds and rollouts that all settings have; None where one has nothing."""
+        there = [tally for tally in self.tallies if tally]
+        seeds = [{row["train_seed"] for row in tally.rows} for tally in there]
+        shared = set.intersection(*seeds) if len(there) == len(self.tallies) else set()
+        if not shared:
+            return None
+        kept = [[row for row in tally.rows if row["train_seed"] in shared] for tally in there]
+        n = min(row["n"] for rows in kept for row in rows)
+        return [
+            Tally(tuple({**row, "n": n, "rewards": row["rewards"][:n], "strict": row["strict"][:n]} for row in rows))
+            for rows in kept
+        ]
+
+    @property
+    def success(self) -> Rate | None:
+        """None before every setting has a number."""
+        won = [episode.success for episode in self.episodes()]
+        return Rate.of("", won) if won else None
+
+    def episodes(self) -> list[RolloutResult]:
+        """Those that `success` counts; none before every setting has some."""
+        return [episode for number, tally in enumerate(self.balanced or ()) for episode in tally.episodes(number)]
+
+
+def paired(first: Sequence[RolloutResult], second: Sequence[RolloutResult]) -> PairedComparison | None:
+    """The paired test; None where no rollout is shared."""
+    shared = {episode.seed for episode in first} & {episode.seed for episode in second}
+    return compare_paired(first, second) if shared else None
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted so that any false difference is as unlikely as a single one was (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+# ------------------------------------------------------------------------------------------------------------- tables
+@dataclass(frozen=True)
+class Entry:
+    """A cell of a table: text, what stands small under it, and a class of the style sheet."""
+
+    text: str = "–"
+    small: str = ""
+    style: str = ""
+    drawing: str = ""  # HTML in front of the text
+    hint: str = ""  # shown when pointed at
+
+    def html(self, tag: str = "td") -> str:
+        small = f"<small>{escape(self.small)}</small>" if self.small else ""
+        hint = f' title="{escape(self.hint)}"' if self.hint else ""
+        text = f'<span class="{self.style}">{escape(self.text)}</span>' if self.style else escape(self.text)
+        return f"<{tag}{hint}>{self.drawing}{text}{small}</{tag}>"
+
+    def markdown(self) -> str:
+        text = f"**{self.text}**" if self.style == "strong" else self.text
+        return f"{text} ({self.small})" if self.small else text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a head, rows of a name and entries (with a class of the style sheet), and what to know when reading."""
+
+    title: str
+    head: Sequence[Entry]
+    rows: Sequence[tuple[Entry, Sequence[Entry], str]]
+    note: str = ""
+    style: str = ""
+    figure: str = ""  # HTML before the table
+    only_page: bool = False  # too wide for text
+
+    def html(self) -> str:
+        head = "".join(entry.html("th") for entry in (Entry(""), *self.head))
+        rows = "".join(
+            f'<tr class="{style}">{name.html("th")}{"".join(entry.html() for entry in entries)}</tr>'
+            for name, entries, style in self.rows
+        )
+        note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
+        table = f'<div class="scroll {self.style}"><table><tr>{head}</tr>{rows}</table></div>'
+        return f'<section class="card"><h2>{escape(self.title)}</h2>{self.figure}{table}{note}</section>'
+
+    def markdown(self) -> str:
+        lines = [["", *(entry.markdown() for entry in self.head)], ["---"] * (len(self.head) + 1)]
+        lines += [[name.markdown(), *(entry.markdown() for entry in entries)] for name, entries, _ in self.rows]
+        rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"### {self.title}\n\n{rows}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
+def named(method: Method, mode: str) -> Entry:
+    """The head of a row."""
+    return Entry(method.label, method.form(mode))
+
+
+def of_rate(rate: Rate | None, small: str = "", drawing: str = "", style: str = "") -> Entry:
+    """A rate [%] with its interval; preliminary ones carry an asterisk."""
+    if rate is None:
+        return Entry()
+    star = "*" if rate.n < PRELIMINARY_BELOW else ""
+    interval = f"{100 * rate.low:.1f}–{100 * rate.high:.1f}"
+    return Entry(f"{100 * rate.rate:.1f}{star}", f"{interval}{small}", style, drawing)
+
+
+def strip(rate: Rate, paper: float | None) -> str:
+    """A rate with its interval on a line from 0 to 1, and the paper's as a mark."""
+    x = [8 + 116 * share for share in (0, 1, rate.low, rate.high, rate.rate)]
+    parts = f'<line class="rail" x1="{x[0]}" x2="{x[1]}" y1="10" y2="10"/>'
+    parts += f'<line class="interval" x1="{x[2]:.1f}" x2="{x[3]:.1f}" y1="10" y2="10"/>'
+    if paper is not None:
+        mark = 8 + 116 * paper
+        parts += f'<line class="mark" x1="{mark:.1f}" x2="{mark:.1f}" y1="1" y2="19"><title>paper</title></line>'
+    parts += f'<circle class="dot" cx="{x[4]:.1f}" cy="10" r="3.5"/>'
+    return f'<svg class="strip" viewBox="0 0 132 20" role="img" aria-label="rate and interval">{parts}</svg> '
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of the success of two methods on the rollouts they share [points], and the p-value, adjusted for all pairs."""
+
+    points: float
+    p: float
+
+    @property
+    def real(self) -> bool:
+        return self.p < REAL
+
+
+def differences(tallies: Mapping[Entry, Tally]) -> dict[tuple[Entry, Entry], Difference]:
+    """Second minus first, for every pair that shares rollouts; the more successful one comes first."""
+    names = sorted(tallies, key=lambda name: -tallies[name].success.rate)
+    episodes = {name: tally.episodes() for name, tally in tallies.items()}
+    tests = {pair: paired(*map(episodes.__getitem__, pair)) for pair in combinations(names, 2)}
+    there = {pair: test for pair, test in tests.items() if test}
+    adjusted = holm([test.p_value for test in there.values()])
+    return {
+        pair: Difference(100 * (test.only_second - test.only_first) / test.n, p)
+        for (pair, test), p in zip(there.items(), adjusted, strict=True)
+    }
+
+
+def matrix(title: str, tallies: Mapping[Entry, Tally]) -> Table | None:
+    """Every pair of methods: which differences are real."""
+    found, rows = differences(tallies), []
+    names = sorted(tallies, key=lambda name: -tallies[name].success.rate)
+    for i, worse in enumerate(names):
+        entries = [Entry("")] * len(names)
+        for j, better in enumerate(names[:i]):
+            if gap := found.get((better, worse)):
+                hint = f"{better.text}, {better.small}: p {gap.p:.1g}"
+                text = f"{gap.points:+.0f}" if gap.real else f"≈ {gap.points:+.0f}"
+                entries[j] = Entry(text, style="" if gap.real else "same", hint=hint)
+        rows.append((Entry(f"{i + 1} {worse.text}", worse.small), entries, ""))
+    note = (
+        "Success of the row minus that of the column, in points, on rollouts they share (same training seed, same "
+        f"start). ≈: may be chance, p ≥ {REAL} by McNemar's exact test, Holm-corrected for {len(found)} pairs. The "
+        "test speaks of the policies that were trained; how far another training may land, the seeds tell."
+    )
+    heads = [Entry(str(i + 1)) for i in range(len(names))]
+    return Table(title, heads, rows, note, "narrow", only_page=True) if found else None
+
+
+def latencies(title: str, tallies: Mapping[Entry, Tally]) -> Table | None:
+    """One query beside one robot, against the time until the next query is due."""
+    rows = []
+    for name, tally in tallies.items():
+        times = [row["single_query"] for row in tally.rows if row["single_query"]]
+        if times:
+            due = 20.0 * tally.rows[0]["n_action_steps"]  # [ms]
+            p50, p99 = fmean(time["p50_ms"] for time in times), fmean(time["p99_ms"] for time in times)
+            fits = Entry("yes", style="good-text") if p99 <= due else Entry("no", style="bad-text")
+            rows.append((name, [Entry(f"{p50:.1f}"), Entry(f"{p99:.1f}"), Entry(f"{due:.0f}"), fits], ""))
+    heads = [Entry("p50 [ms]"), Entry("p99 [ms]"), Entry("due every [ms]"), Entry("in time")]
+    note = "One observation per query, measured after the rollouts, while another cell may have been running beside it."
+    return Table(title, heads, rows, note) if rows else None
+
+
+def origins(rows: Sequence[Row]) -> str:
+    """Machines, versions, commits, and, folded away, the commands."""
+    facts = {}
+    for row in rows:
+        made = row["provenance"]
+        facts.setdefault(f"machine: {plain(made['hardware'])}; {plain(made['versions'])}", []).append(row)
+        facts.setdefault(f"trained at {row['train_commit']}, evaluated at {made['git']}", []).append(row)
+    lines = [f"{fact} ({len(found)} rows)" for fact, found in facts.items()]
+    commands = list(dict.fromkeys(" && ".join(row["commands"]) for row in rows))
+    listed = escape("\n".join(commands))
+    folded = f"<details><summary>{len(commands)} commands</summary><pre>{listed}</pre></details>"
+    facts_html = "".join(f"<p class='facts'>{escape(line)}</p>" for line in lines)
+    return f'<section class="card"><h2>Where the numbers come from</h2>{facts_html}{folded}</section>'
+
+
+def plain(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+
+
+def compose(title: str, lead: str, tables: Sequence[Table | None], rows: Sequence[Row]) -> tuple[str, str]:
+    """The page and its markdown."""
+    there = [table for table in tables if table]
+    seeds = sorted({row["train_seed"] for row in rows})
+    few = sum(row["n"] < PRELIMINARY_BELOW for row in rows)
+    badge = '<span class="badge">some numbers are preliminary</span>' if few else ""
+    counted = f"{len(rows)} evaluations, training seeds {', '.join(map(str, seeds)) or 'none yet'}. "
+    star = f"* preliminary: fewer than {PRELIMINARY_BELOW} rollouts."
+    intro = f'{STYLE}<section class="card"><h2>What this is {badge}</h2><p>{escape(lead)}</p>'
+    intro += f'<p class="facts">{escape(counted + star)}</p></section>'
+    html = page(title, [intro, *(table.html() for table in there), origins(rows)])
+    text = [table.markdown() for table in there if not table.only_page]
+    return html, "\n".join([f"## {title}\n", f"{counted}{star}\n", *text])

@@ -1,0 +1,310 @@
+"""Grids: what is run in which order, stopping and going on, what is kept, and what the page says. Programs are toys."""
+
+import json
+import re
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from act import policies
+from act.config import parse
+from act.report import PAPER
+from benchmarks import ablations, grid, grid_page, grid_run, table1
+from benchmarks.grid import Cell, Method, Options, Results, Row, plan
+from benchmarks.grid_page import Entry, Mean, Rows, Tally, differences, holm
+
+ACT = Method("ACT", "act", modes=("chunk", "ensemble"))
+OPTIONS = Options(tasks=("transfer_cube",), styles=("scripted",), seeds=(0,), rollouts=6, steps=40, jobs=2)
+
+# Each toy tells in calls.txt that it was called. Training takes 40 x 20 ms and resumes; seed 13 is a bad one.
+TOYS = {
+    "record_sim_episodes.py": """
+import pathlib, sys
+folder = pathlib.Path(sys.argv[sys.argv.index("--dataset_dir") + 1])
+for i in range(50):
+    (folder / f"episode_{i}.hdf5").write_text("")
+""",
+    "train.py": """
+import json, pathlib, sys, time
+value = lambda flag: sys.argv[sys.argv.index(flag) + 1]
+if value("--seed") == "13":
+    sys.exit("train: seed 13 brings no luck")
+run = pathlib.Path(value("--run_dir"))
+run.mkdir(parents=True, exist_ok=True)
+log = run / "metrics.jsonl"
+start = len(log.read_text().splitlines()) if log.exists() else 0
+print("training from step", start, flush=True)
+try:
+    for step in range(start + 1, int(value("--steps")) + 1):
+        time.sleep(0.02)
+        with log.open("a") as file:
+            file.write(json.dumps({"step": step, "seconds_per_step": 0.02}) + "\\n")
+except KeyboardInterrupt:
+    sys.exit(130)
+(run / "policy.safetensors").write_text("")
+(run / "policy.json").write_text(json.dumps({"step": step}))
+(run / "config.json").write_text(json.dumps({"steps": step}))
+""",
+    "eval.py": """
+import json, pathlib, sys
+value = lambda flag: sys.argv[sys.argv.index(flag) + 1]
+mode, n = value("--modes"), int(value("--num_rollouts"))
+every = "_every" + value("--n_action_steps") if "--n_action_steps" in sys.argv else ""
+folder = pathlib.Path(sys.argv[1]) / "eval" / f"test_{mode}{every}"
+folder.mkdir(parents=True, exist_ok=True)
+settings = {"chunk_size": 60, "n_action_steps": int(every[6:] or 60), "ensemble_m": None, "seed_set": "test"}
+settings |= {"backbone_weights": "none", "weights": "00", "train_commit": "c0ffee"}
+episodes = [{"seed": 2000000 + i, "max_reward": 4.0 if i % 3 else 2.0, "strict_success": i % 3 == 1} for i in range(n)]
+made = {"command": "eval.py", "git": "c0ffee", "hardware": {"cpu": "toy"}, "versions": {"python": "3"}, "time": "now"}
+stages = [{"name": name} for name in ("touched", "lifted", "received", "transfer")]
+results = {"n": n, "seeds": [e["seed"] for e in episodes], "episodes": episodes, "stages": stages, "wall_time_s": 3.0}
+results |= {"settings": settings, "provenance": made, "single_query": None}
+(folder / "results.json").write_text(json.dumps(results))
+""",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, source in TOYS.items():
+        (tmp_path / name).write_text(f"open('calls.txt', 'a').write('{name}\\n')\n{source}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(options: Options = OPTIONS, methods: tuple[Method, ...] = (ACT,)) -> int:
+    return grid_run.run_grid(plan(methods, options), options, Results(Path("results.json")))
+
+
+def rows() -> list[Row]:
+    return list(Results(Path("results.json")).rows.values())
+
+
+def calls() -> list[str]:
+    return Path("calls.txt").read_text().split()
+
+
+def steps_done() -> list[int]:
+    """Of every training that has begun."""
+    return [len(path.read_text().splitlines()) for path in Path("runs").rglob("metrics.jsonl")]
+
+
+class Clock:
+    """Jumps ahead as soon as a training has begun, so that no test depends on how fast this machine is."""
+
+    def __init__(self) -> None:
+        self.sleep, self.now = time.sleep, 0.0
+
+    def monotonic(self) -> float:
+        self.now = 10.0 if any(steps_done()) else self.now
+        return self.now
+
+
+def row(method: Method, rewards: str, task: str = "transfer_cube", style: str = "scripted", **more) -> Row:
+    """A row of results; `more`: seed, mode."""
+    seed, mode = more.get("seed", 0), more.get("mode", "chunk")
+    cell = Cell(method, task, style, "state", seed, grid.STEPS[task])
+    made = {"method": method.name, "recipe": cell.recipe, "train_seed": seed, "mode": mode, "policy": method.policy}
+    made |= {"n_action_steps": cell.every(mode), "chunk_size": method.chunk_size, "steps": cell.steps, "track": "state"}
+    made |= {"n": len(rewards), "first_seed": 2_000_000, "rewards": rewards, "strict": "0" * len(rewards)}
+    made |= {"stages": list("abcd"), "single_query": {"p50_ms": 5.0, "p99_ms": 30.0}, "commands": ["train", "eval"]}
+    made |= {"train_s": 100.0, "eval_s": 50.0, "train_commit": "c"}
+    return made | {"provenance": {"git": "c", "hardware": {"cpu": "toy"}, "versions": {}}}
+
+
+# ------------------------------------------------------------------------------------------------------------ running
+def test_a_cell_is_recorded_trained_and_evaluated_in_every_way_and_then_left_alone(folder: Path):
+    assert run() == 0
+    assert calls() == ["record_sim_episodes.py", "train.py", "eval.py", "eval.py"]
+    first, second = rows()
+    assert (first["mode"], first["n_action_steps"]) == ("chunk", 60)
+    assert (second["mode"], second["n_action_steps"]) == ("ensemble", 1)
+    assert (first["rewards"], first["strict"]) == ("244244", "010010")
+    assert first["train_s"] == pytest.approx(0.8) and first["commands"][0].startswith("python train.py --preset state")
+    assert run() == 0 and len(calls()) == 4
+    Path("results.json").unlink()
+    assert run() == 0 and len(calls()) == 4 and rows() == [first, second]  # from what the programs left
+    assert run(replace(OPTIONS, rollouts=9)) == 0 and calls()[4:] == ["eval.py", "eval.py"]
+    assert len(rows()) == 2 and rows()[0]["rewards"] == "244244244"
+
+
+def test_a_spent_budget_stops_within_a_cell_and_the_next_call_goes_on_there(folder: Path, monkeypatch, capsys):
+    monkeypatch.setattr(grid_run, "time", Clock())
+    assert run(replace(OPTIONS, steps=500, budget="1s")) == 0
+    assert "the budget of 1s is spent" in capsys.readouterr().err
+    (done,) = steps_done()
+    assert 0 < done < 500 and rows() == []
+    monkeypatch.setattr(grid_run, "time", time)
+    (folder / "train.py").write_text((folder / "train.py").read_text().replace("0.02)", "0)"))
+    assert run(replace(OPTIONS, steps=500)) == 0
+    assert f"training from step {done}" in next(Path("runs").rglob("grid.log")).read_text()
+    assert len(rows()) == 2 and steps_done() == [500]
+
+
+def test_ctrl_c_stops_all_programs(folder: Path):
+    def press() -> None:
+        while len(steps_done()) < 2:  # side by side
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    assert run(replace(OPTIONS, steps=5000, seeds=(0, 1))) == 130
+    with grid_run.locked(OPTIONS.runs):
+        pass  # nobody holds the lock: no program is left
+
+
+def test_a_cell_that_fails_says_why_and_the_others_go_on(folder: Path, capsys):
+    assert run(replace(OPTIONS, seeds=(13, 0))) == 1
+    assert {row["train_seed"] for row in rows()} == {0}
+    told = capsys.readouterr().err
+    assert "seed 13: training ended with code 1: train: seed 13 brings no luck (all of it: runs" in told
+
+
+def test_two_grids_never_work_in_one_folder(folder: Path):
+    with grid_run.locked(OPTIONS.runs), pytest.raises(ValueError, match="another grid is at work in runs/grid"):
+        run()
+
+
+def test_every_method_comes_before_a_second_training_seed():
+    methods = (ACT, replace(ACT, label="ACT, wide", flags=("--hidden_dim", "512")))
+    cells = plan(methods, Options(seeds=(0, 1)))
+    assert [cell.seed for cell in cells] == [0] * 8 + [1] * 8
+    assert [cell.method for cell in cells[:2]] == list(methods) and cells[0].task == cells[1].task
+
+
+def test_the_time_left_follows_from_similar_rows():
+    results = Results(Path("nowhere.json"))
+    cell = Cell(ACT, "transfer_cube", "scripted", "state", 1, 6000)
+    options = Options(rollouts=300, modes=("chunk",))
+    assert grid_run.cost(cell, options, results) is None
+    results.rows = {("a",): row(ACT, "4" * 100)}  # 3000 steps in 100 s, 100 rollouts in 50 s
+    assert grid_run.cost(cell, options, results) == pytest.approx(2 * 100 + 3 * 50)
+
+
+# ------------------------------------------------------------------------------------------------ what the grids hold
+@pytest.mark.parametrize("program", [table1, ablations])
+def test_no_two_cells_share_a_folder(program):
+    cells = plan(program.METHODS, Options())
+    assert len({cell.folder(Path("runs")) for cell in cells}) == len(cells)
+
+
+def test_the_grids_share_the_runs_they_have_in_common():
+    folders = [{cell.folder(Path()) for cell in plan(p.METHODS, Options(seeds=(0,)))} for p in (table1, ablations)]
+    assert len(folders[0] & folders[1]) >= 4  # ACT as Table I has it is one half of Fig. 8c
+
+
+@pytest.mark.parametrize("track", ["state", "images"])
+def test_train_py_takes_the_flags_of_every_cell(track):
+    options = Options(tasks=("insertion",), styles=("human",), seeds=(0,), track=track)
+    cells = plan((*table1.METHODS, *ablations.METHODS), options)
+    assert {cell.method.policy for cell in cells} <= set(policies.available())
+    for cell in {cell.recipe: cell for cell in cells}.values():
+        config = parse(cell.flags)
+        assert (config.steps, config.policy.chunk_size) == (grid.STEPS["insertion"], cell.method.chunk_size)
+        assert config.policy_class.lower() == cell.method.policy
+
+
+# ---------------------------------------------------------------------------------------------------------- the page
+def test_every_method_of_the_paper_stands_beside_its_figures():
+    methods = [method for method in table1.METHODS if method.label in PAPER["insertion"].methods]
+    forms = [(method, mode) for method in methods for mode in method.modes]
+    found = Rows([row(method, "44320", "insertion", mode=mode) for method, mode in forms], Options())
+    table = table1.stages(found, "state", "insertion")
+    heads = [(name.text, name.small) for name, _, _ in table.rows]
+    after = heads.index(("ACT", "chunks of 60, ensembled"))
+    assert heads[after + 1] == ("paper", "")
+    assert [entry.text for entry in table.rows[after + 1][1]][:6] == ["93", "76", "90", "66", "32", "20"]
+    assert [entry.text for entry in table.rows[after][1]][0::2] == ["80.0*", "60.0*", "40.0*", "0.0*"]
+    assert heads.count(("paper", "")) == 5
+
+
+def test_fewer_than_200_rollouts_are_starred_and_missing_cells_are_dashes():
+    found = Rows([row(ACT, "4" * 200), row(ACT, "4" * 199, "insertion")], Options())
+    entries = table1.overview(found, "state").rows[0][1]
+    assert [entry.text for entry in entries] == ["100.0", "100.0*", "–", "–"]
+
+
+def test_rows_of_other_recipes_stay_out():
+    assert not any(Rows([row(ACT, "44")], Options(steps=10)).settings(ACT, "state", "chunk").tallies)
+
+
+def test_only_real_differences_are_called_real():
+    won = {"a": 180, "b": 177, "c": 120}
+    tallies = {Entry(name): Tally((row(ACT, "4" * n + "0" * (200 - n)),)) for name, n in won.items()}
+    found = differences(tallies)
+    assert not found[Entry("a"), Entry("b")].real
+    assert found[Entry("a"), Entry("c")].real and found[Entry("a"), Entry("c")].points == pytest.approx(-30)
+
+
+def test_rollouts_are_paired_within_a_training_seed_only():
+    first, second = Tally((row(ACT, "4444"),)), Tally((row(ACT, "0000", seed=1),))
+    assert grid_page.paired(first.episodes(), second.episodes()) is None
+    both = Tally((row(ACT, "4444"), row(ACT, "4400", seed=1)))
+    test = grid_page.paired(both.episodes(), second.episodes())
+    assert test is not None and (test.n, test.only_first) == (4, 2)
+
+
+def test_holms_correction_is_that_of_a_worked_example():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+def test_a_mean_needs_all_settings_and_counts_them_alike():
+    cube, insertion = Tally((row(ACT, "4" * 100),)), Tally((row(ACT, "0" * 10), row(ACT, "4" * 10, seed=1)))
+    assert Mean((cube, None)).success is None
+    success = Mean((cube, insertion)).success  # training seed 0 and 10 rollouts is what both have
+    assert success is not None and (success.rate, success.n) == (0.5, 20)
+
+
+@pytest.mark.parametrize("program", [table1, ablations])
+def test_pages_are_whole_and_need_no_network(program, tmp_path: Path):
+    made = [
+        row(method, "4440" * 5, task, style, mode=mode)
+        for method in program.METHODS
+        for mode in method.modes
+        for task in PAPER
+        for style in ("scripted", "human")
+    ]
+    for some in (made, made[:1], []):
+        html, text = program.draw(some, Options())
+        assert "nan" not in html and not re.search(r"""(src|href)=["']?(https?:)?//""", html)
+        for tag in ("section", "table", "tr", "td", "th", "span", "svg"):
+            assert len(re.findall(rf"<{tag}[ >]", html)) == html.count(f"</{tag}>")
+        assert len({line.count("|") for line in text.split("###")[-1].splitlines() if line.startswith("|")}) <= 1
+    assert "75.0" in program.draw(made, Options())[1]
+
+
+# ------------------------------------------------------------------------------------------------------- wrong input
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--budget", "soon"], "--budget soon: give hours, minutes, seconds, such as 90m"),
+        (["--tasks", "juggling"], "--tasks juggling: there is transfer_cube, insertion"),
+        (["--policies", "oracle"], "--policies oracle: this grid has act"),
+        (["--rollouts", "0"], "--rollouts 0: must be at least 1"),
+    ],
+)
+def test_wrong_input_is_answered_with_one_sentence(arguments: list[str], told: str, folder: Path, capsys):
+    assert table1.program(arguments) == 2
+    message = capsys.readouterr().err
+    assert told in message and message.count("\n") == 1
+
+
+def test_a_file_that_holds_something_else_is_named(folder: Path):
+    Path("results.json").write_text(json.dumps({"provenance": {}}))
+    with pytest.raises(ValueError, match=r"results\.json holds no results of a grid"):
+        Results(Path("results.json"))
+
+
+def test_the_program_draws_what_there_is(folder: Path, capsys):
+    assert table1.program(["--only_page", "--results", "results.json", "--page", "page.html"]) == 0
+    assert "<html" in Path("page.html").read_text() and "wrote page.html" in capsys.readouterr().out
+
+
+def test_budgets_are_hours_minutes_and_seconds():
+    assert [grid.seconds(text) for text in ("90m", "1h30m", "45s")] == [5400, 5400, 45]
+    assert grid.seconds("") == float("inf")
