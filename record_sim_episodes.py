@@ -2,28 +2,52 @@
 
     python record_sim_episodes.py --task_name sim_transfer_cube_scripted --dataset_dir data/cube --num_episodes 50
     python record_sim_episodes.py --task_name sim_transfer_cube_scripted --dataset_dir data/cube --random_scenes 3000
+    python record_sim_episodes.py --task_name sim_transfer_cube_scripted --agent dagger --policy RUN --round 2
+    python record_sim_episodes.py --task_name sim_transfer_cube_human --agent human     # you, in the browser
 
 How attempts become numbered files is act/recording.py's business; here an environment is introduced to an expert.
 """
 
 import dataclasses
+import hashlib
+import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import gymnasium
 import tyro
 
-from act.episodes import JPEG_QUALITY, find_episodes
+from act.agents import PolicyAgent
+from act.dagger import (
+    BetaSchedule,
+    EnsembleDisagreement,
+    GatedAgent,
+    MixtureAgent,
+    SimulatedOperator,
+    count_labels,
+    dagger_rows,
+    distance_to_expert,
+    gated_rows,
+    record_round,
+)
+from act.episodes import JPEG_QUALITY, find_episodes, read_episode
 from act.recording import Recording, load_world, record
+from act.rollout import ParallelEnvs
 from act.scenes import Sampler, SceneRecording, record_scenes
+from act.sketches import Sketchbook
 from act.types import Agent
 
 STYLES = ("scripted", "human")
 MAX_SEED = 1_000_000  # here validation seeds begin, at 2,000,000 those of testing
+SEEDS_PER_ROUND = 10_000  # of DAgger; round 0 are the demonstrations
+OPERATOR_STEPS = 3000  # control steps that a human's episode may take: a minute
+ENVS_PER_WORKER = 8  # at most, that share one query of a policy
 
 
 # ---- the world, looked up by module name in workers (recording.World)
@@ -44,6 +68,22 @@ def make_expert(task: str, style: str, seed: int) -> Agent:
     from sim_envs import experts
 
     return experts.make_agent(task, style=style, seed=seed)
+
+
+def make_env_with_expert(
+    task: str,
+    style: str,
+    cameras: tuple[str, ...],
+    image_size: tuple[int, int],
+    quality: str,
+    chunk_size: int,
+    label_every: int,
+) -> gymnasium.Env:
+    import sim_envs
+    from sim_envs.lookahead import ExpertBeside
+
+    env = sim_envs.make(task, cameras=cameras, image_size=image_size, quality=quality)
+    return ExpertBeside(env, style, chunk_size, label_every)
 
 
 def make_scene_sampler(task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str) -> Sampler:
@@ -81,12 +121,43 @@ class Flags:
     """Standard deviation [rad] of noise on the executed arm targets; the recorded action stays clean."""
     quality: Literal["fast", "pretty"] = "fast"
     """Rendering: fast has no shadows, no multisampling, no scenery."""
+    agent: Literal["expert", "human", "dagger", "hg_dagger"] = "expert"
+    """Who drives: the expert; you, in the browser (with --policy: the policy, and you correct it); expert and policy
+    in turns (DAgger); the policy, with a simulated operator who takes over."""
+    policy: tuple[Path, ...] = ()
+    """DAgger: the run that drives; --cameras and --image_size are then its own. Further runs only doubt (--gate)."""
+    round: int = 1
+    """DAgger: 1, 2, ...; decides beta, fresh seeds, and DIR if not given."""
+    beta_schedule: str = "first"
+    """DAgger: share of the expert in every round: first (1, then 0), linear:N (0 from round N on) or power:P."""
+    label_every: int = 20
+    """DAgger: at every so many control steps the expert says what he would do next, a whole chunk."""
+    n_action_steps: int | None = None
+    """DAgger: control steps between queries, as in eval.py."""
+    ensemble_m: float | None = None
+    """DAgger: act by ensembling, as in eval.py; 0.01 in the paper."""
+    gate: Literal["distance", "ensemble"] = "distance"
+    """HG-DAgger: what alarms the simulated operator: the distance to the expert's action, or doubt among policies."""
+    take_over: float = 0.1
+    """HG-DAgger: danger [rad] that makes him take over, 0.3 s later."""
+    hand_back: float = 0.05
+    """HG-DAgger: danger [rad] under which he hands back, after 0.5 s."""
+    host: str = "127.0.0.1"
+    """human: address of the page; any but the loopback needs a --token."""
+    port: int = 8080
+    """human: of the page."""
+    token: str = ""
+    """human: who opens the page must know it; 12 or more letters and digits."""
     random_scenes: int = 0
     """Instead of episodes: draw this many random scenes with labels into DIR/scenes.hdf5, for act.pretrain."""
 
     @property
     def directory(self) -> Path:
-        return self.dataset_dir or Path("data") / self.task_name
+        return self.dataset_dir or Path("data") / (self.task_name + self._suffix)
+
+    @property
+    def _suffix(self) -> str:
+        return f"_{self.agent}_round{self.round}" if self.policy else ""
 
     def check(self) -> None:
         if self.random_scenes < 0 or (self.random_scenes and not self.cameras):
@@ -103,6 +174,18 @@ class Flags:
             raise ValueError(f"--seed {self.seed}: must be 0 to {MAX_SEED - 1}; larger ones validate and test policies")
         if not 0 <= self.dart_noise < 1:
             raise ValueError(f"--dart_noise {self.dart_noise}: must be 0 to 1 rad, e.g. 0.02")
+        if self.agent != "human" and (self.agent == "expert") == bool(self.policy):
+            raise ValueError(f"--agent {self.agent} and --policy RUN do not go together: dagger and hg_dagger need one")
+        if self.policy and self.dart_noise:
+            raise ValueError(
+                f"--dart_noise {self.dart_noise} disturbs an expert; a policy errs by itself: leave it out"
+            )
+        last_seed = self.seed + (self.round + 1) * SEEDS_PER_ROUND if self.policy else 0
+        if self.round < 1 or self.label_every < 1 or last_seed > MAX_SEED:
+            raise ValueError(
+                f"--round {self.round} --label_every {self.label_every} --seed {self.seed}: the first two from 1, "
+                f"and every round takes {SEEDS_PER_ROUND} seeds of the {MAX_SEED} there are"
+            )
 
 
 def split_task_name(task_name: str, tasks: Sequence[str]) -> tuple[str, str]:
@@ -131,6 +214,95 @@ def record_demonstrations(flags: Flags, world: str) -> int:
     return 0
 
 
+def record_policy(flags: Flags, world: str) -> int:
+    """A round of DAgger. The policy lives here; sim_envs, which must not precede torch, in other processes."""
+    from act.checkpoint import load_policy
+
+    task, style = split_task_name(flags.task_name, [flags.task_name.removeprefix("sim_").rpartition("_")[0]])
+    policies = [load_policy(run) for run in flags.policy]
+    spec = policies[0].spec
+    gated = flags.agent == "hg_dagger"
+    label_every = 0 if gated else flags.label_every
+    agent = make_gated(flags, policies) if gated else make_mixture(flags, policies[0])
+    size = spec.recorded_size or spec.image_size
+    make = partial(
+        load_world(world).make_env_with_expert,
+        *(task, style, tuple(spec.cameras), tuple(size), flags.quality, policies[0].chunk_size, label_every),
+    )
+    first = flags.seed + SEEDS_PER_ROUND * flags.round
+    seeds = range(first, first + flags.num_episodes)
+    attrs = {"source": flags.agent, "recording": describe(flags)}
+    rows = gated_rows(agent) if isinstance(agent, GatedAgent) else dagger_rows(agent)
+    try:
+        with ParallelEnvs(make, min(len(seeds), ENVS_PER_WORKER * flags.workers), flags.workers) as envs:
+            form = {"compress": not flags.raw, "jpeg_quality": flags.jpeg_quality}
+            paths = record_round(envs, agent, rows, flags.directory, seeds, attrs, **form)
+    except KeyboardInterrupt:
+        print(f"\nstopped; {flags.directory} keeps its whole episodes; the same command continues", file=sys.stderr)
+        return 130
+    episodes = [read_episode(path) for path in paths]
+    successes = sum(episode.attrs["success"] for episode in episodes)
+    labels = sum(count_labels(episode) for episode in episodes)
+    print(f"{len(paths)} episodes in {flags.directory}, {successes} successful; the expert gave {labels} actions")
+    return 0
+
+
+def make_mixture(flags: Flags, policy: Any) -> MixtureAgent:
+    beta = BetaSchedule.parse(flags.beta_schedule)(flags.round)
+    return MixtureAgent(PolicyAgent(policy, flags.n_action_steps, flags.ensemble_m), beta, flags.seed)
+
+
+def make_gated(flags: Flags, policies: Sequence[Any]) -> GatedAgent:
+    danger = distance_to_expert if flags.gate == "distance" else EnsembleDisagreement(policies)
+    operator = SimulatedOperator(danger, flags.take_over, flags.hand_back)
+    return GatedAgent(policies[0], operator, flags.n_action_steps, flags.ensemble_m)
+
+
+def describe(flags: Flags) -> dict[str, Any]:
+    """What decides the content of a round, JSON-able; policies by their weights."""
+    names = ["agent", "task_name", "seed", "round", "n_action_steps", "ensemble_m", "quality", "raw", "jpeg_quality"]
+    names += ["beta_schedule", "label_every"] if flags.agent == "dagger" else ["gate", "take_over", "hand_back"]
+    weights = [(run / "policy.safetensors").read_bytes() for run in flags.policy]
+    digests = [hashlib.sha256(data).hexdigest()[:16] for data in weights]
+    return {**{name: getattr(flags, name) for name in names}, "policy": digests}
+
+
+def record_human(flags: Flags, world: str) -> int:
+    """You drive, or with --policy correct it. The 50 Hz loop runs here; the page and the drawing in other processes."""
+    agent, digests = None, []
+    if flags.policy:
+        importlib.import_module("torch._dynamo")  # loads Triton, where there is one: never after the simulator
+        from act.checkpoint import load_policy
+
+        policy = load_policy(flags.policy[0])
+        size = policy.spec.recorded_size or policy.spec.image_size
+        flags = dataclasses.replace(flags, cameras=tuple(policy.spec.cameras), image_size=tuple(size))
+        agent = PolicyAgent(policy, flags.n_action_steps, flags.ensemble_m)
+        digests = describe(flags)["policy"]
+    from sim_envs.teleop.link import About, PageProcess
+    from sim_envs.teleop.session import Session
+
+    task, _ = split_task_name(flags.task_name, load_world(world).available())
+    seed = flags.seed + SEEDS_PER_ROUND * flags.round * bool(agent)
+    shared = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags) if f.name in Recording.__annotations__}
+    style = " ".join(["operator", *digests])  # never mixed with another policy's, or an expert's
+    recording = Recording(**{**shared, "seed": seed, "dart_noise": 0.0}, task=task, style=style, world=world)
+    env: Any = load_world(world).make_env(task, flags.cameras, flags.image_size, flags.quality)
+    env.env_spec = spec = dataclasses.replace(env.env_spec, episode_len=OPERATOR_STEPS)
+    address = {"host": flags.host, "port": flags.port, "token": flags.token}
+    about = About(task, env.task.scene, spec.stage_names, flags.cameras, agent is not None, **address)
+    with Sketchbook(recording, flags.directory) as book, PageProcess(about) as page, suppress(KeyboardInterrupt):
+        keep = flags.keep_failures or agent is not None  # corrections teach, whatever came of them
+        settings = {"wanted": flags.num_episodes, "keep_failures": keep, "previews": flags.cameras}
+        session = Session(env, page, agent=agent, seed=book.next_seed, saved=book.saved, **settings)
+        session.observers.append(book.recorder(spec, "human", session if agent is not None else None))
+        print(f"open {page.url}\nCtrl-C ends; the same command continues", flush=True)
+        session.run()
+        print(session.timing)
+    print(f"{book.drawn()} episodes in {flags.directory}")
+    return 0
+
+
 def record_random_scenes(flags: Flags, world: str) -> int:
     task, _ = split_task_name(flags.task_name, load_world(world).available())
     path = flags.directory / "scenes.hdf5"
@@ -149,7 +321,10 @@ def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") 
     flags = tyro.cli(Flags, args=argv, use_underscores=True)
     try:
         flags.check()
-        return record_random_scenes(flags, world) if flags.random_scenes else record_demonstrations(flags, world)
+        if flags.random_scenes:
+            return record_random_scenes(flags, world)
+        record_with = {"expert": record_demonstrations, "human": record_human}.get(flags.agent, record_policy)
+        return record_with(flags, world)
     except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1

@@ -26,8 +26,20 @@ class ChunkPolicy(Protocol):
     def needs_images(self) -> bool: ...
 
     def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
-        """Chunks (B, K, A) float32 in physical units for B histories of n_obs_steps observations, oldest first."""
+        """Chunks (B, K, A) float32 in physical units for B histories of n_obs_steps observations, oldest first.
+
+        A policy with history may have `encode_observations`, too: see `remembered`.
+        """
         ...
+
+
+def remembered(policy: ChunkPolicy, observations: Sequence[Observation]) -> list[Observation]:
+    """What stays in the history: observations, or what `policy.encode_observations` makes of them, where there is one.
+
+    It puts features in place of images, so that a policy with history looks at every frame once, not T times.
+    """
+    encode = getattr(policy, "encode_observations", None)
+    return list(observations) if encode is None or policy.n_obs_steps == 1 else encode(observations)
 
 
 class TemporalEnsemble:
@@ -79,6 +91,10 @@ class PolicyAgent:
 
     def reset(self, num_envs: int) -> None:
         self._histories: list[deque[Observation]] = [deque(maxlen=self.policy.n_obs_steps) for _ in range(num_envs)]
+        self.replan()
+
+    def replan(self) -> None:
+        """Forgets the chunks but not the history: the next call asks the policy anew."""
         self._t = 0
         self._chunks: np.ndarray | None = None
         if self.ensemble is not None:
@@ -92,11 +108,13 @@ class PolicyAgent:
         return self._t % self.n_action_steps == 0
 
     def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
-        for history, obs in zip(self._histories, observations, strict=True):
+        start = time.perf_counter()
+        for history, obs in zip(self._histories, remembered(self.policy, observations), strict=True):
             history.extend([obs] if history else [obs] * self.policy.n_obs_steps)
         t = self._t
         if self._query_due:
             self._chunks = self._query()
+            self.latencies.append(time.perf_counter() - start)
             if self.ensemble is not None:
                 self.ensemble.add(t, self._chunks)
         self._t += 1
@@ -106,9 +124,7 @@ class PolicyAgent:
         return self._chunks[:, t % self.n_action_steps]
 
     def _query(self) -> np.ndarray:
-        start = time.perf_counter()
         chunks = np.asarray(self.policy.predict_chunk([list(history) for history in self._histories]))
-        self.latencies.append(time.perf_counter() - start)
         expected = (len(self._histories), self.policy.chunk_size)
         if chunks.ndim != 3 or chunks.shape[:2] != expected:
             raise ValueError(f"the policy answered shape {chunks.shape}, expected {(*expected, ACTION_DIM)}")

@@ -24,6 +24,8 @@ class Batch:
     features: Tensor | None = None  # (B, T, N, F) float32: what a frozen visual trunk says of the images
     action: Tensor | None = None  # (B, K, A) float32, the chunk that begins at the newest observation
     is_pad: Tensor | None = None  # (B, K) bool, True where the chunk runs past the end of the episode
+    past_action: Tensor | None = None  # (B, T - 1, K, A): the chunks that begin at the earlier observations
+    past_is_pad: Tensor | None = None  # (B, T - 1, K), all True at observations before the episode's beginning
 
     def __post_init__(self) -> None:
         lead = tuple(self.qpos.shape[:2])
@@ -37,10 +39,28 @@ class Batch:
             raise ValueError("Batch.action and Batch.is_pad come together")
         if self.action is not None and self.is_pad is not None and self.action.shape[:2] != self.is_pad.shape:
             raise ValueError(f"Batch.action {tuple(self.action.shape)} and is_pad {tuple(self.is_pad.shape)} disagree")
+        if (self.past_action is None) != (self.past_is_pad is None):
+            raise ValueError("Batch.past_action and Batch.past_is_pad come together")
 
     @property
     def batch_size(self) -> int:
         return self.qpos.shape[0]
+
+    def chunks(self) -> tuple[Tensor, Tensor]:
+        """The chunk that begins at each of the T observations (B, T, K, A), oldest first, and its padding (B, T, K).
+
+        Raises ValueError where actions are missing: queries have none, and a history needs those of its past.
+        """
+        if self.action is None or self.is_pad is None:
+            raise ValueError("the batch has no actions: it is a query, not a sample")
+        action, is_pad = self.action[:, None], self.is_pad[:, None]
+        if self.past_action is not None and self.past_is_pad is not None:
+            action, is_pad = torch.cat([self.past_action, action], 1), torch.cat([self.past_is_pad, is_pad], 1)
+        if action.shape[1] != self.qpos.shape[1]:
+            raise ValueError(
+                f"the batch has {self.qpos.shape[1]} observations per sample, but {action.shape[1]} chunks"
+            )
+        return action, is_pad
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on `device`; the copy does not block where the tensors are pinned."""
@@ -62,11 +82,16 @@ class Batch:
         image_size: tuple[int, int] = (480, 640),
         use_env_state: bool = False,
     ) -> "Batch":
-        """B histories of T observations (oldest first). Images of another size than (H, W) are resized by area."""
+        """B histories of T observations (oldest first). Images of another size than (H, W) are resized by area.
+
+        Where observations have `features` (N, F), an agent's memory of the images, they stand for the images.
+        """
         stack = {"qpos": _stack(histories, "qpos")}
         if use_env_state:
             stack["env_state"] = _stack(histories, "env_state")
-        if cameras:
+        if cameras and "features" in histories[0][0]:
+            stack["features"] = _stack(histories, "features")
+        elif cameras:
             images = [[[_image(obs, camera, image_size) for camera in cameras] for obs in obss] for obss in histories]
             stack["images"] = torch.from_numpy(np.asarray(images))
         return cls(**stack)

@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from act import policies
 from act.augment import Augmentation
+from act.dagger import Aggregation
 from act.dataset import Cache
 from act.policies.policy import PolicyConfig, tuples
 
@@ -43,8 +44,12 @@ class TrainConfig:
     """The policy: the name of a file in act/policies, in any case."""
     preset: Preset = "paper"
     """Where defaults come from: the paper; what learns best on two CPU cores; the same with object poses for images."""
-    dataset_dir: Path | None = None
-    """Directory with episode_*.hdf5; data/TASK_NAME if not given."""
+    dataset_dir: tuple[Path, ...] = ()
+    """Directories with episode_*.hdf5: demonstrations, rounds of DAgger; data/TASK_NAME if not given."""
+    aggregation: Aggregation = "uniform"
+    """How demonstrations, an expert's labels and the policy's own steps are weighed: act/dagger.py, frame_weights."""
+    warm_start: Path | None = None
+    """A run whose policy training begins with, statistics included; fresh weights if not given."""
     run_dir: Annotated[Path | None, arg(aliases=["--ckpt-dir"])] = None
     """Where checkpoints and logs go; runs/TASK_POLICY_PRESET_seedSEED if not given."""
     cameras: tuple[str, ...] = ("top",)
@@ -99,6 +104,8 @@ class TrainConfig:
     """Rollouts each time."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.dataset_dir, Path):
+            object.__setattr__(self, "dataset_dir", (self.dataset_dir,))
         for name in (
             "frame_stride",
             "steps",
@@ -128,7 +135,12 @@ class TrainConfig:
         return next((style for style in ("scripted", "human") if self.task_name.endswith(f"_{style}")), "")
 
     def resolved(self, n_train_episodes: int) -> "TrainConfig":
-        """With num_epochs turned into steps: an epoch is one sample of each training episode."""
+        """With num_epochs turned into steps: an epoch is one sample of each training episode.
+
+        A policy that does not learn by gradient takes one step, which changes nothing.
+        """
+        if not self.policy.learns_by_gradient:
+            return dataclasses.replace(self, steps=1, num_epochs=None)
         if self.num_epochs is None:
             return self
         steps = self.num_epochs * -(-n_train_episodes // self.batch_size)
@@ -139,7 +151,7 @@ class TrainConfig:
         run = f"{self.task_name}_{self.policy_class.lower()}_{self.preset}_seed{self.seed}"
         config = dataclasses.replace(
             self,
-            dataset_dir=self.dataset_dir or Path("data") / self.task_name,
+            dataset_dir=self.dataset_dir or (Path("data") / self.task_name,),
             run_dir=self.run_dir or Path("runs") / run,
         )
         wants_trunk = (
@@ -152,13 +164,17 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
+        directories = [str(directory) for directory in self.dataset_dir]
+        values["dataset_dir"] = directories[0] if len(directories) == 1 else directories
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
         config = policies.load(values["policy_class"]).Config.from_json(values["policy"])
-        paths = {key: Path(values[key]) for key in ("dataset_dir", "run_dir") if values[key] is not None}
-        fields: dict[str, Any] = tuples(values) | paths | {"policy": config}
+        paths = {key: Path(values[key]) for key in ("run_dir", "warm_start") if values.get(key) is not None}
+        listed = values["dataset_dir"] or ()
+        directories = tuple(map(Path, (listed,) if isinstance(listed, str) else listed))
+        fields: dict[str, Any] = tuples(values) | paths | {"policy": config, "dataset_dir": directories}
         return cls(**fields)
 
 
@@ -188,9 +204,10 @@ def preset(name: str, policy_class: str = "ACT", task_name: str = "sim_transfer_
     """The configuration `name` of a policy. Raises ValueError listing presets or policies for an unknown one."""
     if name not in _TRAINING:
         raise ValueError(f"There is no preset {name!r}; there is {', '.join(_TRAINING)}.")
-    policy = policies.load(policy_class).Config.preset(name)
-    values: dict[str, Any] = {"preset": name, "policy_class": policy_class.upper(), **_TRAINING[name]}
-    return TrainConfig(task_name=task_name, policy=policy, **values)
+    config = policies.load(policy_class).Config
+    training = _TRAINING[name] | config.training(name)
+    values: dict[str, Any] = {"preset": name, "policy_class": policy_class.upper(), **training}
+    return TrainConfig(task_name=task_name, policy=config.preset(name), **values)
 
 
 def parse(argv: Sequence[str]) -> TrainConfig:

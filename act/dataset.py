@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from act.batch import Batch
+from act.dagger import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
 from act.episodes import Episode, find_episodes, read_episode, whole_file
 from act.normalize import Normalizer
 
@@ -60,11 +61,14 @@ class EpisodeDataset:
         lengths = torch.tensor([len(episode) for episode in episodes])
         self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
         self.first = self.starts[:-1].repeat_interleave(lengths)  # (frames,): first and last row of its episode
-        self.last = self.starts[1:].repeat_interleave(lengths) - 1
+        ends = [int(start) + last_of_chunk(episode) for start, episode in zip(self.starts, episodes, strict=False)]
+        self.last = torch.from_numpy(np.concatenate(ends))  # last row of one plan: that of the episode, or a hand-over
         self.observed = ((torch.arange(len(self)) - self.first) % sampling.frame_stride == 0).nonzero()[:, 0]  # rows
         self.features: Tensor | None = None  # (frames, N, F)
         self.images: Tensor | None = None  # (frames, N, H, W, 3) uint8
         self.weights: np.ndarray | None = None
+        self.chunks = _Chunks(self.episodes, self.starts, sampling.chunk_size)
+        self.aggregate("uniform")
 
     def __len__(self) -> int:
         """Frames of all episodes."""
@@ -77,6 +81,16 @@ class EpisodeDataset:
         if self.env_state is not None:
             normalizer.fit("env_state", self.env_state)
 
+    def aggregate(self, aggregation: Aggregation) -> None:
+        """Sets `weights`, where a policy had part in an episode; demonstrations alone are drawn uniformly."""
+        kinds = np.concatenate([frame_kinds(episode) for episode in self.episodes])
+        if (kinds == Kind.DEMONSTRATED).all():
+            return
+        self.weights = np.zeros(len(self))
+        self.weights[self.observed] = frame_weights(kinds[self.observed], aggregation)
+        if not self.weights.any():
+            raise ValueError(f"{self.episodes[0].path.parent} has no label at an observed frame; change frame_stride")
+
     # -------------------------------------------------------------------------------------------------- samples
     def sample(self, episode: int, t: int) -> Batch:
         """The sample of one (episode, t), a batch of one."""
@@ -85,19 +99,33 @@ class EpisodeDataset:
         return self.take(self.starts[episode : episode + 1] + t)
 
     def take(self, rows: Tensor) -> Batch:
-        """The samples (B,) of these rows. Past its end an episode's last action is repeated and marked as padding."""
-        steps = rows[:, None] + torch.arange(self.sampling.chunk_size)
-        is_pad = steps > self.last[rows][:, None]
+        """The samples (B,) of these rows. Past its end a chunk's last action is repeated and marked as padding."""
         history = rows[:, None] + torch.arange(1 - self.sampling.n_obs_steps, 1)
+        is_before = history < self.first[rows][:, None]
         history = history.maximum(self.first[rows][:, None])  # the first observation stands in for those before it
+        action, is_pad = self.labels(rows)
+        past: dict[str, Tensor] = {}
+        if self.sampling.n_obs_steps > 1:
+            past_action, past_is_pad = self.labels(history[:, :-1].flatten())
+            past_is_pad = past_is_pad.unflatten(0, history[:, :-1].shape) | is_before[:, :-1, None]
+            if self.weights is not None:  # what is never drawn is no label in a history either
+                past_is_pad |= torch.from_numpy(self.weights == 0)[history[:, :-1], None]
+            past = {"past_action": past_action.unflatten(0, history[:, :-1].shape), "past_is_pad": past_is_pad}
         return Batch(
             qpos=self.qpos[history],
             env_state=None if self.env_state is None else self.env_state[history],
             features=None if self.features is None else self.features[history],
             images=self._images(history),
-            action=self.action[steps.minimum(self.last[rows][:, None])],
+            action=action,
             is_pad=is_pad,
+            **past,
         )
+
+    def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""
+        steps = rows[:, None] + torch.arange(self.sampling.chunk_size)
+        last = self.last[rows][:, None]
+        return self.chunks.replace(rows, self.action[steps.minimum(last)], steps > last)
 
     def draw(self, seed: int, step: int, batch_size: int) -> Batch:
         """The batch of optimizer step `step`: uniform over what is observed, or by `weights`; a pure function."""
@@ -125,8 +153,9 @@ class EpisodeDataset:
 
     def validation_batches(self, batch_size: int) -> Iterator[Batch]:
         """The same evenly spread samples every time."""
-        chosen = torch.linspace(0, len(self.observed) - 1, min(VALIDATION_SAMPLES, len(self.observed))).long()
-        for part in self.observed[chosen].split(batch_size):
+        rows = self.observed if self.weights is None else self.observed[self.weights[self.observed] > 0]
+        chosen = torch.linspace(0, len(rows) - 1, min(VALIDATION_SAMPLES, len(rows))).long()
+        for part in rows[chosen].split(batch_size):
             yield self.take(part)
 
     # --------------------------------------------------------------------------------------------------- images
@@ -241,6 +270,35 @@ class EpisodeDataset:
         for key, value in sorted(weights.items()):
             digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+class _Chunks:
+    """Whole chunks the expert gave as labels; they take the place of /action where there is one."""
+
+    def __init__(self, episodes: Sequence[Episode], starts: Tensor, chunk_size: int):
+        rows, chunks, lengths = [], [], []
+        for start, episode in zip(starts.tolist(), episodes, strict=False):
+            if episode.action_chunk is None or episode.action_chunk_t is None:
+                continue
+            length = min(chunk_size, episode.action_chunk.shape[1])
+            steps = np.minimum(np.arange(chunk_size), length - 1)
+            rows.append(start + episode.action_chunk_t)
+            chunks.append(episode.action_chunk[:, steps])
+            lengths.append(np.full(len(rows[-1]), length))
+        self.at = torch.full((int(starts[-1]),), -1)  # (frames,) place in `chunks`
+        if rows:
+            self.chunks = torch.from_numpy(np.concatenate(chunks))
+            self.lengths = torch.from_numpy(np.concatenate(lengths))
+            self.at[np.concatenate(rows)] = torch.arange(len(self.chunks))
+
+    def replace(self, rows: Tensor, action: Tensor, is_pad: Tensor) -> tuple[Tensor, Tensor]:
+        """`action` (B, K, A) and `is_pad` (B, K) of the rows (B,), with the chunks that belong to some of them."""
+        at = self.at[rows]
+        found = at >= 0
+        if found.any():
+            action[found] = self.chunks[at[found]]
+            is_pad[found] = torch.arange(action.shape[1]) >= self.lengths[at[found]][:, None]
+        return action, is_pad
 
 
 def split(paths: Sequence[Path], val_fraction: float, seed: int) -> tuple[list[Path], list[Path]]:

@@ -10,6 +10,10 @@
       /compress_len             (cameras, T) int32       bytes used of each row; cameras in alphabetical order
       /action                   (T, 14) float32    absolute targets sent at t
       /reward                   (T,)    float32    what came of it; absent in files of the original code
+      /executed_action          (T, 14) float32    what was sent where that is not /action: there /action is the label
+      /intervention             (T,)    bool       whether expert or operator drove, of episodes a policy had part in
+      /action_chunk             (n, K, 14) float32 what the expert would have done from control steps
+      /action_chunk_t           (n,)    int32      these, growing, on
 
 RGB arrays go through `cv2.imencode` and `imdecode` untouched, as in act++: no channel is ever swapped, so our own round
 trip is RGB -> RGB (and another JPEG viewer shows red and blue exchanged). The same content gives the same bytes.
@@ -34,6 +38,7 @@ import numpy as np
 from act.types import CONTROL_TIMESTEP, EnvSpec, Info, Observation, RolloutResult
 
 JPEG_QUALITY = 85
+LABELS = {"executed_action": "float32", "intervention": "bool", "action_chunk": "float32", "action_chunk_t": "int32"}
 _VERSIONED = ("mujoco", "dm_control", "gymnasium", "numpy", "h5py", "opencv-python-headless")
 Frames = Sequence[bytes] | Sequence[np.ndarray] | np.ndarray  # JPEG bytes or (H, W, 3) uint8, T of them
 
@@ -95,8 +100,12 @@ def write_episode(
     compress: bool = True,
     jpeg_quality: int = JPEG_QUALITY,
     attrs: Mapping[str, Any] | None = None,
+    **labels: np.ndarray,
 ) -> Path:
-    """Writes one episode, whole or not at all; arrays are (T, ...), images are encoded unless they are bytes."""
+    """Writes one episode, whole or not at all; arrays are (T, ...), images are encoded unless they are bytes.
+
+    `labels` are those of `LABELS` there are.
+    """
     path = Path(path)
     arrays = {"observations/qpos": qpos, "observations/qvel": qvel, "observations/env_state": env_state}
     arrays |= {"action": action, "reward": reward}
@@ -108,6 +117,8 @@ def write_episode(
         for name, array in arrays.items():
             if array is not None:
                 root.create_dataset(name, data=np.asarray(array, np.float32))
+        for name, array in labels.items():
+            root.create_dataset(name, data=np.asarray(array, LABELS[name]))
         _write_images(root, {camera: images[camera] for camera in sorted(images)}, compress, jpeg_quality)
     return path
 
@@ -155,6 +166,10 @@ class Episode:
     cameras: tuple[str, ...]
     compressed: bool  # images are JPEG
     attrs: dict[str, Any]
+    executed_action: np.ndarray | None = None  # (T, 14)
+    intervention: np.ndarray | None = None  # (T,) bool
+    action_chunk: np.ndarray | None = None  # (n, K, 14)
+    action_chunk_t: np.ndarray | None = None  # (n,) int32
 
     def __len__(self) -> int:
         return len(self.action)
@@ -228,6 +243,7 @@ def _read(root: h5py.File, path: Path, cameras: Sequence[str] | None) -> Episode
     for name, array in (needed | optional).items():
         if len(array) != length:
             raise ValueError(f"{path}: /{name} has {len(array)} steps, /action has {length}")
+    labels = _labels(root, path, length)
     attrs = {name: _attribute(value) for name, value in root.attrs.items()}
     group = root.get("observations/images")
     stored = list(group) if isinstance(group, h5py.Group) else []
@@ -247,7 +263,24 @@ def _read(root: h5py.File, path: Path, cameras: Sequence[str] | None) -> Episode
         cameras=tuple(found if cameras is None else cameras),
         compressed=ndims == {2},
         attrs=attrs,
+        **labels,
     )
+
+
+def _labels(root: h5py.File, path: Path, length: int) -> dict[str, np.ndarray]:
+    """Those of `LABELS` the file has, once they are known to fit together."""
+    labels = {n: np.asarray(_dataset(root, n, path)[()], dtype) for n, dtype in LABELS.items() if n in root}
+    driven = [labels[name] for name in ("executed_action", "intervention") if name in labels]
+    chunks = [labels[name] for name in ("action_chunk", "action_chunk_t") if name in labels]
+    if len(driven) == 1 or any(len(array) != length for array in driven):
+        raise ValueError(f"{path}: /executed_action and /intervention come together, {length} steps as /action")
+    if len(chunks) == 1 or len({len(array) for array in chunks}) > 1 or (chunks and chunks[0].ndim != 3):
+        raise ValueError(f"{path}: /action_chunk (n, K, 14) and /action_chunk_t (n,) come together")
+    if chunks and not np.all((chunks[1] >= 0) & (chunks[1] < length)):
+        raise ValueError(f"{path}: /action_chunk_t is outside of 0 to {length - 1}")
+    if any(not np.isfinite(array).all() for array in labels.values()):
+        raise ValueError(f"{path}: /executed_action or /action_chunk is not finite")
+    return labels
 
 
 def _dataset(root: h5py.File, name: str, path: Path) -> h5py.Dataset:
@@ -305,6 +338,7 @@ class EpisodeRecorder:
     `keep` decides after the episode (default: success). Images are encoded as they arrive, so a buffered episode of
     four 480x640 cameras takes tens of megabytes; with `compress=False` it is 1.5 GB. Recorded is what the agent saw and
     what it answered, not what a noisy wrapper executed. `attrs` are added to the file; `paths` lists what was written.
+    `rows` (index, t, obs, action) gives what a step adds of `LABELS`, and may put another label into "action".
     """
 
     def __init__(
@@ -316,7 +350,9 @@ class EpisodeRecorder:
         compress: bool = True,
         jpeg_quality: int = JPEG_QUALITY,
         attrs: Mapping[str, Any] | None = None,
+        rows: Callable[[int, int, Observation, np.ndarray], Mapping[str, Any]] | None = None,
     ):
+        self.rows = rows
         self.path_of, self.spec, self.keep = path_of, spec, keep
         self.compress, self.jpeg_quality = compress, jpeg_quality
         self.attrs = {"task_name": spec.task_name, "stage_names": list(spec.stage_names), "versions": versions()}
@@ -337,8 +373,9 @@ class EpisodeRecorder:
         row = {"qpos": obs["qpos"], "qvel": obs["qvel"], "action": action, "reward": reward}
         if "env_state" in obs:
             row["env_state"] = obs["env_state"]
+        row |= self.rows(index, t, obs, action) if self.rows else {}
         for name, value in row.items():
-            buffer.rows.setdefault(name, []).append(np.array(value, np.float32))
+            buffer.rows.setdefault(name, []).append(np.array(value, LABELS.get(name, np.float32)))
         for camera in self.spec.cameras:
             image = obs["images"][camera]
             frame = encode_image(image, self.jpeg_quality) if self.compress else image.copy()

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from act.agents import ChunkPolicy
+from act.agents import ChunkPolicy, remembered
 from act.episodes import whole_file
 from act.provenance import provenance
 from act.rollout import Envs, rollout
@@ -267,7 +267,7 @@ def query_latency(policy: ChunkPolicy, obs: Observation, repeats: int = 50) -> L
     seconds = []
     for _ in range(3 + repeats):
         start = time.perf_counter()
-        policy.predict_chunk([[obs] * policy.n_obs_steps])
+        policy.predict_chunk([remembered(policy, [obs]) * policy.n_obs_steps])
         seconds.append(time.perf_counter() - start)
     return Latency.of(seconds[3:], 1)
 

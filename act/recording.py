@@ -42,6 +42,18 @@ class World(Protocol):
         self, task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str
     ) -> gymnasium.Env: ...
     def make_expert(self, task: str, style: str, seed: int) -> Agent: ...
+    def make_env_with_expert(
+        self,
+        task: str,
+        style: str,
+        cameras: tuple[str, ...],
+        image_size: tuple[int, int],
+        quality: str,
+        chunk_size: int,
+        label_every: int,
+    ) -> gymnasium.Env:
+        """For DAgger: what the expert would do is in the observation, as act/dagger.py draws it."""
+        ...
 
 
 def load_world(name: str) -> World:

@@ -21,7 +21,7 @@ from torch import Tensor
 from act import policies
 from act.augment import augment
 from act.batch import Batch
-from act.checkpoint import State, load_state, save_policy, save_state
+from act.checkpoint import State, load_policy, load_state, save_policy, save_state
 from act.config import TrainConfig
 from act.dataset import EpisodeDataset, Sampling, find, load_episodes, split
 from act.nn.vision import bf16_is_fast
@@ -52,17 +52,17 @@ class Metrics:
 
 def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | None, DataSpec]:
     """Training and held-out episodes of a configuration, images still on disk, and their sizes."""
-    assert config.dataset_dir is not None
     policy = config.policy
     cameras = config.cameras if getattr(policy, "use_images", True) else ()
     use_env_state = getattr(policy, "use_env_state", False)
     sampling = Sampling(
         policy.chunk_size, policy.n_obs_steps, cameras, config.image_size, use_env_state, config.frame_stride
     )
-    paths = find(config.dataset_dir)
+    paths = [path for directory in config.dataset_dir for path in find(directory)]
     episodes = dict(zip(paths, load_episodes(paths, cameras), strict=True))
     names, held_out = split(paths, config.val_fraction, config.seed)
     train = EpisodeDataset([episodes[name] for name in names], sampling)
+    train.aggregate(config.aggregation)
     e_dim = train.env_state.shape[1] if train.env_state is not None else 0
     recorded = train.episodes[0].image_size if cameras else None
     spec = DataSpec(cameras, config.image_size, train.qpos.shape[1], train.action.shape[1], e_dim, recorded)
@@ -70,11 +70,20 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
 
 
 def make_policy(config: TrainConfig, train: EpisodeDataset, spec: DataSpec) -> Policy:
-    """A fresh policy with the statistics of the training episodes; its initial weights follow from the seed."""
+    """A fresh policy with the statistics of the training episodes; its initial weights follow from the seed.
+
+    With config.warm_start weights and statistics are that run's. Raises ValueError when they do not fit.
+    """
     torch.manual_seed(config.seed)
     normalizer = spec.normalizer()
     train.fit(normalizer)
-    return policies.load(config.policy_class).Policy.create(config.policy, spec, normalizer)
+    policy = policies.load(config.policy_class).Policy.create(config.policy, spec, normalizer)
+    if config.warm_start is not None:
+        try:
+            policy.load_state_dict(load_policy(config.warm_start).state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"--warm_start {config.warm_start} holds another policy: {error}") from None
+    return policy
 
 
 def choose_device(name: str) -> torch.device:
@@ -97,9 +106,8 @@ def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device
     if not policy.has_frozen_trunk:
         dataset.cache_images(config.cache, device)
         return
-    assert config.dataset_dir is not None
-    weights = {key: value for key, value in policy.state_dict().items() if ".trunk." in key}
-    directory = config.dataset_dir / ".features" / dataset.fingerprint(weights)
+    weights = {key: value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
+    directory = config.dataset_dir[0] / ".features" / dataset.fingerprint(weights)
     dataset.cache_features(policy.encode_images, device, directory)
 
 
@@ -110,7 +118,7 @@ class Trainer:
         self.policy, self.config, self.step = policy, config, 0
         self.device = policy.device
         groups = policy.parameter_groups(config.lr, config.weight_decay, config.lr_backbone)
-        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.optimizer = torch.optim.AdamW(groups or [{"params": []}], lr=config.lr, fused=True)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.parameters: list[Tensor] = [p for p in policy.parameters() if p.requires_grad]
         self.deployed = copy.deepcopy(policy).requires_grad_(False).eval() if config.ema_decay else policy
@@ -128,7 +136,8 @@ class Trainer:
         batch = augment(batch.to(self.device), self.config.augmentation)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.loss(batch)
-        losses["loss"].backward()
+        if self.parameters:  # VINN has none
+            losses["loss"].backward()
         if self.config.grad_clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip)
         self.optimizer.step()
@@ -148,7 +157,7 @@ class Trainer:
 
     def _average(self) -> None:
         """Moves the average; while it is young it forgets faster, so that initial weights do not linger."""
-        if self.deployed is not self.policy:
+        if self.deployed is not self.policy and self.averages:
             decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
             with torch.no_grad():
                 torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)  # type: ignore[reportPrivateImportUsage]
@@ -219,7 +228,8 @@ def fit(
     for dataset in (train, held_out):
         if dataset is not None:
             prepare(policy, dataset, config, device)
-    policy.before_training(train)
+    if config.warm_start is None or not config.policy.learns_by_gradient:
+        policy.before_training(train)
     trainer = Trainer(policy, config)
     run = _Run(trainer, config.run_dir, evaluate, saved)
     window, since = _Window(), time.perf_counter()

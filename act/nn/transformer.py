@@ -1,6 +1,7 @@
 """Transformer layers, batch first and post-norm, with positions added to queries and keys but never to values (DETR).
 
-Shapes: B batch, S tokens, H heads, D width. A mask is (B, S) bool, True where a token must not be looked at.
+Shapes: B batch, S tokens, H heads, D width. A mask is (B, S) bool, True where a token must not be looked at; one that
+depends on who looks has 4 axes, which broadcast to (B, H, S, S).
 """
 
 import math
@@ -13,12 +14,12 @@ PLAIN_ATTENTION_LIMIT = 512 * 512  # scores per head up to which two matmuls bea
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
-    """softmax(q k' / sqrt(d)) v for q (B, H, S, d), k and v (B, H, R, d), mask (B, R); q may have batch 1.
+    """softmax(q k' / sqrt(d)) v for q (B, H, S, d), k and v (B, H, R, d), mask (B, R) or 4 axes; q may have batch 1.
 
     On a CPU and for short sequences two matmuls and a softmax are faster than the fused kernel, whose bf16 backward
     alone took half of a training step (lab notes); the fused kernel is taken on a GPU and for long sequences.
     """
-    allowed = None if mask is None else ~mask[:, None, None, :]
+    allowed = None if mask is None else ~(mask[:, None, None, :] if mask.ndim == 2 else mask)
     if q.device.type != "cpu" or q.shape[2] * k.shape[2] > PLAIN_ATTENTION_LIMIT:
         if q.shape[0] != k.shape[0]:
             q = q.expand(k.shape[0], -1, -1, -1)

@@ -130,8 +130,7 @@ class ObservingPolicy(policy.Policy):
         if isinstance(self.trunk, KeypointTrunk):
             parts.append(self.features(batch).flatten(2))
         elif self.pool is not None:
-            maps = self.maps(batch)
-            parts.append(self.pool(maps.flatten(0, 2)).unflatten(0, maps.shape[:3]).flatten(2))
+            parts.append(self.image_features(batch).flatten(2))
         return torch.cat([part.float() for part in parts], dim=-1)
 
     def joints(self, batch: Batch) -> Tensor:
@@ -145,17 +144,26 @@ class ObservingPolicy(policy.Policy):
 
     def features(self, batch: Batch) -> Tensor:
         """(B, T, N, F) normalised keypoints, of batch.features or, where none are given, of batch.images."""
-        features = batch.features
-        if features is None:
-            assert batch.images is not None, "the policy needs images or their features"
-            features = self.encode_images(batch.images)
+        features = self.image_features(batch)
         encoded = self.normalizer.encode("features", features.flatten(2)).clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
         return self._noisy(encoded).unflatten(2, features.shape[2:])
 
+    def image_features(self, batch: Batch) -> Tensor:
+        """(B, T, N, F): batch.features or, where none are given, what `encode_images` says of batch.images."""
+        if batch.features is not None:
+            return batch.features
+        assert batch.images is not None, "the policy needs images or their features"
+        return self.encode_images(batch.images)
+
     def maps(self, batch: Batch) -> Tensor:
         """(B, T, N, C, h, w): the ResNet's feature maps."""
-        assert batch.images is not None and isinstance(self.trunk, ResNet18Trunk), "feature maps are a ResNet's"
-        return self.trunk(to_float(batch.images)).unflatten(0, batch.images.shape[:3])
+        assert batch.images is not None, "feature maps are made of images"
+        return self.image_maps(batch.images)
+
+    def image_maps(self, images: Tensor) -> Tensor:
+        """(B, T, N, C, h, w) of images (B, T, N, H, W, 3)."""
+        assert isinstance(self.trunk, ResNet18Trunk), "feature maps are a ResNet's"
+        return self.trunk(to_float(images)).unflatten(0, images.shape[:3])
 
     def _noisy(self, x: Tensor) -> Tensor:
         if self.training and self.config.input_noise:
@@ -167,8 +175,11 @@ class ObservingPolicy(policy.Policy):
         return self.config.use_images and self.config.freeze_backbone
 
     def encode_images(self, images: Tensor) -> Tensor:
-        assert isinstance(self.trunk, KeypointTrunk)
-        return self.trunk.features(images)
+        """Keypoints, or the points a spatial softmax finds in the ResNet's maps."""
+        if isinstance(self.trunk, KeypointTrunk):
+            return self.trunk.features(images)
+        assert self.pool is not None, "the policy reads feature maps itself"
+        return self.pool(self.image_maps(images).flatten(0, 2)).unflatten(0, images.shape[:3])
 
     def before_training(self, dataset: TrainingData) -> None:
         if dataset.features is not None:

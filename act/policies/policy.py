@@ -6,7 +6,7 @@ A policy file adds a frozen `Config(PolicyConfig)`, `Policy.loss` and `Policy.pr
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -26,11 +26,18 @@ class TrainingData(Protocol):
     features: Tensor | None  # (frames, N, F), where the policy has a frozen trunk; NaN where not observed
     observed: Tensor  # rows of the frames that observations are drawn from
     starts: Tensor  # (episodes + 1,) int64: episode e is frames starts[e] ... starts[e + 1] - 1
+    last: Tensor  # (frames,) int64: the last row of the chunk that begins at each frame, however long it is
+
+    def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""
+        ...
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
     """What all policies share."""
+
+    learns_by_gradient: ClassVar[bool] = True  # otherwise `before_training` is all there is to training
 
     chunk_size: int = 100
     """K: actions predicted at once, 0.02 s each."""
@@ -48,6 +55,11 @@ class PolicyConfig:
     def preset(cls, name: str) -> Self:
         """The policy's part of a training preset ("paper", "fast"); a policy file overrides what differs."""
         return cls()
+
+    @classmethod
+    def training(cls, name: str) -> dict[str, Any]:
+        """Fields of TrainConfig in which the preset `name` differs for this policy."""
+        return {}
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -117,6 +129,22 @@ class Policy(nn.Module):
         self.train(was_training)
         return chunks.cpu().numpy()
 
+    @torch.no_grad()
+    def encode_observations(self, observations: Sequence[Observation]) -> list[Observation]:
+        """The observations with `features` (N, F) in place of images: what an agent keeps for `predict_chunk`."""
+        if not self.needs_images:
+            return list(observations)
+        was_training = self.training
+        self.eval()
+        batch = Batch.from_histories([[obs] for obs in observations], self.spec.cameras, self.spec.image_size)
+        assert batch.images is not None
+        features = self.encode_images(batch.images.to(self.device))[:, 0].float().cpu().numpy()
+        self.train(was_training)
+        return [
+            {key: value for key, value in obs.items() if key != "images"} | {"features": feature}
+            for obs, feature in zip(observations, features, strict=True)
+        ]
+
     @property
     def chunk_size(self) -> int:
         return self.config.chunk_size
@@ -131,7 +159,7 @@ class Policy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        return next(self.buffers()).device  # the normalizer's; a policy may have no parameters
 
     @property
     def has_frozen_trunk(self) -> bool:
@@ -139,8 +167,11 @@ class Policy(nn.Module):
         return False
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """(B, T, N, H, W, 3) uint8 -> features (B, T, N, F) of the frozen trunk."""
-        raise NotImplementedError(f"{type(self).__module__} has no frozen trunk")
+        """(B, T, N, H, W, 3) uint8 -> features (B, T, N, F): all that the policy keeps of images.
+
+        A frozen trunk's are computed once per frame of the data; an agent computes them once per control step.
+        """
+        raise NotImplementedError(f"{type(self).__module__} has no features of images")
 
     def before_training(self, dataset: TrainingData) -> None:
         """Once, before the first step, with features cached: statistics of features, k-means, ..."""

@@ -99,6 +99,32 @@ def test_history_is_oldest_first_and_begins_with_the_first_observation_repeated(
     assert policy.shown[1][1] == [0.5, 1.5, 2.5]
 
 
+class RememberingPolicy(CountingPolicy):
+    """Keeps qpos + 1000 of an observation, and counts how many it has looked at."""
+
+    looked_at = 0
+
+    def encode_observations(self, observations: Sequence[Observation]) -> list[Observation]:
+        self.looked_at += len(observations)
+        return [{"qpos": obs["qpos"] + 1000} for obs in observations]
+
+
+@pytest.mark.parametrize("n_action_steps", [1, 2, 5])
+def test_history_is_the_brute_force_window_and_every_frame_is_looked_at_once(n_action_steps: int) -> None:
+    policy, steps, n_obs_steps = RememberingPolicy(n_obs_steps=4), 13, 4
+    run(PolicyAgent(policy, n_action_steps), steps)
+    windows = [[max(t - i, 0) for i in reversed(range(n_obs_steps))] for t in range(0, steps, n_action_steps)]
+    for b in range(2):
+        assert [shown[b] for shown in policy.shown] == [[1000 + t + 0.5 * b for t in window] for window in windows]
+    assert policy.looked_at == 2 * steps
+
+
+def test_without_history_nothing_needs_to_be_remembered() -> None:
+    policy = RememberingPolicy()
+    run(PolicyAgent(policy, n_action_steps=2), 4)
+    assert policy.looked_at == 0 and policy.shown[1] == [[2.0], [2.5]]
+
+
 def test_reset_forgets_everything() -> None:
     for make in (
         lambda: PolicyAgent(CountingPolicy(n_obs_steps=2), n_action_steps=3),

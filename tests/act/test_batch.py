@@ -35,6 +35,26 @@ def test_a_camera_that_is_missing_is_named():
         Batch.from_histories([[{"qpos": np.zeros(14)}]], ("top",))
 
 
+def test_remembered_features_stand_for_images():
+    history = [{"qpos": np.zeros(14), "features": np.full((2, 3), t)} for t in range(4)]
+    batch = Batch.from_histories([history, history], ("a", "b"))
+    assert batch.images is None and batch.features is not None and batch.features.shape == (2, 4, 2, 3)
+    assert batch.features[1, :, 1, 2].tolist() == [0, 1, 2, 3]
+
+
+def test_chunks_of_the_past_come_before_the_newest():
+    past, newest = torch.arange(30.0).reshape(1, 2, 5, 3), torch.full((1, 5, 3), -1.0)
+    pads = torch.zeros(1, 2, 5).bool(), torch.ones(1, 5).bool()
+    batch = Batch(torch.zeros(1, 3, 14), action=newest, is_pad=pads[1], past_action=past, past_is_pad=pads[0])
+    action, is_pad = batch[:1].to("cpu").chunks()
+    assert torch.equal(action[:, :2], past) and torch.equal(action[:, 2], newest)
+    assert is_pad.sum(-1).tolist() == [[0, 0, 5]]
+    with pytest.raises(ValueError, match="3 observations per sample, but 1 chunks"):
+        Batch(torch.zeros(1, 3, 14), action=newest, is_pad=pads[1]).chunks()
+    with pytest.raises(ValueError, match="it is a query"):
+        Batch(torch.zeros(1, 3, 14)).chunks()
+
+
 def test_parts_and_devices_keep_what_is_absent_absent():
     batch = Batch(torch.arange(3.0).reshape(3, 1, 1), action=torch.zeros(3, 5, 14), is_pad=torch.zeros(3, 5).bool())
     part = batch[1:2].to("cpu")
@@ -48,5 +68,7 @@ def test_shapes_that_disagree_are_refused():
         Batch(torch.zeros(2, 1, 14), images=torch.zeros(2, 1, 1, 4, 4, 3))
     with pytest.raises(ValueError, match="come together"):
         Batch(torch.zeros(2, 1, 14), action=torch.zeros(2, 5, 14))
+    with pytest.raises(ValueError, match="past_is_pad come together"):
+        Batch(torch.zeros(2, 2, 14), past_action=torch.zeros(2, 1, 5, 14))
     with pytest.raises(ValueError, match="disagree"):
         Batch(torch.zeros(2, 1, 14), action=torch.zeros(2, 5, 14), is_pad=torch.zeros(2, 4).bool())

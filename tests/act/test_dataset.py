@@ -62,6 +62,28 @@ def test_history_repeats_the_first_observation(tmp_path):
     assert images is not None and images.shape == (1, 3, 1, *SIZE, 3) and torch.equal(images[0, 0], images[0, 1])
 
 
+@pytest.mark.parametrize("n_obs_steps", [1, 3, 12])
+def test_history_and_its_labels_are_the_brute_force_window(tmp_path, n_obs_steps):
+    dataset = make(tmp_path, cameras=(), n_obs_steps=n_obs_steps)
+    for e, length in enumerate(LENGTHS):
+        for t in range(length):
+            sample = dataset.sample(e, t)
+            action, is_pad = sample.chunks()
+            assert action.shape == (1, n_obs_steps, 5, 14)
+            for i, when in enumerate(range(t - n_obs_steps + 1, t + 1)):
+                assert sample.qpos[0, i, 0] == max(when, 0)
+                assert is_pad[0, i].tolist() == [when < 0 or when + k >= length for k in range(5)]
+                real = [100 * e + when + k for k in range(5) if when >= 0 and when + k < length]
+                assert action[0, i, ~is_pad[0, i], 0].tolist() == real
+
+
+def test_what_is_never_drawn_is_no_label_in_a_history(tmp_path):
+    dataset = make(tmp_path, cameras=(), n_obs_steps=3)
+    dataset.weights = np.ones(len(dataset))
+    dataset.weights[1] = 0.0
+    assert dataset.sample(0, 3).chunks()[1][0, :, 0].tolist() == [True, False, False]
+
+
 def test_a_step_outside_the_episode_is_refused(tmp_path):
     with pytest.raises(IndexError, match="4 control steps, not step 4"):
         make(tmp_path).sample(1, 4)

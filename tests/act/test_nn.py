@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from torchvision.models import ResNet18_Weights, resnet18
 
 from act.nn import transformer
+from act.nn.bins import UniformBins
+from act.nn.gpt import GPT
+from act.nn.kmeans import kmeans, nearest
 from act.nn.positions import sine_1d, sine_2d
 from act.nn.transformer import Decoder, DecoderLayer, EncoderLayer, attention
 from act.nn.vision import KeypointConfig, KeypointTrunk, ResNet18Trunk, peaks, to_float, to_unit
@@ -137,3 +140,44 @@ def test_images_become_floats_with_channels_last():
     x = to_float(images(2, 3))
     assert x.shape == (6, 3, 64, 96) and x.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(x[0, :, 5, 6], images(2, 3)[0, 0, 5, 6] / 255) and F.relu(x).max() <= 1
+
+
+@pytest.mark.parametrize("limit", [transformer.PLAIN_ATTENTION_LIMIT, 0])
+def test_a_causal_transformer_sees_its_own_step_and_earlier_ones(monkeypatch, limit):
+    monkeypatch.setattr(transformer, "PLAIN_ATTENTION_LIMIT", limit)
+    torch.manual_seed(0)
+    gpt, x = GPT(2, 16, 2, 0.0, n_steps=3, tokens_per_step=2), torch.randn(2, 6, 16)
+    before = gpt(x)
+    for changed in range(6):
+        other = x.clone()
+        other[:, changed, 0] += 1.0  # layer norms would not notice the same in all channels
+        differs = (gpt(other) - before).abs().amax((0, 2)) > 1e-6
+        assert differs.tolist() == [token // 2 >= changed // 2 for token in range(6)]
+
+
+def test_bins_are_decoded_at_their_centres_and_half_a_bin_from_the_truth_at_most():
+    torch.manual_seed(0)
+    bins, values = UniformBins(3, 8), torch.randn(100, 3) * torch.tensor([1.0, 5.0, 0.0]) + 2
+    bins.fit(values)
+    again = bins.decode(bins.encode(values))
+    assert bool(((again - values).abs() <= bins.width / 2 + 1e-5).all())
+    assert torch.allclose(bins.decode(torch.tensor([0, 0, 0])), values.amin(0) + bins.width / 2)
+    assert torch.equal(
+        bins.encode(bins.decode(torch.arange(8)[:, None].expand(8, 3))), torch.arange(8)[:, None].expand(8, 3)
+    )
+    assert bins.encode(torch.tensor([-100.0, 100.0, 3.0])).tolist() == [0, 7, 7]
+
+
+def test_k_means_finds_clusters_and_leaves_no_centre_without_a_point():
+    torch.manual_seed(0)
+    means = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    points = (means[:, None] + 0.1 * torch.randn(3, 50, 2)).flatten(0, 1)
+    found = [kmeans(points, 3) for _ in range(5)]  # random points may be a poor start; the best of five is not
+    error = [float((points - centres[nearest(points, centres)]).square().mean()) for centres in found]
+    best = found[min(range(5), key=error.__getitem__)]
+    assert torch.allclose(best[nearest(means, best)], means, atol=0.1)
+    centres = kmeans(points, 20)
+    assert torch.equal(nearest(points, centres), torch.cdist(points, centres).argmin(1))
+    assert int(torch.bincount(nearest(points, centres), minlength=20).min()) > 0
+    with pytest.raises(ValueError, match="151 centres need as many points; there are 150"):
+        kmeans(points, 151)

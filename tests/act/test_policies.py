@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +11,22 @@ import torch
 
 from act import policies
 from act.batch import Batch
+from act.dataset import EpisodeDataset, Sampling
+from act.episodes import Episode
 from act.nn.vision import KeypointConfig, KeypointTrunk
-from act.policies.act import Config, Policy
+from act.policies import bc_convmlp, bet, categorical, diffusion, gmm, rt1, vae, vinn
+from act.policies.act import Config, Policy, cubic_spline
 from act.policies.policy import DataSpec, masked_mean
 
 IMAGE_SIZE = (32, 48)
+LOOKS: dict[str, Any] = {"backbone_weights": "none", "dropout": 0.0}
+POINTS: dict[str, Any] = {**LOOKS, "backbone": "keypoints"}
+STATE: dict[str, Any] = {"use_images": False, "use_env_state": True}
+FROZEN: dict[str, Any] = {"backbone": "keypoints", "backbone_weights": "sim", "freeze_backbone": True}
+BET: dict[str, Any] = {"chunk_size": 6, "n_obs_steps": 3, "n_bins": 5, "hidden_dim": 16, "n_layers": 2, "n_heads": 2}
+RT1: dict[str, Any] = {**BET, "n_bins": 9}
+MLP: dict[str, Any] = {"chunk_size": 6, "hidden_dim": 16, "backbone_weights": "none", "backbone": "keypoints"}
+DENOISER: dict[str, Any] = {**MLP, "n_layers": 2, "n_heads": 2, "channels": (16, 16)}
 TINY = {
     "act": [
         Config(6, 16, 32, 2, 1, 2, n_cvae_layers=1, latent_dim=4, dropout=0.0, backbone_weights="none"),
@@ -21,9 +34,31 @@ TINY = {
         Config(
             6, 16, 32, 2, 1, 2, actions_per_query=2, use_cvae=False, use_images=False, use_env_state=True, dropout=0.0
         ),
-    ]
+    ],
+    "bet": [bet.Config(**BET, **POINTS), bet.Config(**BET, **STATE, dropout=0.0)],
+    "rt1": [
+        rt1.Config(**RT1, n_tokens=2, **LOOKS),
+        rt1.Config(**RT1, **POINTS),
+        rt1.Config(**RT1, **STATE, dropout=0.0),
+    ],
+    "bc_convmlp": [bc_convmlp.Config(6, 16, backbone_weights="none"), bc_convmlp.Config(**MLP, **STATE, loss="l1")],
+    "gmm": [gmm.Config(**MLP, decode="sample"), gmm.Config(**MLP, **STATE, n_modes=2)],
+    "vae": [vae.Config(**MLP, latent_dim=4), vae.Config(**MLP, **STATE, latent_dim=4, latent="prior", loss="l2")],
+    "categorical": [
+        categorical.Config(**MLP, n_bins=8),
+        categorical.Config(**MLP, **STATE, n_bins=8, joint=True),
+        categorical.Config(**MLP, **STATE, n_bins=8, decode="mean"),
+    ],
+    "diffusion": [
+        diffusion.Config(**DENOISER),
+        diffusion.Config(**DENOISER, **STATE, network="transformer", actions_per_token=2, predicts="chunk", eta=1.0),
+        diffusion.Config(**DENOISER, **STATE, network="mlp", objective="flow", actions_per_point=2),
+        diffusion.Config(**DENOISER, **STATE, network="mlp", objective="regression"),
+    ],
+    "vinn": [vinn.Config(chunk_size=6, **FROZEN), vinn.Config(chunk_size=6, k=2, **STATE)],
 }
 CASES = [(name, i, n) for name in policies.available() for i in range(len(TINY.get(name, [None]))) for n in (1, 4)]
+LEARNING = [case for case in CASES if policies.load(case[0]).Config.learns_by_gradient]
 
 
 def make(name: str, index: int = 0, n_cameras: int = 1):
@@ -37,7 +72,24 @@ def make(name: str, index: int = 0, n_cameras: int = 1):
     normalizer = spec.normalizer()
     normalizer.fit("action", torch.randn(100, 14) * 0.3 + 0.5)
     normalizer.fit("qpos", torch.randn(100, 14) * 0.3 + 0.5)
-    return module.Policy(config, spec, normalizer)
+    policy = module.Policy(config, spec, normalizer)
+    policy.before_training(make_dataset(policy))
+    return policy
+
+
+def make_dataset(policy) -> EpisodeDataset:
+    """Two short episodes of nonsense, with features where the policy's trunk is frozen."""
+
+    def episode(length: int) -> Episode:
+        qpos, qvel, action = (rng.random((length, 14), np.float32) for _ in range(3))
+        return Episode(Path("none"), qpos, qvel, action, rng.random((length, 7), np.float32), None, (), True, {})
+
+    rng, spec = np.random.default_rng(0), policy.spec
+    sampling = Sampling(policy.chunk_size, policy.n_obs_steps, use_env_state=spec.env_state_dim > 0)
+    dataset = EpisodeDataset([episode(20), episode(15)], sampling)
+    if policy.has_frozen_trunk:
+        dataset.features = torch.rand(35, len(spec.cameras), policy.trunk.config.n_features)
+    return dataset
 
 
 def make_batch(policy, batch_size: int = 2) -> Batch:
@@ -52,6 +104,8 @@ def make_batch(policy, batch_size: int = 2) -> Batch:
         images=torch.randint(0, 256, shape, dtype=torch.uint8) if spec.cameras else None,
         action=torch.rand(batch_size, k, 14),
         is_pad=is_pad,
+        past_action=torch.rand(batch_size, t - 1, k, 14) if t > 1 else None,
+        past_is_pad=torch.zeros(batch_size, t - 1, k, dtype=torch.bool) if t > 1 else None,
     )
 
 
@@ -71,7 +125,7 @@ def observations(policy, n: int) -> list[list[dict]]:
     return [[obs() for _ in range(policy.n_obs_steps)] for _ in range(n)]
 
 
-@pytest.mark.parametrize(("name", "index", "n_cameras"), CASES)
+@pytest.mark.parametrize(("name", "index", "n_cameras"), LEARNING)
 def test_the_loss_falls_on_one_batch_and_every_parameter_gets_a_gradient(name, index, n_cameras):
     policy = make(name, index, n_cameras)
     batch = make_batch(policy)
@@ -91,6 +145,13 @@ def test_the_loss_falls_on_one_batch_and_every_parameter_gets_a_gradient(name, i
     assert np.isfinite(before) and after < before
 
 
+@pytest.mark.parametrize(("name", "index", "n_cameras"), [case for case in CASES if case not in LEARNING])
+def test_a_policy_that_learns_without_gradients_has_none(name, index, n_cameras):
+    policy = make(name, index, n_cameras)
+    assert not any(parameter.requires_grad for parameter in policy.parameters())
+    assert np.isfinite(seeded_loss(policy, make_batch(policy))["loss"])
+
+
 @pytest.mark.parametrize(("name", "index", "n_cameras"), CASES)
 def test_padded_actions_do_not_change_the_loss(name, index, n_cameras):
     policy = make(name, index, n_cameras)
@@ -98,7 +159,13 @@ def test_padded_actions_do_not_change_the_loss(name, index, n_cameras):
     assert batch.action is not None
     other = batch.action.clone()
     other[0, 4:] = 1e3
-    assert seeded_loss(policy, batch) == seeded_loss(policy, dataclasses.replace(batch, action=other))
+    changed = dataclasses.replace(batch, action=other)
+    if batch.past_action is not None and batch.past_is_pad is not None:
+        batch.past_is_pad[1, 0] = True
+        past = batch.past_action.clone()
+        past[1, 0] = 1e3
+        changed = dataclasses.replace(changed, past_action=past)
+    assert seeded_loss(policy, batch) == seeded_loss(policy, changed)
 
 
 @pytest.mark.parametrize(("name", "index", "n_cameras"), CASES)
@@ -126,7 +193,9 @@ def test_predict_chunk_is_physical_and_repeatable(name, index, n_cameras):
 def test_a_batch_of_two_is_two_batches_of_one(name, index, n_cameras):
     policy = make(name, index, n_cameras)
     histories = observations(policy, 2)
+    torch.manual_seed(0)  # policies that draw do it sample by sample, in their order
     ones = [policy.predict_chunk([history])[0] for history in histories]
+    torch.manual_seed(0)
     assert np.allclose(policy.predict_chunk(histories), np.stack(ones), atol=1e-4)
 
 
@@ -137,8 +206,11 @@ def test_a_saved_policy_answers_the_same(name, index, n_cameras):
     spec = DataSpec.from_json(json.loads(json.dumps(policy.spec.to_json())))
     again = type(policy)(config, spec, spec.normalizer())
     again.load_state_dict(policy.state_dict())
-    histories = observations(policy, 1)
-    assert np.array_equal(policy.predict_chunk(histories), again.predict_chunk(histories))
+    histories, answers = observations(policy, 1), []
+    for either in (policy, again):
+        torch.manual_seed(0)
+        answers.append(either.predict_chunk(histories))
+    assert np.array_equal(*answers)
 
 
 def test_registration_is_the_file_name():
@@ -207,3 +279,11 @@ def test_the_prior_latent_gives_different_chunks_and_zero_the_same():
     assert np.array_equal(policy.predict_chunk(histories), policy.predict_chunk(histories))
     policy.config = dataclasses.replace(policy.config, latent="prior")
     assert not np.array_equal(policy.predict_chunk(histories), policy.predict_chunk(histories))
+
+
+def test_the_spline_is_smooth_and_reproduces_straight_lines():
+    basis = cubic_spline(12, 4)
+    assert basis.shape == (12, 6) and torch.allclose(basis.sum(1), torch.ones(12))
+    line = basis @ (4.0 * torch.arange(-1, 5))  # control points of the identity
+    assert torch.allclose(line, torch.arange(12.0), atol=1e-5)
+    assert torch.equal(cubic_spline(5, 1), torch.eye(5))

@@ -14,7 +14,7 @@ from act.checkpoint import MetricsLog, load_policy, load_state, read_metrics
 from act.config import TrainConfig, preset
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import act as act_policy
-from act.training import Trainer, TrainingDiverged, choose_device, fit, load_data, make_policy
+from act.training import Trainer, TrainingDiverged, choose_device, fit, load_data, make_policy, prepare
 from tests.act.test_dataset import SIZE, write
 
 TINY = act_policy.Config(
@@ -143,8 +143,14 @@ def test_a_frozen_trunk_trains_on_cached_features(tmp_path):
         "trunk": str(tmp_path / "trunk"),
     }
     policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **changes)
-    run(make(tmp_path, policy=policy, steps=4))
+    config = make(tmp_path, policy=policy, steps=4)
+    run(config)
     assert len(list((tmp_path / "data" / ".features").glob("*/episode_*.safetensors"))) == 5
+    train, _, spec = load_data(config)
+    other = make_policy(config, train, spec)
+    other.backbone_parameters()[0].data += 1.0
+    prepare(other, train, config, torch.device("cpu"))
+    assert len(list((tmp_path / "data" / ".features").glob("*"))) == 2, "another trunk, other features"
     loaded = load_policy(tmp_path / "run")
     assert loaded.has_frozen_trunk and bool((loaded.state_dict()["normalizer.features_scale"] != 1).any())
     trunk = KeypointTrunk.load(tmp_path / "trunk").state_dict()

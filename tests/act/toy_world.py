@@ -42,3 +42,31 @@ def make_env(task: str, cameras: tuple[str, ...], image_size: tuple[int, int], q
 
 def make_expert(task: str, style: str, seed: int) -> Agent:
     return GoalAgent(seed, fails=style == "human" or seed % 3 == 1)
+
+
+class TeachingToy(ToyEnv):
+    """A toy whose expert goes to the goal, and at every `label_every`-th step says so `chunk_size` steps ahead."""
+
+    chunk_size = label_every = 1
+
+    def _observation(self) -> Observation:
+        obs = super()._observation()
+        obs["expert_action"] = np.zeros(ACTION_DIM, np.float32)
+        obs["expert_action"][0] = self.goal
+        if self.label_every and self.t % self.label_every == 0:
+            obs["expert_chunk"] = np.tile(obs["expert_action"], (self.chunk_size, 1))
+        return obs
+
+
+def make_env_with_expert(
+    task: str,
+    style: str,
+    cameras: tuple[str, ...],
+    image_size: tuple[int, int],
+    quality: str,
+    chunk_size: int,
+    label_every: int,
+) -> gymnasium.Env:
+    env = TeachingToy(cameras, image_size, episode_len=40)
+    env.chunk_size, env.label_every = chunk_size, label_every
+    return env

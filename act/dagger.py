@@ -1,0 +1,422 @@
+"""Learning from a teacher who is watching: who drives, what is labelled, and how much each frame weighs.
+
+DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686): expert and policy take turns, the expert labels what was visited.
+Human-gated DAgger (Kelly et al. 2019, arXiv 1810.02890): the policy drives, an operator takes over when it goes wrong.
+Environments for either put what the expert would do into the observation, beside what act/types.py draws:
+
+    obs["expert_action"]   (14,)     asked at this state
+    obs["expert_chunk"]    (K, 14)   only at some control steps: this action and those the expert would do next
+
+The second is what a policy of chunks has to learn. The labels of the next K control steps are no substitute: they were
+asked at states to which somebody else, the policy, has driven.
+"""
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from act.agents import ChunkPolicy, PolicyAgent
+from act.episodes import Episode, EpisodeRecorder, episode_path, read_episode
+from act.rollout import Envs, rollout
+from act.types import ACTION_DIM, Agent, Observation, RolloutResult
+
+Aggregation = Literal["uniform", "equal_mass", "sirius"]
+GRIPPERS = (6, 13)  # places in the action
+TURN = 0.06  # [rad] per control step: as fast as the experts ever move a joint
+CLOSE = 0.2  # the same for an opening
+PRE_INTERVENTION = 15  # control steps before a take-over that led to it (Sirius)
+
+
+# ------------------------------------------------------------------------------------------------------------- DAgger
+@dataclass(frozen=True)
+class BetaSchedule:
+    """Share of the expert in round 1, 2, ...: "first" (1, then 0), "linear:N" (0 from round N on) or "power:P"."""
+
+    kind: str
+    number: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "BetaSchedule":
+        """Of "first", "linear:15" or "power:0.5"; ValueError says so for anything else."""
+        kind, _, number = text.partition(":")
+        try:
+            schedule = cls(kind, float(number or 0))
+        except ValueError:
+            schedule = cls("")
+        ranges = {"first": not number, "linear": schedule.number > 1, "power": 0 < schedule.number < 1}
+        if not ranges.get(schedule.kind):
+            raise ValueError(f"no beta schedule {text!r}; give first, linear:N with N > 1 or power:P with 0 < P < 1")
+        return schedule
+
+    def __call__(self, round_: int) -> float:
+        """Beta of round 1, 2, ..."""
+        if self.kind == "power":
+            return self.number ** (round_ - 1)
+        return max(0.0, 1 - (round_ - 1) / (self.number - 1)) if self.kind == "linear" else float(round_ == 1)
+
+
+class MixtureAgent:
+    """beta * expert + (1 - beta) * policy, decided by a coin for a whole chunk of `n_action_steps` at a time.
+
+    Not per control step, as in Ross et al.: the rest of a chunk is a plan from where the policy was asked, of no use
+    once somebody else has driven. So the coin falls when the policy is asked, and whoever wins drives until the next.
+    `intervention` (B,) says for the last action of which environments it was the expert's.
+    """
+
+    def __init__(self, policy: PolicyAgent, beta: float, seed: int = 0):
+        if not 0 <= beta <= 1:
+            raise ValueError(f"beta {beta}: must be 0 to 1, the share of the expert")
+        self.policy, self.beta, self.seed, self._waves = policy, beta, seed, 0
+        self.intervention = np.zeros(0, bool)
+
+    def reset(self, num_envs: int) -> None:
+        self.policy.reset(num_envs)
+        self._rng, self._t = np.random.default_rng((self.seed, self._waves)), 0
+        self._waves += 1
+
+    def needs_images(self) -> bool:
+        return self.policy.needs_images()
+
+    def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
+        if self._t % self.policy.n_action_steps == 0:
+            self.intervention = self._rng.random(len(observations)) < self.beta
+        self._t += 1
+        own = self.policy.select_action(observations)
+        return np.where(self.intervention[:, None], [obs["expert_action"] for obs in observations], own)
+
+
+# -------------------------------------------------------------------------------------------------------- human-gated
+class Operator(Protocol):
+    """Whoever watches environment `index`: wants to drive now or not, and how. Asked at every control step."""
+
+    def reset(self, num_envs: int) -> None: ...
+    def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
+        """`intended` (14,): what the policy would do now."""
+        ...
+
+    def action(self, index: int, obs: Observation) -> np.ndarray:
+        """(14,)"""
+        ...
+
+
+@dataclass(frozen=True)
+class HumanOperator:
+    """A gate and a hand that are functions of the observation: a key and a gizmo."""
+
+    gate: Callable[[Observation], bool]
+    hand: Callable[[Observation], np.ndarray]
+
+    def reset(self, num_envs: int) -> None:
+        if num_envs != 1:
+            raise ValueError(f"one person watches {num_envs} environments; give one")
+
+    def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
+        return self.gate(obs)
+
+    def action(self, index: int, obs: Observation) -> np.ndarray:
+        return self.hand(obs)
+
+
+Danger = Callable[[Observation, np.ndarray], float]  # (obs, what the policy would do) -> how bad that is
+
+
+def distance_to_expert(obs: Observation, intended: np.ndarray) -> float:
+    """Largest difference [rad] between what policy and expert would do now; an opening counts a tenth (SafeDAgger:
+    Zhang and Cho 2017, arXiv 1605.06450)."""
+    difference = np.abs(intended - obs["expert_action"])
+    difference[list(GRIPPERS)] *= 0.1
+    return float(difference.max())
+
+
+class EnsembleDisagreement:
+    """HG-DAgger's doubt: norm of the standard deviations [rad] of what policies trained apart would do next.
+
+    The mean over the first `n_action_steps` of their chunks, asked at the present observation.
+    """
+
+    def __init__(self, policies: Sequence[ChunkPolicy], n_action_steps: int = 1):
+        if len(policies) < 2 or any(policy.n_obs_steps > 1 for policy in policies):
+            raise ValueError(f"{len(policies)} policies: doubt takes at least two, all with n_obs_steps 1")
+        self.policies, self.n_action_steps = policies, n_action_steps
+
+    def __call__(self, obs: Observation, intended: np.ndarray) -> float:
+        chunks = np.stack([policy.predict_chunk([[obs]])[0, : self.n_action_steps] for policy in self.policies])
+        return float(np.linalg.norm(chunks.std(axis=0), axis=-1).mean())
+
+
+@dataclass
+class SimulatedOperator:
+    """Stands in for a person: takes over `delay` control steps after danger has risen above `take_over` and stayed
+    above `hand_back`, drives as the expert, and hands back when danger has been below `hand_back` for `calm` steps."""
+
+    danger: Danger
+    take_over: float
+    hand_back: float
+    delay: int = 15  # 0.3 s, a quick person
+    calm: int = 25
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hand_back <= self.take_over or self.delay < 0 or self.calm < 1:
+            raise ValueError(
+                f"take_over {self.take_over}, hand_back {self.hand_back}, delay {self.delay}, calm {self.calm}: "
+                "0 <= hand_back <= take_over, 0 <= delay and 1 <= calm are due"
+            )
+        self.reset(0)
+
+    def reset(self, num_envs: int) -> None:
+        self._driving = [False] * num_envs
+        self._alarmed: list[int | None] = [None] * num_envs  # control steps since danger rose
+        self._safe = [0] * num_envs  # control steps in a row
+
+    def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
+        danger = self.danger(obs, intended)
+        if self._driving[index]:
+            self._safe[index] = self._safe[index] + 1 if danger < self.hand_back else 0
+            self._driving[index] = self._safe[index] < self.calm
+            return self._driving[index]
+        since = self._alarmed[index]
+        if since is None:
+            since = 0 if danger > self.take_over else None
+        else:
+            since = since + 1 if danger >= self.hand_back else None
+        if since is not None and since >= self.delay:
+            self._driving[index], self._safe[index], since = True, 0, None
+        self._alarmed[index] = since
+        return self._driving[index]
+
+    def action(self, index: int, obs: Observation) -> np.ndarray:
+        return obs["expert_action"]
+
+
+class Mode(enum.Enum):
+    """Who drives an environment."""
+
+    AUTONOMOUS = "the policy"
+    PAUSED = "nobody: the arms keep their last targets"
+    CORRECTING = "the operator"
+
+
+class GatedAgent:
+    """AUTONOMOUS -> PAUSED -> CORRECTING -> AUTONOMOUS, for every environment by itself.
+
+    A take-over begins with `pause` control steps in which the arms hold their targets (a person grips the handles).
+    The policy comes back with a fresh plan. After either hand-over targets move from the last ones to the new driver's
+    no faster than `TURN` and `CLOSE`, until they have met: nothing jumps.
+    `intervention` (B,) says for the last action of which environments the operator made it; a pause is not his.
+    """
+
+    def __init__(
+        self,
+        policy: ChunkPolicy,
+        operator: Operator,
+        n_action_steps: int | None = None,
+        ensemble_m: float | None = None,
+        pause: int = 5,
+    ):
+        self._make = lambda: PolicyAgent(policy, n_action_steps, ensemble_m)
+        self._make()  # refuses impossible numbers now
+        self.policy, self.operator, self.pause = policy, operator, pause
+        self.reset(0)
+
+    def reset(self, num_envs: int) -> None:
+        self.drivers = [self._make() for _ in range(num_envs)]  # of their own: they are handed back at different times
+        for driver in self.drivers:
+            driver.reset(1)
+        if num_envs:
+            self.operator.reset(num_envs)
+        self.modes = [Mode.AUTONOMOUS] * num_envs
+        self._paused = [0] * num_envs
+        self._catching_up = [False] * num_envs
+        self._last: list[np.ndarray | None] = [None] * num_envs
+
+    @property
+    def intervention(self) -> np.ndarray:
+        return np.array([mode is Mode.CORRECTING for mode in self.modes])
+
+    def needs_images(self) -> bool:
+        busy = any(mode is not Mode.AUTONOMOUS for mode in self.modes)  # asked at every step what it would do
+        return self.policy.needs_images and (busy or any(driver.needs_images() for driver in self.drivers))
+
+    def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
+        return np.stack([self._drive(index, obs) for index, obs in enumerate(observations)])
+
+    def _drive(self, index: int, obs: Observation) -> np.ndarray:
+        driver, last = self.drivers[index], self._last[index]
+        last = np.asarray(obs["qpos"], np.float32) if last is None else last
+        if self.modes[index] is not Mode.AUTONOMOUS:
+            driver.replan()
+        intended = driver.select_action([obs])[0]
+        self._change_mode(index, self.operator.wants_control(index, obs, intended))
+        mode = self.modes[index]
+        action = last if mode is Mode.PAUSED else intended
+        if mode is Mode.CORRECTING:
+            action = np.asarray(self.operator.action(index, obs), np.float32)
+        if self._catching_up[index]:
+            near = towards(last, action)
+            self._catching_up[index] = mode is Mode.PAUSED or not np.array_equal(near, action)
+            action = near
+        self._last[index] = action
+        return action
+
+    def _change_mode(self, index: int, wanted: bool) -> None:
+        """One transition at most; whoever comes next starts from the last targets."""
+        mode = self.modes[index]
+        if mode is Mode.AUTONOMOUS and wanted:
+            self._paused[index], mode = 0, Mode.PAUSED
+        if mode is Mode.PAUSED:
+            self._paused[index] += 1
+            mode = Mode.CORRECTING if self._paused[index] > self.pause else mode
+        if mode is not Mode.AUTONOMOUS and not wanted:
+            mode = Mode.AUTONOMOUS
+        self._catching_up[index] |= mode is not self.modes[index]
+        self.modes[index] = mode
+
+
+def towards(last: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """The action (14,) itself, or what of it is within TURN and CLOSE of the last one."""
+    reach = np.full(ACTION_DIM, TURN, np.float32)
+    reach[list(GRIPPERS)] = CLOSE
+    return np.where(np.abs(action - last) <= reach, action, last + np.clip(action - last, -reach, reach))
+
+
+# ---------------------------------------------------------------------------------------------------------- recording
+class Teaching(Protocol):
+    """An agent of whose last actions is known whether they were the expert's."""
+
+    @property
+    def intervention(self) -> np.ndarray: ...  # (B,) bool
+
+
+def dagger_rows(agent: Teaching) -> Callable[[int, int, Observation, np.ndarray], dict[str, Any]]:
+    """What EpisodeRecorder writes for DAgger: the expert's action as /action, and his chunks.
+
+    Not those from where he drives himself: there his actions are the chunk.
+    """
+
+    def rows(index: int, t: int, obs: Observation, action: np.ndarray) -> dict[str, Any]:
+        drives = agent.intervention[index]
+        values = {"action": obs["expert_action"], "executed_action": action, "intervention": drives}
+        given = "expert_chunk" in obs and not drives
+        return values | ({"action_chunk": obs["expert_chunk"], "action_chunk_t": t} if given else {})
+
+    return rows
+
+
+def gated_rows(agent: Teaching) -> Callable[[int, int, Observation, np.ndarray], dict[str, Any]]:
+    """The same for human-gated DAgger: what was done, and who did it. Nobody labels what the policy does."""
+
+    def rows(index: int, t: int, obs: Observation, action: np.ndarray) -> dict[str, Any]:
+        return {"executed_action": action, "intervention": agent.intervention[index]}
+
+    return rows
+
+
+def record_round(
+    envs: Envs,
+    agent: Agent,
+    rows: Callable[[int, int, Observation, np.ndarray], dict[str, Any]],
+    directory: Path,
+    seeds: Sequence[int],
+    attrs: Mapping[str, Any],
+    **form: Any,
+) -> list[Path]:
+    """One episode per seed, successful or not: seeds[i] becomes episode_<i>.hdf5. What is there already is kept.
+
+    `form` (compress, jpeg_quality) goes to the recorder.
+    ValueError when the directory holds episodes of which `attrs` ("source", "recording") say something else.
+    """
+    index_of = {seed: index for index, seed in enumerate(seeds)}
+    for path in directory.glob("episode_*.hdf5"):
+        theirs = read_episode(path).attrs.get("recording")
+        if theirs != attrs["recording"]:
+            raise ValueError(f"{path} was recorded with {theirs}, not {attrs['recording']}; give another --dataset_dir")
+
+    def path_of(result: RolloutResult) -> Path:
+        return episode_path(directory, index_of[result.seed])
+
+    recorder = EpisodeRecorder(path_of, envs.env_spec, keep=lambda _: True, attrs=attrs, rows=rows, **form)
+    missing = [seed for seed in seeds if not episode_path(directory, index_of[seed]).exists()]
+    for _ in tqdm(rollout(envs, agent, [recorder], seeds=missing), total=len(missing), unit="episode"):
+        pass
+    return [episode_path(directory, index) for index in range(len(seeds))]
+
+
+def count_labels(episode: Episode) -> int:
+    """Expert actions an episode cost: all of a demonstration; of a round, the steps he drove and the chunks he gave."""
+    if episode.intervention is None:
+        return len(episode)
+    chunks = 0 if episode.action_chunk is None else episode.action_chunk.shape[0] * episode.action_chunk.shape[1]
+    return int(episode.intervention.sum()) + chunks
+
+
+# -------------------------------------------------------------------------------------------------------- aggregation
+class Kind(enum.IntEnum):
+    """Whose action a frame teaches."""
+
+    DEMONSTRATED = 0
+    LABELLED = 1  # by the expert: in an intervention, or as a label of what the policy visited
+    ROBOT = 2  # the policy's own
+    PRE_INTERVENTION = 3  # the policy's own, shortly before somebody had to take over
+    UNLABELLED = 4  # nobody's: a pause; or the expert's single action between states from which he gave whole chunks
+
+
+def frame_kinds(episode: Episode) -> np.ndarray:
+    """(T,) Kind of every control step."""
+    if episode.intervention is None or episode.executed_action is None:
+        return np.full(len(episode), Kind.DEMONSTRATED)
+    followed = np.all(episode.action == episode.executed_action, axis=1)
+    kinds = np.where(episode.intervention | ~followed, Kind.LABELLED, Kind.ROBOT)
+    starts = np.flatnonzero(np.diff(episode.intervention.astype(int)) == 1) + 1
+    for start in starts:
+        before = slice(max(0, start - PRE_INTERVENTION), start)
+        kinds[before] = np.where(kinds[before] == Kind.ROBOT, Kind.PRE_INTERVENTION, kinds[before])
+    held = np.all(episode.executed_action[1:] == episode.executed_action[:-1], axis=1)
+    kinds[1:][held & ~episode.intervention[1:]] = Kind.UNLABELLED  # paused: nobody drove
+    if episode.action_chunk_t is not None:
+        kinds[~episode.intervention] = Kind.UNLABELLED
+        kinds[episode.action_chunk_t] = Kind.LABELLED
+    return kinds
+
+
+def last_of_chunk(episode: Episode) -> np.ndarray:
+    """(T,) last control step to which /action from each step on is one plan of one driver.
+
+    It ends where somebody else drives on, and where what was recorded is not what was executed.
+    """
+    ends = np.zeros(len(episode), bool)
+    ends[-1] = True
+    if episode.intervention is not None and episode.executed_action is not None:
+        ends[:-1] |= np.diff(episode.intervention.astype(int)) != 0
+        ends |= np.any(episode.action != episode.executed_action, axis=1)
+    at = np.flatnonzero(ends)
+    return at[np.searchsorted(at, np.arange(len(episode)))]
+
+
+def frame_weights(kinds: np.ndarray, aggregation: Aggregation) -> np.ndarray:
+    """How likely each frame (frames,) is drawn, up to a factor.
+
+    uniform: demonstrations and labels alike, nothing of the policy's own (DAgger, HG-DAgger).
+    equal_mass: labels and everything else half each, the policy's own steps included (IWR: Mandlekar et al. 2020,
+    arXiv 2012.06733). sirius: labels half, demonstrations their share, the policy's own the rest, and nothing of what
+    led to an intervention (Liu et al. 2022, arXiv 2211.08416).
+    """
+    weights = np.zeros(len(kinds))
+    labelled, demonstrated, robot = (kinds == k for k in (Kind.LABELLED, Kind.DEMONSTRATED, Kind.ROBOT))
+    used = kinds != Kind.UNLABELLED
+    if aggregation == "uniform":
+        weights[labelled | demonstrated] = 1.0
+        return weights
+    others = used & ~labelled
+    if aggregation == "equal_mass":
+        masses = [(labelled, 0.5), (others, 0.5)]
+    else:
+        share = min(0.5, demonstrated.sum() / max(1, used.sum())) if robot.any() else 0.5
+        masses = [(labelled, 0.5), (demonstrated, share), (robot, 0.5 - share)]
+    for chosen, mass in masses:
+        weights[chosen] = mass / max(1, chosen.sum())
+    return weights

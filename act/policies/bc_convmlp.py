@@ -1,0 +1,88 @@
+"""BC-ConvMLP: behavioural cloning by regression, the simplest baseline of the ACT paper (the original's "CNNMLP").
+
+Sizes are the original code's: 512 -> 128 -> 64 -> 32 channels, two hidden layers of 1024. It gave every camera a ResNet
+of its own; here the cameras share one, and each has its own convolutions. `--chunk_size 60` makes it the "+ chunking"
+of the paper's Fig. 8.
+
+Letters: B batch, K chunk, A action, N cameras, C h w feature map.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from act.batch import Batch
+from act.nn.mlp import Mlp
+from act.nn.vision import ResNet18Trunk
+from act.normalize import Normalizer
+from act.policies.observing import ObservingConfig, ObservingPolicy
+from act.policies.policy import DataSpec, masked_mean
+
+CHANNELS = (128, 64, 32)  # of the convolutions on a feature map
+KERNEL = 5
+TRUNK_STRIDE = 32  # pixels per cell of the ResNet's feature map
+
+
+@dataclass(frozen=True)
+class Config(ObservingConfig):
+    """Sizes of BC-ConvMLP."""
+
+    chunk_size: int = 1
+    """K: actions predicted at once, 0.02 s each; 1 is the paper's baseline."""
+    hidden_dim: int = 1024
+    """Units of each hidden layer."""
+    n_layers: int = 2
+    """Hidden layers."""
+    loss: Literal["l1", "l2"] = "l2"
+    """Error of the chunk, a mean over the actions that are not padding."""
+
+
+class Policy(ObservingPolicy):
+    """Feature maps through linear convolutions, all that is seen through an MLP."""
+
+    pools_maps = False
+
+    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+        super().__init__(config, spec, normalizer)
+        seen, self.heads = self.vector_dim, None
+        if isinstance(self.trunk, ResNet18Trunk):
+            heads = [MapHead(self.trunk.n_channels, spec.image_size) for _ in spec.cameras]
+            self.heads, seen = nn.ModuleList(heads), seen + sum(head.n_outputs for head in heads)
+        self.to_chunk = Mlp(seen, config.hidden_dim, config.n_layers, config.chunk_size * spec.action_dim)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        assert batch.action is not None and batch.is_pad is not None, "a training batch has actions"
+        error = self.predict(batch) - self.normalizer.encode("action", batch.action)
+        loss = masked_mean(error.abs() if self.config.loss == "l1" else error.square(), batch.is_pad)
+        return {"loss": loss, self.config.loss: loss}
+
+    def predict(self, batch: Batch) -> Tensor:
+        seen = self.vectors(batch)[:, -1]
+        if self.heads is not None:
+            maps = self.maps(batch)[:, -1]
+            seen = torch.cat([seen, *(head(maps[:, n]) for n, head in enumerate(self.heads))], dim=-1)
+        return self.to_chunk(seen).unflatten(-1, (self.chunk_size, -1))
+
+
+class MapHead(nn.Sequential):
+    """Three 5x5 convolutions without a nonlinearity between them, as in the original; 480x640 pixels give 768 numbers.
+
+    The original's convolutions have no margin, so each takes 4 cells off; maps too small for that get one.
+    """
+
+    def __init__(self, n_channels: int, image_size: tuple[int, int]):
+        cells = [-(-pixels // TRUNK_STRIDE) for pixels in image_size]
+        shrinks = min(cells) > len(CHANNELS) * (KERNEL - 1)
+        convolutions = [
+            nn.Conv2d(a, b, KERNEL, padding=0 if shrinks else "same") for a, b in pairwise((n_channels, *CHANNELS))
+        ]
+        super().__init__(*convolutions, nn.Flatten())
+        height, width = (n - shrinks * len(CHANNELS) * (KERNEL - 1) for n in cells)
+        self.n_outputs = CHANNELS[-1] * height * width
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, n_outputs)"""
+        return super().forward(input).float()

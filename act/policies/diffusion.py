@@ -1,0 +1,366 @@
+"""Diffusion: chunks out of noise, step by step; one denoiser, three objectives that differ in nothing else.
+
+ddpm: Diffusion Policy (Chi et al. 2023, arXiv 2303.04137) with the schedule of arXiv 2102.09672 and the sampler of
+arXiv 2010.02502. flow: flow matching along straight lines (arXiv 2210.02747), the head of pi0. regression: two
+supervised steps and no chance at test, the control that asks whether the distribution matters at all (MIP, Pan et al.
+2025, arXiv 2512.01809). Tables name them by `--objective`.
+
+Letters: B batch, K chunk, P points, A action, V numbers of what is seen, D width. Actions are z-scored: Chi et al.
+scale them to [-1, 1], where a joint with a few wide swings lies hidden in the noise for most of the schedule. Beyond
+the end of an episode the last action is held, so that noise is all a denoiser ever has to remove.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from act.batch import Batch
+from act.nn.chunks import cubic_spline, hold, normal, spline_fit
+from act.nn.positions import sine_1d
+from act.nn.transformer import Decoder
+from act.normalize import Normalizer
+from act.policies.observing import ObservingConfig, ObservingPolicy
+from act.policies.policy import DataSpec, TrainingData
+
+Denoise = Callable[[Tensor, float], Tensor]  # noisy chunks (B, K, A), time in [0, 1] -> what the objective asks for
+MOST_CHUNKS = 10_000  # whose range is looked at
+GROUPS, KERNEL = 8, 5  # of the U-Net's group norms and convolutions
+TIMES, TIME_DIM = 1000, 128  # instants that the time's code tells apart, and its width
+
+
+@dataclass(frozen=True)
+class Config(ObservingConfig):
+    """Objective, sampler and sizes of the denoiser."""
+
+    objective: Literal["ddpm", "flow", "regression"] = "ddpm"
+    """What the denoiser learns: to undo noise; the velocity from noise to chunk; the chunk, twice."""
+    predicts: Literal["noise", "chunk"] = "noise"
+    """What it says of a noisy chunk: the noise in it (ddpm; flow: the velocity), which takes a network wide enough to
+    let all numbers of the noise through; or the chunk without noise. Each follows from the other."""
+    train_steps: int = 100
+    """Levels of noise of ddpm."""
+    inference_steps: int = 10
+    """Calls of the denoiser per chunk, ddpm and flow; a call takes as long as a whole regression policy."""
+    eta: float = 0.0
+    """Fresh noise per step of ddpm: 0 is DDIM; 1 with inference_steps = train_steps is DDPM's own sampler."""
+    actions_per_point: int = 1
+    """1: actions are denoised. More: control points, so many actions apart, of a uniform cubic B-spline, as in preset
+    `fast` of ACT: chunks are smooth and fewer numbers have to be told from noise."""
+    network: Literal["unet", "transformer", "mlp"] = "unet"
+    """The denoiser: convolutions along time at several resolutions; attention between actions; or all of the chunk in
+    one vector, which is many times cheaper and enough where vectors are seen."""
+    channels: tuple[int, ...] = (256, 512, 1024)
+    """unet: channels of each resolution, every one half as fine as the one before; multiples of 8."""
+    hidden_dim: int = 256
+    """transformer and mlp, D: width of every token, or of the one vector."""
+    n_heads: int = 4
+    """transformer: attention heads; they divide hidden_dim."""
+    n_layers: int = 8
+    """transformer and mlp: layers."""
+    actions_per_token: int = 1
+    """transformer: consecutive actions (or points) in one token; 4 makes a step about 4 times cheaper."""
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """ "paper": the U-Net of Chi et al. for vectors, chunks of 64; else: minutes on two CPU cores."""
+        if name == "paper":
+            return cls(chunk_size=64)
+        return cls(**cls.sees(name), predicts="chunk", network="mlp", hidden_dim=512, n_layers=4)
+
+    @classmethod
+    def training(cls, name: str) -> dict[str, Any]:
+        """ "paper": what Chi et al. say of images; their 3050 epochs are not followed."""
+        if name != "paper":
+            return {}
+        schedule = {"lr": 1e-4, "warmup_steps": 500, "schedule": "cosine", "weight_decay": 1e-6, "ema_decay": 0.9999}
+        return {"steps": 50_000, "batch_size": 64, **schedule}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.inference_steps < 1 or (self.objective == "ddpm" and self.inference_steps > self.train_steps):
+            raise ValueError(f"inference_steps {self.inference_steps} must be 1 to train_steps {self.train_steps}")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta {self.eta} must be in [0, 1]")
+        if not self.channels or any(n < GROUPS or n % GROUPS for n in self.channels):
+            raise ValueError(f"channels {self.channels} must be multiples of {GROUPS}")
+        if self.hidden_dim % self.n_heads:
+            raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of n_heads {self.n_heads}")
+        if self.chunk_size % self.actions_per_point:
+            raise ValueError(
+                f"chunk_size {self.chunk_size} must be a multiple of actions_per_point {self.actions_per_point}"
+            )
+        if self.network == "transformer" and self.n_points % self.actions_per_token:
+            raise ValueError(f"{self.n_points} must be a multiple of actions_per_token {self.actions_per_token}")
+
+    @property
+    def n_points(self) -> int:
+        """What is denoised of a chunk: its actions, or the control points of its spline."""
+        return cubic_spline(self.chunk_size, self.actions_per_point).shape[1]
+
+
+class Policy(ObservingPolicy):
+    """A denoiser and its objective."""
+
+    spline: Tensor  # (K, P): actions of points
+    to_points: Tensor  # (P, K): the points nearest to given actions
+    limits: Tensor  # (2, A): least and greatest number of demonstrated points
+
+    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+        super().__init__(config, spec, normalizer)
+        spline = cubic_spline(config.chunk_size, config.actions_per_point)
+        self.register_buffer("spline", spline, persistent=False)
+        self.register_buffer("to_points", spline_fit(spline), persistent=False)
+        self.register_buffer("limits", torch.tensor([-torch.inf, torch.inf])[:, None].repeat(1, spec.action_dim))
+        self.objective = {"ddpm": Ddpm, "flow": Flow, "regression": TwoSteps}[config.objective](config)
+        denoiser = {"unet": Unet, "transformer": Transformer, "mlp": ResidualMlp}[config.network]
+        self.denoiser = denoiser(config, spec.action_dim, self.vector_dim)
+
+    def before_training(self, dataset: TrainingData) -> None:
+        super().before_training(dataset)
+        rows = dataset.observed[torch.randperm(len(dataset.observed))[:MOST_CHUNKS]]
+        points = self._points(*(part.to(self.device) for part in dataset.labels(rows)))
+        self.limits.copy_(torch.stack([points.amin((0, 1)), points.amax((0, 1))]))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """ "loss": mean squared error of what the denoiser is asked for, over held actions too."""
+        assert batch.action is not None and batch.is_pad is not None, "a training batch has actions"
+        noisy, time, target = self.objective.exercise(self._points(batch.action, batch.is_pad))
+        seen = self.vectors(batch)[:, -1].repeat(len(noisy) // batch.batch_size, 1)
+        return {"loss": (self.denoiser(noisy, time, seen) - target).square().mean()}
+
+    def predict(self, batch: Batch) -> Tensor:
+        seen, n = self.vectors(batch)[:, -1], batch.batch_size
+        noise = normal(n, (self.objective.n_noises, self.config.n_points, self.spec.action_dim), seen.device)
+        points = self.objective.solve(lambda x, t: self.denoiser(x, seen.new_full((n,), t), seen), noise, self.limits)
+        return self.spline @ points
+
+    def _points(self, action: Tensor, is_pad: Tensor) -> Tensor:
+        """(B, P, A) normalised control points of chunks (B, K, A), the last action held over the padding (B, K)."""
+        with torch.autocast(action.device.type, enabled=False):  # millimetres need more than bf16's 8 bits
+            return self.to_points @ self.normalizer.encode("action", hold(action, is_pad))
+
+
+# ------------------------------------------------------------------------------------------------------- objectives
+class Objective(nn.Module, ABC):
+    """What a denoiser is asked in training, and how its answers make a chunk."""
+
+    n_noises = 1  # chunks of noise that `solve` takes
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def exercise(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy chunks (n B, K, A), their times (n B,) and the answers (n B, K, A), from clean chunks (B, K, A)."""
+
+    @abstractmethod
+    def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
+        """Points (B, P, A) from noise (B, n_noises, P, A); `limits` (2, A): the least and greatest there are."""
+
+
+class Ddpm(Objective):
+    """noisy = sqrt(a) clean + sqrt(1 - a) noise, with a falling from 1 to 0 over the train_steps; time 0 is clean."""
+
+    alpha_bar: Tensor
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.n_noises = 1 + (config.inference_steps if config.eta else 0)
+        self.register_buffer("alpha_bar", cosine_schedule(config.train_steps), persistent=False)
+
+    def exercise(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        step = torch.randint(self.config.train_steps, (len(clean),), device=clean.device)
+        alpha, noise = self.alpha_bar[step][:, None, None], torch.randn_like(clean)
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        return noisy, step / self.config.train_steps, noise if self.config.predicts == "noise" else clean
+
+    def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
+        """DDIM with clipping: guess the clean chunk, then go to the next lower level of noise around that guess."""
+        config, x = self.config, noise[:, 0]
+        steps = torch.linspace(config.train_steps - 1, 0, config.inference_steps).round().long()
+        alphas = [*self.alpha_bar[steps], self.alpha_bar.new_ones(())]
+        for i, (step, (alpha, lower)) in enumerate(zip(steps.tolist(), pairwise(alphas), strict=True)):
+            answer = denoise(x, step / config.train_steps)
+            clean = (x - (1 - alpha).sqrt() * answer) / alpha.sqrt() if config.predicts == "noise" else answer
+            clean = clean.clamp(*limits)
+            direction = (x - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+            sigma = config.eta * ((1 - lower) / (1 - alpha) * (1 - alpha / lower)).sqrt()
+            x = lower.sqrt() * clean + (1 - lower - sigma.square()).clamp_min(0).sqrt() * direction
+            if config.eta:
+                x = x + sigma * noise[:, 1 + i]
+        return x
+
+
+def cosine_schedule(n_steps: int) -> Tensor:
+    """(n_steps,) what is left of the clean signal's variance: cos^2, at most 0.999 lost per step (2102.09672)."""
+    time = torch.arange(n_steps + 1, dtype=torch.float64) / n_steps
+    signal = ((time + 0.008) / 1.008 * torch.pi / 2).cos().square()
+    beta = (1 - signal[1:] / signal[:-1]).clamp_max(0.999)
+    return (1 - beta).cumprod(0).float()
+
+
+class Flow(Objective):
+    """noisy = (1 - t) noise + t clean; its velocity is clean - noise; time 1 is clean."""
+
+    def exercise(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        time, noise = torch.rand(len(clean), device=clean.device), torch.randn_like(clean)
+        answer = clean - noise if self.config.predicts == "noise" else clean
+        return torch.lerp(noise, clean, time[:, None, None]), time, answer
+
+    def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
+        """Euler's steps of equal size."""
+        x, n = noise[:, 0], self.config.inference_steps
+        for i in range(n):
+            answer = denoise(x, i / n)
+            x = x + (answer / n if self.config.predicts == "noise" else (answer - x) / (n - i))
+        return x
+
+
+class TwoSteps(Objective):
+    """The chunk from nothing, then from a slightly wrong one; what is executed is the second answer to the first."""
+
+    n_noises = 0
+    time, std = 0.9, 0.1  # of the second step, as MIP has them
+
+    def exercise(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        time = torch.tensor([0.0, self.time], device=clean.device).repeat_interleave(len(clean))
+        wrong = clean + self.std * torch.randn_like(clean)
+        return torch.cat([torch.zeros_like(clean), wrong]), time, torch.cat([clean, clean])
+
+    def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
+        return denoise(denoise(torch.zeros_like(noise.sum(1)), 0.0), self.time)
+
+
+# -------------------------------------------------------------------------------------------------------- denoisers
+class Unet(nn.Module):
+    """Residual convolutions along the chunk, down to coarser time and up again; each is told time and what is seen."""
+
+    def __init__(self, config: Config, action_dim: int, vector_dim: int):
+        super().__init__()
+        channels, condition = config.channels, TIME_DIM + vector_dim
+        self.n_halvings = len(channels) - 1
+        self.time = TimeCode(TIME_DIM)
+
+        def blocks(inputs: int, outputs: int) -> nn.ModuleList:
+            return nn.ModuleList([FilmBlock(inputs, outputs, condition), FilmBlock(outputs, outputs, condition)])
+
+        self.down = nn.ModuleList([blocks(a, b) for a, b in pairwise((action_dim, *channels))])
+        self.shrink = nn.ModuleList([nn.Conv1d(n, n, 3, stride=2, padding=1) for n in channels[:-1]])
+        self.middle = blocks(channels[-1], channels[-1])
+        self.up = nn.ModuleList([blocks(2 * b, a) for a, b in reversed(list(pairwise(channels)))])
+        self.grow = nn.ModuleList([nn.ConvTranspose1d(n, n, 4, stride=2, padding=1) for n in reversed(channels[:-1])])
+        self.smooth = ConvBlock(channels[0], channels[0])
+        self.out = nn.Conv1d(channels[0], action_dim, 1)
+
+    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
+        """(B, K, A) from noisy chunks (B, K, A), times (B,) and what is seen (B, V)."""
+        condition = torch.cat([self.time(time), seen], dim=-1)
+        n = noisy.shape[1]
+        x = F.pad(noisy.mT, (0, -n % 2**self.n_halvings))  # halves must be whole
+        skips = []
+        for i, (first, second) in enumerate(self.down):  # type: ignore[reportGeneralTypeIssues]
+            x = second(first(x, condition), condition)
+            skips.append(x)
+            if i < self.n_halvings:
+                x = self.shrink[i](x)
+        for block in self.middle:
+            x = block(x, condition)
+        for (first, second), grow in zip(self.up, self.grow, strict=True):  # type: ignore[reportGeneralTypeIssues]
+            x = torch.cat([x, skips.pop()], dim=1)
+            x = grow(second(first(x, condition), condition))
+        x = self.smooth(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.out(x.float()).mT[:, :n]
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, group norm (a moving average of weights does not suit batch norm), Mish."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(nn.Conv1d(inputs, outputs, KERNEL, padding="same"), nn.GroupNorm(GROUPS, outputs), nn.Mish())
+
+
+class FilmBlock(nn.Module):
+    """Two convolutions beside a shortcut; the condition scales and shifts what is between them (arXiv 1709.07871)."""
+
+    def __init__(self, inputs: int, outputs: int, condition: int):
+        super().__init__()
+        self.first, self.second = ConvBlock(inputs, outputs), ConvBlock(outputs, outputs)
+        self.film = nn.Sequential(nn.Mish(), nn.Linear(condition, 2 * outputs))
+        self.shortcut = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, inputs, K) -> (B, outputs, K)"""
+        scale, shift = self.film(condition)[..., None].chunk(2, dim=1)
+        return self.second(self.first(x) * (1 + scale) + shift) + self.shortcut(x)
+
+
+class Transformer(nn.Module):
+    """Tokens of a few actions each that look at one another, at the time and at what is seen."""
+
+    def __init__(self, config: Config, action_dim: int, vector_dim: int):
+        super().__init__()
+        dim, n_actions = config.hidden_dim, config.actions_per_token
+        self.from_actions = nn.Linear(n_actions * action_dim, dim)
+        self.time, self.from_seen = TimeCode(dim), nn.Linear(vector_dim, dim)
+        self.position = nn.Parameter(0.02 * torch.randn(config.n_points // n_actions, dim))
+        self.memory_position = nn.Parameter(0.02 * torch.randn(2, dim))  # of time and what is seen
+        self.decoder = Decoder(config.n_layers, dim, config.n_heads, 4 * dim)
+        self.to_actions = nn.Linear(dim, n_actions * action_dim)
+
+    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
+        """(B, K, A) from noisy chunks (B, K, A), times (B,) and what is seen (B, V)."""
+        memory = torch.stack([self.time(time), self.from_seen(seen)], dim=1)
+        x = self.from_actions(noisy.reshape(len(noisy), len(self.position), -1)) + self.position
+        x = self.decoder(x, memory, self.position, self.memory_position)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.to_actions(x.float()).view_as(noisy)
+
+
+class ResidualMlp(nn.Module):
+    """The chunk as one vector that every layer adds to, told time and what is seen."""
+
+    def __init__(self, config: Config, action_dim: int, vector_dim: int):
+        super().__init__()
+        dim, n_numbers = config.hidden_dim, config.n_points * action_dim
+        self.time = TimeCode(TIME_DIM)
+        self.from_chunk, self.to_chunk = nn.Linear(n_numbers, dim), nn.Linear(dim, n_numbers)
+        self.layers = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.Linear(dim + TIME_DIM + vector_dim, dim), nn.LayerNorm(dim), nn.Mish(), nn.Linear(dim, dim)
+                )
+                for _ in range(config.n_layers)
+            ]
+        )
+
+    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
+        """(B, K, A) from noisy chunks (B, K, A), times (B,) and what is seen (B, V)."""
+        condition = torch.cat([self.time(time), seen], dim=-1)
+        x = self.from_chunk(noisy.flatten(1))
+        for layer in self.layers:
+            x = x + layer(torch.cat([x, condition], dim=-1))
+        with torch.autocast(x.device.type, enabled=False):
+            return self.to_chunk(x.float()).view_as(noisy)
+
+
+class TimeCode(nn.Module):
+    """Sine code of a time in [0, 1] through two linear layers."""
+
+    table: Tensor
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("table", sine_1d(TIMES + 1, TIME_DIM), persistent=False)
+        self.layers = nn.Sequential(nn.Linear(TIME_DIM, 4 * TIME_DIM), nn.Mish(), nn.Linear(4 * TIME_DIM, dim))
+
+    def forward(self, time: Tensor) -> Tensor:
+        """(B,) -> (B, dim)"""
+        return self.layers(self.table[(time * TIMES).long()])

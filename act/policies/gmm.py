@@ -1,0 +1,92 @@
+"""GMM: a mixture of Gaussians over whole chunks, a mode for each way of doing it (Mandlekar et al. 2021, 2108.03298).
+
+The heads of that paper mix single actions; one mode index per chunk keeps a chosen way for as long as the chunk lasts.
+Theirs squash the means with tanh and need actions in [-1, 1]; here means are free and actions z-scored.
+
+Letters: B batch, M modes, K chunk, A action.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from act.batch import Batch
+from act.nn.chunks import choose, normal
+from act.nn.mlp import Mlp
+from act.normalize import Normalizer
+from act.policies.observing import ObservingConfig, ObservingPolicy
+from act.policies.policy import DataSpec
+
+
+@dataclass(frozen=True)
+class Config(ObservingConfig):
+    """Sizes of the mixture, and which of it is executed."""
+
+    n_modes: int = 5
+    """M: Gaussians."""
+    hidden_dim: int = 1024
+    """Units of each hidden layer."""
+    n_layers: int = 2
+    """Hidden layers."""
+    min_std: float = 0.03
+    """Smallest standard deviation (normalised): an action that never changes must not have an endless likelihood."""
+    mode: Literal["sample", "argmax"] = "sample"
+    """Which mode is executed: one drawn by its weight, or the heaviest."""
+    decode: Literal["mean", "sample"] = "mean"
+    """What of it: its mean (the paper's "low-noise evaluation"), or a sample."""
+
+    @classmethod
+    def training(cls, name: str) -> dict[str, Any]:
+        """ "paper": what Mandlekar et al. say of images."""
+        return {"lr": 1e-4, "batch_size": 16} if name == "paper" else {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_modes < 1 or self.min_std <= 0:
+            raise ValueError(f"n_modes {self.n_modes} must be at least 1 and min_std {self.min_std} above 0")
+
+
+class Policy(ObservingPolicy):
+    """An MLP that says weights, means and standard deviations."""
+
+    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+        super().__init__(config, spec, normalizer)
+        self.n_numbers = config.chunk_size * spec.action_dim
+        outputs = config.n_modes * (1 + 2 * self.n_numbers)
+        self.to_mixture = Mlp(self.vector_dim, config.hidden_dim, config.n_layers, outputs)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """ "loss": negative log likelihood per number that is not padding [nats]."""
+        assert batch.action is not None and batch.is_pad is not None, "a training batch has actions"
+        target = self.normalizer.encode("action", batch.action)
+        likelihood = log_likelihood(target, batch.is_pad, *self.mixture(batch))
+        return {"loss": -likelihood.sum() / ((~batch.is_pad).sum() * target.shape[-1])}
+
+    def predict(self, batch: Batch) -> Tensor:
+        logits, mean, std = self.mixture(batch)
+        noise = normal(len(mean), (1 + self.n_numbers,), mean.device)  # for the mode, and for what it says
+        chance = torch.special.ndtr(noise[:, 0])
+        index = choose(logits, chance) if self.config.mode == "sample" else logits.argmax(-1)
+        rows = torch.arange(len(index), device=index.device)
+        if self.config.decode == "mean":
+            return mean[rows, index]
+        return mean[rows, index] + std[rows, index] * noise[:, 1:].view_as(mean[:, 0])
+
+    def mixture(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (B, M), means and standard deviations (B, M, K, A) of the normalised chunk."""
+        out = self.to_mixture(self.vectors(batch)[:, -1]).unflatten(-1, (self.config.n_modes, -1))
+        shape = (self.chunk_size, self.spec.action_dim)
+        mean = out[..., 1 : 1 + self.n_numbers].unflatten(-1, shape)
+        std = F.softplus(out[..., 1 + self.n_numbers :]).unflatten(-1, shape) + self.config.min_std
+        return out[..., 0], mean, std
+
+
+def log_likelihood(target: Tensor, is_pad: Tensor, logits: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(B,) log probability of chunks (B, K, A), without what is padding (B, K), in mixtures (B, M), (B, M, K, A)."""
+    each = -0.5 * ((target[:, None] - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
+    each = each.masked_fill(is_pad[:, None, :, None], 0)
+    return torch.logsumexp(logits.log_softmax(-1) + each.sum((2, 3)), dim=-1)

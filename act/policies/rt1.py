@@ -1,0 +1,144 @@
+"""RT-1 (Brohan et al. 2022, arXiv 2212.06817) without language: the last images as a few tokens, actions as classes.
+
+Each camera's feature map becomes a few tokens (TokenLearner, Ryoo et al. 2021); a transformer that is causal by frame
+reads the tokens of all frames, and their mean in a frame says, per action dimension, which of 256 bins comes next.
+Letters: B batch, T history, K chunk, A action, N cameras, M tokens of one image, D width, C bins.
+
+The ACT paper's baseline looked through a MaxViT; here it is the ResNet-18, or the keypoints, that all policies share,
+and joints (and object poses) are one more token per frame.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from act.batch import Batch
+from act.nn.bins import UniformBins
+from act.nn.gpt import GPT
+from act.nn.vision import KeypointTrunk
+from act.normalize import Normalizer
+from act.policies.observing import ObservingConfig, ObservingPolicy
+from act.policies.policy import DataSpec, TrainingData, masked_mean
+
+
+@dataclass(frozen=True)
+class Config(ObservingConfig):
+    """Sizes of RT-1; defaults are those of the ACT paper's baseline (its table VII)."""
+
+    n_obs_steps: int = 6  # type: ignore[reportIncompatibleVariableOverride]
+    """T: frames of history; before the episode's beginning the first one stands, in training as in acting."""
+    n_tokens: int = 8
+    """M: tokens of one image, where the trunk gives a feature map; keypoints of one camera are one token."""
+    n_bins: int = 256
+    """C: bins between the smallest and the largest action of the demonstrations, per dimension."""
+    hidden_dim: int = 512
+    """D: width of every token."""
+    n_layers: int = 6
+    """Transformer layers."""
+    n_heads: int = 8
+    """Attention heads; they divide hidden_dim."""
+    dropout: float = 0.1
+    """In attention, feed-forward and residuals."""
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """ "paper": single steps; else: short chunks (the head has K A C outputs), and minutes on two CPU cores."""
+        if name == "paper":
+            return cls(chunk_size=1)
+        sizes: dict[str, Any] = {"chunk_size": 10, "hidden_dim": 128, "n_layers": 3, "n_heads": 4, "dropout": 0.0}
+        return cls(**cls.sees(name) | sizes)
+
+    @classmethod
+    def training(cls, name: str) -> dict[str, Any]:
+        """Table VII; otherwise what a history needs, every frame, and half a batch: its logits are many."""
+        if name == "paper":
+            return {"lr": 1e-5, "batch_size": 2, "weight_decay": 0.0}
+        return {"frame_stride": 1, "batch_size": 32}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_bins < 2 or self.hidden_dim % self.n_heads or not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"n_bins {self.n_bins} must be at least 2, hidden_dim {self.hidden_dim} a multiple of n_heads "
+                f"{self.n_heads}, dropout {self.dropout} in [0, 1)"
+            )
+
+
+class Policy(ObservingPolicy):
+    """The network. Tokens of a frame: joints and object poses, then those of each camera."""
+
+    pools_maps = False
+
+    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+        super().__init__(config, spec, normalizer)
+        dim, n_cameras, per_camera = config.hidden_dim, len(spec.cameras), 1
+        self.from_vectors = nn.Linear(spec.qpos_dim + spec.env_state_dim, dim)
+        self.learner, self.from_keypoints = None, nn.ModuleList()
+        if isinstance(self.trunk, KeypointTrunk):
+            n_features = self.trunk.config.n_features
+            self.from_keypoints.extend(nn.Linear(n_features, dim) for _ in range(n_cameras))
+        elif self.trunk is not None:
+            self.learner, per_camera = TokenLearner(self.trunk.n_channels, dim, config.n_tokens), config.n_tokens
+        tokens = 1 + n_cameras * per_camera
+        self.gpt = GPT(config.n_layers, dim, config.n_heads, config.dropout, config.n_obs_steps, tokens)
+        self.bins = UniformBins(spec.action_dim, config.n_bins)  # of normalised actions
+        self.to_logits = nn.Linear(dim, config.chunk_size * spec.action_dim * config.n_bins)
+
+    def before_training(self, dataset: TrainingData) -> None:
+        super().before_training(dataset)
+        self.bins.fit(self.normalizer.encode("action", dataset.action.to(self.device)))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """ "loss": cross-entropy of the bins of all frames of the window that are real [nat per dimension]."""
+        action, is_pad = batch.chunks()
+        target = self.bins.encode(self.normalizer.encode("action", action))
+        logits = self._logits(self._frames(batch))
+        error = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none").view(target.shape)
+        return {"loss": masked_mean(error, is_pad)}
+
+    def predict(self, batch: Batch) -> Tensor:
+        return self.bins.decode(self._logits(self._frames(batch)[:, -1]).argmax(-1))
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Keypoints, or the M tokens (B, T, N, M D) that the TokenLearner makes of the ResNet's maps."""
+        if self.learner is None:
+            return super().encode_images(images)
+        return self.learner(self.image_maps(images).flatten(0, 2)).unflatten(0, images.shape[:3]).flatten(3)
+
+    def _frames(self, batch: Batch) -> Tensor:
+        """(B, T, D): the mean of each frame's tokens after the transformer."""
+        vectors = [self.joints(batch)] + ([self.object_poses(batch)] if self.spec.env_state_dim else [])
+        tokens = [self.from_vectors(torch.cat(vectors, dim=-1))[:, :, None]]
+        if self.learner is not None:
+            tokens.append(self.image_features(batch).unflatten(-1, (self.config.n_tokens, -1)).flatten(2, 3))
+        elif self.from_keypoints:
+            features = self.features(batch)
+            seen = [project(features[:, :, n]) for n, project in enumerate(self.from_keypoints)]
+            tokens.append(torch.stack(seen, dim=2))
+        x = torch.cat([token.float() for token in tokens], dim=2)  # (B, T, tokens, D)
+        return self.gpt(x.flatten(1, 2)).unflatten(1, x.shape[1:3]).mean(2)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """(..., K, A, C) of frames x (..., D)."""
+        shape = (self.chunk_size, self.spec.action_dim, self.config.n_bins)
+        return self.to_logits(x).float().unflatten(-1, shape)
+
+
+class TokenLearner(nn.Module):
+    """Feature maps (B, C, h, w) -> M tokens (B, M, D): means over the cells, each by learned weights of its own."""
+
+    def __init__(self, n_channels: int, dim: int, n_tokens: int):
+        super().__init__()
+        self.project = nn.Linear(n_channels, dim)
+        self.weigh = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 64), nn.GELU(), nn.Linear(64, n_tokens))
+
+    def weights(self, cells: Tensor) -> Tensor:
+        """(B, M, S), positive, a sum of 1 over the cells (B, S, D)."""
+        return self.weigh(cells).float().softmax(1).mT
+
+    def forward(self, maps: Tensor) -> Tensor:
+        cells = self.project(maps.flatten(2).mT)
+        return self.weights(cells).to(cells.dtype) @ cells

@@ -1,0 +1,152 @@
+"""VINN: visual imitation by nearest neighbours (Pari et al. 2021, arXiv 2112.01511).
+
+Do what was done where it looked like this: a memory of all frames of the demonstrations answers with a mean of the
+chunks that begin at the k nearest of them, by weights exp(-distance). Nothing is trained: `before_training` fills the
+memory, which travels in the weights.
+Letters: B batch, K chunk, A action, n frames in memory, V numbers seen of one frame.
+
+The paper's features come from BYOL; here they are the frozen keypoints that random scenes taught (or object poses).
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from act.batch import Batch
+from act.normalize import Normalizer
+from act.policies.observing import ObservingConfig, ObservingPolicy
+from act.policies.policy import DataSpec, TrainingData, masked_mean
+
+MOST_NEIGHBOURS = 50  # tried where k is adaptive, as in the paper
+N_TRIALS, TRIAL_BATCH = 512, 32  # frames of the demonstrations that choose k, and how many at once
+
+
+@dataclass(frozen=True)
+class Config(ObservingConfig):
+    """What is near, and how many neighbours answer."""
+
+    learns_by_gradient: ClassVar[bool] = False
+
+    k: int = 0
+    """Neighbours that answer; 0: as many as predict other training episodes best, at most 50."""
+    state_weight: float = 10.0
+    """Weight of the distance between joints [rad, grippers 0-1] beside that of what is seen (ACT paper: 10, or 0)."""
+    temperature: float = 1.0
+    """Distance over which a neighbour's weight falls to 1/e."""
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """ "paper": single steps; "fast": chunks, by images alone; "state": chunks (poses do not show the arms).
+
+        In the chunks of the last two the nearest neighbours count most: their distances differ by tenths.
+        """
+        if name == "paper":
+            return cls(chunk_size=1, backbone="keypoints", backbone_weights="sim", freeze_backbone=True)
+        finds: dict[str, Any] = {
+            "state_weight": 0.0 if name == "fast" else 10.0,
+            "temperature": 0.1,
+            "input_noise": 0.0,
+        }
+        return cls(**cls.sees(name) | finds)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.use_images and not self.freeze_backbone:
+            raise ValueError("VINN trains no trunk; use --backbone keypoints --freeze_backbone, or --no_use_images")
+        if self.input_noise:
+            raise ValueError(f"input_noise {self.input_noise} means nothing to VINN, which trains nothing; use 0")
+        if self.k < 0 or self.state_weight < 0 or self.temperature <= 0:
+            raise ValueError(
+                f"k {self.k} and state_weight {self.state_weight} must not be negative, "
+                f"temperature {self.temperature} must be positive"
+            )
+
+
+class Policy(ObservingPolicy):
+    """The memory, in buffers: n frames that can be recalled, and the actions of their episodes."""
+
+    seen_there: Tensor  # (n, V) normalised
+    qpos_there: Tensor  # (n, Q) [rad, grippers 0-1]
+    row: Tensor  # (n,) row of `actions` where the chunk of a frame begins
+    last: Tensor  # (n,) row where that chunk ends at the latest
+    actions: Tensor  # (frames, A) normalised
+    k: Tensor  # () neighbours that answer
+
+    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+        super().__init__(config, spec, normalizer)
+        self.requires_grad_(False)
+        self.register_buffer("seen_there", torch.zeros(0, self.vector_dim - spec.qpos_dim))
+        self.register_buffer("qpos_there", torch.zeros(0, spec.qpos_dim))
+        self.register_buffer("row", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("last", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("actions", torch.zeros(0, spec.action_dim))
+        self.register_buffer("k", torch.tensor(config.k))
+        self.register_load_state_dict_pre_hook(_make_room)
+
+    def before_training(self, dataset: TrainingData) -> None:
+        """Fills the memory with the observed frames; chooses k where it is adaptive."""
+        super().before_training(dataset)
+        rows, device = dataset.observed, self.device
+        optional = {"env_state": dataset.env_state, "features": dataset.features}
+        optional = {key: value[rows, None] for key, value in optional.items() if value is not None}
+        self.seen_there, self.qpos_there = self._keys(Batch(dataset.qpos[rows, None], **optional).to(device))
+        self.row, self.last = rows.to(device), dataset.last[rows].to(device)
+        self.actions = self.normalizer.encode("action", dataset.action.to(device))
+        if self.config.k == 0:
+            self.k.fill_(self._best_k(torch.searchsorted(dataset.starts.to(device), self.row, right=True)))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """ "loss": L1 error of the recalled chunks. There is no gradient; of frames in memory it says little."""
+        assert batch.action is not None and batch.is_pad is not None, "a training batch has actions"
+        error = self.predict(batch) - self.normalizer.encode("action", batch.action)
+        return {"loss": masked_mean(error.abs(), batch.is_pad)}
+
+    def predict(self, batch: Batch) -> Tensor:
+        distances = self._distances(*self._keys(batch))
+        if int(self.k) > distances.shape[1]:
+            raise ValueError(f"k {int(self.k)} neighbours of {distances.shape[1]} frames in memory: train with more")
+        distances, index = distances.topk(int(self.k), largest=False)
+        return torch.einsum("bn,bnka->bka", (-distances / self.config.temperature).softmax(-1), self._chunks(index))
+
+    def _keys(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the newest observations look like (B, V), normalised, and their joints (B, Q), physical."""
+        parts = [self.object_poses(batch)[:, -1]] if self.spec.env_state_dim else []
+        parts += [self.features(batch)[:, -1].flatten(1)] if self.spec.cameras else []
+        return torch.cat(parts, dim=-1), batch.qpos[:, -1]
+
+    def _distances(self, seen: Tensor, qpos: Tensor) -> Tensor:
+        """(B, n) from all frames in memory, for keys (B, V) and (B, Q)."""
+        exactly = "donot_use_mm_for_euclid_dist"  # matmuls lose the millimetres between neighbouring frames
+        apart = torch.cdist(seen, self.seen_there, compute_mode=exactly)
+        return apart + self.config.state_weight * torch.cdist(qpos, self.qpos_there, compute_mode=exactly)
+
+    def _chunks(self, index: Tensor) -> Tensor:
+        """Chunks (..., K, A) that begin at frames `index` (...); past its end an episode repeats its last action."""
+        steps = self.row[index][..., None] + torch.arange(self.chunk_size, device=index.device)
+        return self.actions[steps.minimum(self.last[index][..., None])]
+
+    def _best_k(self, episode: Tensor) -> int:
+        """The k whose squared error is least for frames of the memory that may not recall their own episode (n,)."""
+        others = len(episode) - int(torch.bincount(episode).amax())
+        most = min(MOST_NEIGHBOURS, others)
+        if most == 0:
+            raise ValueError("an adaptive k needs two episodes; there is one. Record more, or choose --k 1")
+        trials = torch.linspace(0, len(episode) - 1, min(N_TRIALS, len(episode)), device=episode.device).long()
+        errors = torch.zeros(most, device=episode.device)
+        for trial in trials.split(TRIAL_BATCH):
+            distances = self._distances(self.seen_there[trial], self.qpos_there[trial])
+            distances[episode[trial][:, None] == episode] = torch.inf
+            distances, index = distances.topk(most, largest=False)
+            weights = ((distances[:, :1] - distances) / self.config.temperature).exp()[..., None, None]
+            answers = (weights * self._chunks(index)).cumsum(1) / weights.cumsum(1)  # (B, k, K, A): of the first k
+            errors += (answers - self._chunks(trial)[:, None]).square().mean((0, 2, 3)) * len(trial)
+        return int(errors.argmin()) + 1
+
+
+def _make_room(policy: Policy, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Gives the memory the size of the one that is about to be loaded."""
+    for name in ("seen_there", "qpos_there", "row", "last", "actions"):
+        if prefix + name in state:
+            setattr(policy, name, getattr(policy, name).new_empty(state[prefix + name].shape))

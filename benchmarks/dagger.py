@@ -1,0 +1,299 @@
+"""What a label is worth: success against expert labels for BC, DART, DAgger and HG-DAgger, from the same weak policy.
+
+    python -m benchmarks.dagger                                    transfer cube, state track, 3 seeds x 200 rollouts
+    python -m benchmarks.dagger --budget 30m                       stops cleanly then; the same command continues
+
+Every round spends about the same number of expert labels (actions the expert gave): on fresh demonstrations (bc), on
+demonstrations with noise in what is executed (dart), on chunks from states the policy visited (dagger), or on driving
+when a simulated operator took over (hg_dagger). Then the policy learns from all data so far and is evaluated on test
+seeds. The work is done by record_sim_episodes.py, train.py and eval.py, each of which continues where it was stopped.
+Results: benchmarks/results/dagger.json and dagger.png, brought up to date after every cell.
+"""
+
+import json
+import math
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from act.dagger import count_labels
+from act.episodes import find_episodes, read_episode, whole_file
+from act.evaluation import wilson_interval
+from act.provenance import available_cores, provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "dagger.json"
+METHODS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_dagger": "human-gated DAgger"}
+COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger": "#d55e00"}  # Okabe and Ito 2008
+MAY_GROW = ("methods", "seeds", "rounds", "workers", "budget", "work", "out")  # without touching finished cells
+MOST_EPISODES = 40  # of a round: a policy that is hardly ever corrected cannot spend its labels
+
+
+@dataclass(frozen=True)
+class Options:
+    """Rounds of learning from a teacher at equal numbers of labels."""
+
+    task_name: str = "sim_transfer_cube_scripted"
+    methods: tuple[str, ...] = tuple(METHODS)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of training; every one has its own demonstrations and its own rollouts."""
+    demos: int = 10
+    """Demonstrations of the weak policy."""
+    rounds: int = 4
+    labels: int = 2000
+    """Expert labels a round, five demonstrations' worth."""
+    rollouts: int = 200
+    """Of every evaluation, on test seeds."""
+    steps: int = 1500
+    """Optimizer updates, each time."""
+    warm_start: bool = False
+    """Go on from the policy of the round before instead of training from scratch."""
+    train: str = "--preset state --hidden_dim 128 --dim_feedforward 256 --batch_size 32"
+    """Further flags of train.py, as --train="--preset state --lr 1e-4"."""
+    aggregation: str = "equal_mass"
+    """Of DAgger and HG-DAgger: uniform, equal_mass or sirius."""
+    label_every: int = 60
+    """DAgger: control steps between chunks of labels; 60, a chunk's length, labels just the states of the queries."""
+    beta_schedule: str = "power:0.5"
+    """DAgger; the demonstrations were the first round. Where the expert drives, every action he gives is a label."""
+    dart_noise: float = 0.01
+    """DART [rad]."""
+    workers: int = available_cores()
+    """Processes that simulate."""
+    budget: str = ""
+    """Stop cleanly after 90s, 30m or 8h; without it, when all is done."""
+    work: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/dagger")
+    """Where data and runs of the cells are kept."""
+    out: Path = RESULTS
+
+    def check(self) -> None:
+        unknown = sorted(set(self.methods) - set(METHODS))
+        if unknown:
+            raise ValueError(f"--methods {unknown[0]}: there are {', '.join(METHODS)}")
+        for name in ("demos", "rounds", "labels", "rollouts", "steps", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
+
+    def claim(self) -> None:
+        """Makes `work` a place for these settings; ValueError when it is one for others."""
+        ours = json.dumps({key: value for key, value in asdict(self).items() if key not in MAY_GROW}, indent=1)
+        place = self.work / "settings.json"
+        if place.exists() and place.read_text() != ours:
+            raise ValueError(f"{self.work} holds cells of other settings ({place}); give another --work")
+        with whole_file(place) as temporary:
+            temporary.write_text(ours)
+
+
+class OutOfTime(Exception):
+    """The budget is spent."""
+
+
+@dataclass
+class Bench:
+    """Runs the programs, for at most as long as the budget lasts."""
+
+    options: Options
+    deadline: float = math.inf
+    cells: list[dict[str, Any]] = field(default_factory=list)
+
+    def call(self, program: Path | str, *words: object) -> None:
+        """One program; at the deadline it is asked to stop, as with Ctrl-C. RuntimeError when it fails."""
+        argv = [sys.executable, str(ROOT / program), *map(str, words)]
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                _, told = process.communicate(timeout=max(0.0, min(self.deadline - time.monotonic(), 1e6)))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                process.communicate()
+                raise OutOfTime from None
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(argv[1:])} ended with {process.returncode}:\n{told[-2000:]}")
+
+    # ------------------------------------------------------------------------------------------------------- labels
+    def demonstrations(self, directory: Path, seed: int, number: int, first: int = 0, noise: float = 0.0) -> Path:
+        """`number` fresh demonstrations, from attempt seeds that belong to (seed, first) alone."""
+        flags = ["--seed", 100_000 * (seed + 1) + first, "--dart_noise", noise, "--num_episodes", number]
+        self.record(directory, number, *flags)
+        return directory
+
+    def record(self, directory: Path, number: int, *flags: object) -> None:
+        if directory.is_dir() and len(find_episodes(directory)) >= number:
+            return
+        where = ["--task_name", self.options.task_name, "--dataset_dir", directory, "--workers", self.options.workers]
+        cameras = [] if "--policy" in flags else ["--cameras"]
+        self.call("record_sim_episodes.py", *where, *flags, *cameras)
+
+    def teach(self, method: str, seed: int, round_: int, policy: Path, directory: Path) -> Path:
+        """The data of one round."""
+        options = self.options
+        if method in ("bc", "dart"):
+            number = math.ceil(options.labels / labels_in(options.work / f"demos_seed{seed}") * options.demos)
+            noise = options.dart_noise if method == "dart" else 0.0
+            return self.demonstrations(directory, seed, number, 1000 * round_, noise)
+        flags = ["--agent", method, "--policy", policy, "--seed", 100_000 * (seed + 1)]
+        flags += ["--round", round_ + 1, "--beta_schedule", options.beta_schedule, "--label_every", options.label_every]
+        number, spent = 2, 0
+        while spent < options.labels and number <= MOST_EPISODES:
+            self.record(directory, number, *flags, "--num_episodes", number)
+            spent = labels_in(directory, number)
+            number += max(1, round(number * (options.labels - spent) / max(spent, 1)))
+        return directory
+
+    # -------------------------------------------------------------------------------------------------------- cells
+    def learn(self, run: Path, data: Sequence[Path], seed: int, *flags: object) -> None:
+        options = self.options
+        where = ["--task_name", options.task_name, "--dataset_dir", *data, "--run_dir", run, "--seed", seed]
+        how = ["--steps", options.steps, "--val_fraction", 0, *options.train.split(), *flags]
+        self.call("train.py", *where, *how)
+        shutil.rmtree(run / "tensorboard", ignore_errors=True)
+
+    def judge(self, run: Path) -> dict[str, Any]:
+        options = self.options
+        flags = ["--num_rollouts", options.rollouts, "--videos", 0, "--num_workers", options.workers]
+        self.call("eval.py", run, *flags)
+        return json.loads((run / "eval" / "test_chunk" / "results.json").read_text())
+
+    def cell(self, method: str, seed: int, round_: int, data: Sequence[Path], run: Path, *flags: object) -> None:
+        """Trains and evaluates one policy, unless that was done before; tells and keeps what came of it."""
+        done = run / "cell.json"
+        if not done.exists():
+            self.learn(run, data, seed, *flags)
+            results = self.judge(run)
+            counts = {name: results[name]["successes"] for name in ("success", "strict_success")}
+            labels = sum(labels_in(directory) for directory in data)
+            episodes = sum(len(find_episodes(directory)) for directory in data)
+            cell = {"method": method, "seed": seed, "round": round_, "labels": labels, "episodes": episodes}
+            with whole_file(done) as temporary:
+                temporary.write_text(json.dumps({**cell, **counts, "rollouts": results["n"]}))
+        self.cells.append(json.loads(done.read_text()))
+        told = self.cells[-1]
+        print(
+            f"seed {seed} {method:9s} round {round_}: {told['labels']:6d} labels, {told['episodes']:3d} episodes, "
+            f"success {100 * told['success'] / told['rollouts']:.1f} %, strict "
+            f"{100 * told['strict_success'] / told['rollouts']:.1f} % of {told['rollouts']}",
+            flush=True,
+        )
+        write(self.options, self.cells)
+
+    def run(self) -> None:
+        """Seed by seed, so that an early stop leaves whole comparisons; within one, round by round."""
+        options = self.options
+        for seed in options.seeds:
+            demos = self.demonstrations(options.work / f"demos_seed{seed}", seed, options.demos)
+            weak = options.work / f"weak_seed{seed}"
+            self.cell("weak", seed, 0, [demos], weak)
+            data = {method: [demos] for method in options.methods}
+            policies = dict.fromkeys(options.methods, weak)
+            for round_ in range(1, options.rounds + 1):
+                for method in options.methods:
+                    place = options.work / f"{method}_seed{seed}" / f"round{round_}"
+                    data[method].append(self.teach(method, seed, round_, policies[method], place / "data"))
+                    flags = ["--aggregation", options.aggregation]
+                    flags += ["--warm_start", policies[method]] if options.warm_start else []
+                    self.cell(method, seed, round_, data[method], place / "run", *flags)
+                    policies[method] = place / "run"
+
+
+def labels_in(directory: Path, number: int | None = None) -> int:
+    """Actions the expert gave for the (first `number`) episodes of a directory."""
+    return sum(count_labels(read_episode(path)) for path in find_episodes(directory)[:number])
+
+
+# ------------------------------------------------------------------------------------------------------------ results
+def write(options: Options, cells: Sequence[dict[str, Any]]) -> None:
+    """The JSON, and the figure beside it."""
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
+    results = {"settings": settings, "cells": list(cells), "curves": curves(cells), "provenance": provenance()}
+    with whole_file(options.out) as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    if results["curves"]:
+        draw(results["curves"], options.out.with_suffix(".png"))
+
+
+def curves(cells: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Per method and round, over seeds: mean labels, success with its Wilson interval over all rollouts.
+
+    The weak policy begins every curve; a seed that is still under way does not count.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    done = Counter(cell["seed"] for cell in cells)
+    cells = [cell for cell in cells if done[cell["seed"]] == max(done.values())]
+    methods = list(dict.fromkeys(cell["method"] for cell in cells if cell["method"] != "weak"))
+    for method in methods:
+        mine = [cell for cell in cells if cell["method"] in ("weak", method)]
+        for round_ in sorted({cell["round"] for cell in mine}):
+            group = [cell for cell in mine if cell["round"] == round_]
+            successes, n = (sum(cell[key] for cell in group) for key in ("success", "rollouts"))
+            low, high = wilson_interval(successes, n)
+            point = {"round": round_, "labels": float(np.mean([cell["labels"] for cell in group]))}
+            point |= {"success": successes / n, "low": low, "high": high, "rollouts": n, "seeds": len(group)}
+            point["strict_success"] = sum(cell["strict_success"] for cell in group) / n
+            found.setdefault(method, []).append(point)
+    return found
+
+
+def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Success over labels, a line per method with its 95 % interval."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    for method, points in found.items():
+        labels = [point["labels"] for point in points]
+        axes.plot(labels, [100 * p["success"] for p in points], "o-", color=COLOURS[method], label=METHODS[method])
+        low, high = ([100 * p[key] for p in points] for key in ("low", "high"))
+        axes.fill_between(labels, low, high, color=COLOURS[method], alpha=0.15, linewidth=0)
+    axes.axhline(97, color="0.6", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="labels: actions the expert gave", ylabel="success [%]", ylim=(0, 101))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    plt.close(figure)
+
+
+def seconds(text: str) -> float:
+    """90.0 of "90s", 1800.0 of "30m"; infinity of ""."""
+    if not text:
+        return math.inf
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if not match:
+        raise ValueError(f"--budget {text}: give a time like 90s, 30m or 8h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done or stopped in time; 1: a program failed; 2: not asked properly; 130: Ctrl-C."""
+    options = tyro.cli(Options, args=argv, use_underscores=True, description=__doc__)
+    bench = None
+    try:
+        options.check()
+        bench = Bench(options, time.monotonic() + seconds(options.budget))
+        options.claim()
+        bench.run()
+    except (ValueError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+    except (OutOfTime, KeyboardInterrupt) as stop:
+        done = len(bench.cells) if bench else 0
+        print(f"stopped after {done} cells; the same command continues")
+        return 130 if isinstance(stop, KeyboardInterrupt) else 0
+    print(f"wrote {options.out} and {options.out.with_suffix('.png')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

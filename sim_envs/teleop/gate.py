@@ -1,0 +1,116 @@
+"""Who may open the page: a small door in front of viser, which itself lets everybody in.
+
+viser listens on a loopback port that nobody is told; this listens on the address of the page, reads the head of each
+connection's first request, and passes the connection on only if
+  - a page of another site has not made it (`Origin`; browsers let any site open WebSockets to 127.0.0.1), nor a foreign
+    name that was made to point here (`Host`, when there is no token), and
+  - it has the token, if there is one: as ?token=... in the address, once, then as a cookie.
+"""
+
+import asyncio
+import contextlib
+import hmac
+import http
+import logging
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MIN_TOKEN = 12  # characters
+MAX_HEAD = 16 * 1024  # bytes of a request's head
+PATIENCE = 5.0  # [s] a request's head may take
+log = logging.getLogger("sim_envs.teleop")
+
+
+def check_address(host: str, token: str) -> None:
+    """ValueError if the page must not be opened there."""
+    if host not in LOOPBACK and not token:
+        raise ValueError(f"--host {host} can be reached by others: give a --token, or leave --host out and use ssh -L")
+    if token and (len(token) < MIN_TOKEN or not token.isalnum() or not token.isascii()):
+        raise ValueError(f"--token must be {MIN_TOKEN} or more letters and digits; openssl rand -hex 16 makes one")
+
+
+class Gate:
+    """Decides on request heads: `verdict` for one, `serve` to listen and pass connections on to `inner_port`."""
+
+    def __init__(self, token: str = ""):
+        self.token = token
+
+    def verdict(self, head: bytes) -> tuple[http.HTTPStatus, str]:
+        """(OK, ""), or the status to refuse with and its reason; (SEE_OTHER, "") sets the cookie."""
+        try:
+            return self._judge(head.decode("ascii"))
+        except (ValueError, IndexError):  # not ASCII, no path, an address that is none
+            return http.HTTPStatus.BAD_REQUEST, "not a request"
+
+    def _judge(self, head: str) -> tuple[http.HTTPStatus, str]:
+        request, *lines = head.split("\r\n")
+        target = request.split(" ")[1]
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        host = headers.get("host", "")
+        if "origin" in headers and urlsplit(headers["origin"]).netloc != host:
+            return http.HTTPStatus.FORBIDDEN, f"origin {headers['origin']:.80}"
+        if not self.token:
+            known = urlsplit(f"//{host}").hostname in LOOPBACK
+            return (http.HTTPStatus.OK, "") if known else (http.HTTPStatus.FORBIDDEN, f"host {host:.80}")
+        if self._matches(cookie_of(headers.get("cookie", ""))):
+            return http.HTTPStatus.OK, ""
+        if self._matches(parse_qs(urlsplit(target).query).get("token", [""])[0]):
+            return http.HTTPStatus.SEE_OTHER, ""
+        return http.HTTPStatus.FORBIDDEN, "no or another token"
+
+    def _matches(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self.token.encode())
+
+    async def serve(self, host: str, port: int, inner_port: int) -> asyncio.Server:
+        """Starts to listen; OSError if the address is taken."""
+
+        async def admit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # Whatever a stranger does to a connection is no error of ours; it just ends.
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+                await self._admit(reader, writer, inner_port)
+            writer.close()
+
+        return await asyncio.start_server(admit, host, port, limit=MAX_HEAD)
+
+    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inner_port: int) -> None:
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        status, reason = self.verdict(head)
+        if status != http.HTTPStatus.OK:
+            if reason:
+                log.warning("refused a connection from %s: %s", writer.get_extra_info("peername"), reason)
+            writer.write(self._answer(status))
+            await writer.drain()
+            return
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", inner_port)
+        inner_writer.write(head)
+        ways = [asyncio.create_task(carry(*way)) for way in ((reader, inner_writer), (inner_reader, writer))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            inner_writer.close()  # at once: this is how viser, and so the lease, learns that a browser is gone
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+    def _answer(self, status: http.HTTPStatus) -> bytes:
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", "Content-Length: 0", "Connection: close"]
+        if status == http.HTTPStatus.SEE_OTHER:
+            lines += ["Location: /", f"Set-Cookie: teleop={self.token}; Path=/; HttpOnly; SameSite=Lax"]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+
+def cookie_of(header: str) -> str:
+    """The token in a Cookie header, "" if there is none."""
+    with contextlib.suppress(CookieError):
+        cookies = SimpleCookie(header)
+        return cookies["teleop"].value if "teleop" in cookies else ""
+    return ""
+
+
+async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Passes bytes on until one end closes."""
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()

@@ -1,0 +1,392 @@
+"""Who drives, what is labelled, and what it weighs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import record_sim_episodes
+import train
+from act.agents import PolicyAgent
+from act.checkpoint import load_policy
+from act.config import TrainConfig
+from act.dagger import (
+    CLOSE,
+    TURN,
+    BetaSchedule,
+    EnsembleDisagreement,
+    GatedAgent,
+    HumanOperator,
+    Kind,
+    MixtureAgent,
+    Mode,
+    SimulatedOperator,
+    count_labels,
+    dagger_rows,
+    distance_to_expert,
+    frame_kinds,
+    frame_weights,
+    gated_rows,
+    last_of_chunk,
+    record_round,
+)
+from act.dataset import EpisodeDataset, Sampling
+from act.episodes import Episode, find_episodes, read_episode
+from act.rollout import SerialEnvs
+from act.types import Observation
+from tests.act.toy_world import make_env_with_expert
+
+K = 4
+
+
+class Constant:
+    """A policy whose every action is `value` in all joints; counts what it was asked."""
+
+    n_obs_steps, needs_images, chunk_size = 1, False, K
+
+    def __init__(self, value: float):
+        self.value, self.asked = value, 0
+
+    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        self.asked += 1
+        return np.full((len(histories), K, 14), self.value, np.float32)
+
+
+def seen(expert: float = 0.0, qpos: float = 0.0) -> Observation:
+    return {"qpos": np.full(14, qpos, np.float32), "expert_action": np.full(14, expert, np.float32)}
+
+
+# ------------------------------------------------------------------------------------------------------------- DAgger
+@pytest.mark.parametrize(
+    ("text", "betas"),
+    [("first", [1, 0, 0]), ("linear:3", [1, 0.5, 0]), ("power:0.5", [1, 0.5, 0.25])],
+)
+def test_beta_falls_as_the_schedule_says(text: str, betas: list[float]):
+    assert [BetaSchedule.parse(text)(round_) for round_ in (1, 2, 3)] == betas
+
+
+@pytest.mark.parametrize("text", ["", "never", "linear", "linear:1", "linear:x", "power:1", "power:0", "first:2"])
+def test_an_unknown_schedule_is_answered_with_those_there_are(text: str):
+    with pytest.raises(ValueError, match="give first, linear:N"):
+        BetaSchedule.parse(text)
+
+
+def test_expert_and_policy_take_turns_chunk_by_chunk_at_the_rate_of_beta():
+    agent = MixtureAgent(PolicyAgent(Constant(1.0)), beta=0.3)
+    shares = []
+    for _ in range(20):
+        agent.reset(50)
+        chunk = np.stack([agent.select_action([seen()] * 50)[:, 0] for _ in range(K)])
+        assert (chunk == chunk[0]).all()  # nobody is interrupted within a chunk
+        np.testing.assert_array_equal(agent.intervention, chunk[0] == 0.0)
+        shares.append(agent.intervention.mean())
+    assert abs(np.mean(shares) - 0.3) < 0.05 and len(set(shares)) > 5
+
+
+@pytest.mark.parametrize(("beta", "driver"), [(0.0, 1.0), (1.0, 0.0)])
+def test_beta_of_one_is_the_expert_and_of_zero_the_policy(beta: float, driver: float):
+    agent = MixtureAgent(PolicyAgent(Constant(1.0)), beta)
+    agent.reset(3)
+    assert {float(agent.select_action([seen()] * 3)[i, 0]) for _ in range(2 * K) for i in range(3)} == {driver}
+
+
+# -------------------------------------------------------------------------------------------------------- human-gated
+def test_the_simulated_operator_reacts_late_and_hands_back_when_it_is_safe():
+    operator = SimulatedOperator(lambda obs, intended: float(intended[0]), 1.0, 0.5, delay=2, calm=3)
+    operator.reset(1)
+    danger = [0.9, 1.1, 0.4, 1.1, 0.6, 0.6, 0.6, 0.7, 0.4, 0.4, 0.6, 0.4, 0.4, 0.4, 0.9]
+    wants = [operator.wants_control(0, {}, np.array([value])) for value in danger]
+    # the alarm at step 1 passes; that of step 3 lasts: he acts at 5, and hands back after three calm steps in a row
+    assert wants == [False] * 5 + [True] * 8 + [False] * 2
+
+
+def test_environments_are_watched_one_by_one():
+    operator = SimulatedOperator(lambda obs, intended: float(intended[0]), 1.0, 0.5, delay=0, calm=1)
+    operator.reset(2)
+    assert [operator.wants_control(i, {}, np.array([value])) for i, value in ((0, 0.0), (1, 2.0))] == [False, True]
+
+
+def test_impossible_thresholds_are_refused():
+    with pytest.raises(ValueError, match=r"hand_back 0\.2"):
+        SimulatedOperator(distance_to_expert, 0.1, 0.2)
+
+
+def test_distance_counts_an_opening_a_tenth():
+    intended = np.zeros(14, np.float32)
+    intended[[2, 6]] = 0.05, 0.8
+    assert distance_to_expert(seen(), intended) == pytest.approx(0.08)
+
+
+def test_policies_that_agree_do_not_doubt_and_one_alone_cannot():
+    assert EnsembleDisagreement([Constant(1.0), Constant(1.0)])(seen(), np.zeros(14)) == 0.0
+    assert EnsembleDisagreement([Constant(0.0), Constant(0.2)])(seen(), np.zeros(14)) == pytest.approx(0.1 * 14**0.5)
+    with pytest.raises(ValueError, match="at least two"):
+        EnsembleDisagreement([Constant(1.0)])
+
+
+def drive(agent: GatedAgent, wanted: list[bool], keys: list[bool]) -> tuple[list[Mode], np.ndarray]:
+    """Modes and actions (T, 14) while `keys` is pressed as `wanted` says; qpos follows the targets."""
+    modes, actions = [], [np.zeros(14, np.float32)]
+    agent.reset(1)
+    for key in wanted:
+        keys[0] = key
+        actions.append(agent.select_action([{"qpos": actions[-1]}])[0])
+        modes.append(agent.modes[0])
+    return modes, np.stack(actions[1:])
+
+
+def gated(value: float = 0.5, hand: float = -0.5, pause: int = 2) -> tuple[GatedAgent, Constant, list[bool]]:
+    keys, policy = [False], Constant(value)
+    operator = HumanOperator(lambda obs: keys[0], lambda obs: np.full(14, hand))
+    return GatedAgent(policy, operator, pause=pause), policy, keys
+
+
+def test_a_person_takes_over_after_a_pause_and_hands_back():
+    agent, _, keys = gated()
+    modes, actions = drive(agent, [False] * 2 + [True] * 4 + [False] * 2, keys)
+    expected = [Mode.AUTONOMOUS] * 2 + [Mode.PAUSED] * 2 + [Mode.CORRECTING] * 2 + [Mode.AUTONOMOUS] * 2
+    assert modes == expected
+    np.testing.assert_array_equal(actions[2:4], np.repeat(actions[1:2], 2, axis=0))  # held
+    assert not agent.intervention[0]
+
+
+def test_letting_go_during_the_pause_gives_the_wheel_back():
+    agent, _, keys = gated()
+    modes, _ = drive(agent, [False, True, False], keys)
+    assert modes == [Mode.AUTONOMOUS, Mode.PAUSED, Mode.AUTONOMOUS]
+
+
+def test_nothing_jumps_at_a_hand_over_and_the_new_driver_is_met():
+    agent, _, keys = gated()
+    _, actions = drive(agent, [False] * 2 + [True] * 40 + [False] * 40, keys)
+    change = np.abs(np.diff(actions, axis=0))
+    arms, grippers = np.delete(change, [6, 13], axis=1), change[:, [6, 13]]
+    assert arms.max() < TURN + 1e-6 and grippers.max() < CLOSE + 1e-6
+    assert np.all(actions[41] == -0.5) and np.all(actions[-1] == 0.5)
+
+
+def test_the_policy_comes_back_with_a_fresh_plan():
+    agent, policy, keys = gated(pause=0)
+    drive(agent, [False, True], keys)
+    before = policy.asked
+    drive(agent, [False], keys)
+    assert policy.asked == before + 1
+    drive(agent, [False, True, False, False], keys)  # a plan; at the hand-back a fresh one
+    assert policy.asked == before + 1 + 2
+
+
+# ---------------------------------------------------------------------------------------------------------- recording
+def teach(directory: Path, agent: Any, rows: Any, number: int = 2, flags: Any = 1) -> list[Episode]:
+    envs = SerialEnvs([make_env_with_expert("toy", "scripted", (), (24, 32), "fast", K, 3) for _ in range(2)])
+    attrs = {"source": "dagger", "recording": {"flags": flags}}
+    return [read_episode(path) for path in record_round(envs, agent, rows, directory, range(7, 7 + number), attrs)]
+
+
+def test_dagger_labels_every_state_with_the_expert_and_keeps_failures(tmp_path: Path):
+    agent = MixtureAgent(PolicyAgent(Constant(0.1)), beta=0.0)
+    episodes = teach(tmp_path, agent, dagger_rows(agent), 3)
+    assert [episode.attrs["seed"] for episode in episodes] == [7, 8, 9]
+    episode = episodes[0]
+    assert not episode.attrs["success"] and episode.executed_action is not None and episode.action_chunk is not None
+    assert episode.env_state is not None and np.all(episode.action[:, 0] == episode.env_state[0, 0])
+    assert np.all(episode.executed_action == np.float32(0.1)) and not episode.intervention.any()  # type: ignore[union-attr]
+    assert episode.action_chunk.shape == (14, K, 14) and episode.action_chunk_t.tolist() == [*range(0, 40, 3)]  # type: ignore[union-attr]
+    assert count_labels(episode) == 14 * K
+
+
+def test_a_round_is_continued_and_one_of_other_flags_refused(tmp_path: Path):
+    agent = MixtureAgent(PolicyAgent(Constant(0.1)), beta=0.0)
+    teach(tmp_path, agent, dagger_rows(agent), 1)
+    before = (tmp_path / "episode_0.hdf5").read_bytes()
+    assert len(teach(tmp_path, agent, dagger_rows(agent), 3)) == 3
+    assert (tmp_path / "episode_0.hdf5").read_bytes() == before
+    with pytest.raises(ValueError, match=r"episode_\d.hdf5 was recorded with .*'flags': 1"):
+        teach(tmp_path, agent, dagger_rows(agent), 3, flags=2)
+
+
+def test_human_gated_episodes_say_what_was_done_and_by_whom(tmp_path: Path):
+    operator = SimulatedOperator(distance_to_expert, 0.2, 0.1, delay=2, calm=30)
+    agent = GatedAgent(Constant(0.0), operator, pause=1)
+    episode = teach(tmp_path, agent, gated_rows(agent), 1)[0]
+    assert episode.intervention is not None and episode.executed_action is not None
+    np.testing.assert_array_equal(episode.action, episode.executed_action)
+    assert episode.intervention.tolist() == [False] * 3 + [True] * 37  # alarm at 0, pause at 2, driving from 3
+    assert episode.action_chunk is None and count_labels(episode) == 37 and episode.attrs["success"]
+
+
+# -------------------------------------------------------------------------------------------------------- aggregation
+def episode(intervention: str, labelled: bool = False, chunks: list[int] | None = None) -> Episode:
+    """One driver per letter: p policy, e expert, - pause. Executed actions count up; unlabelled ones are the label."""
+    length = len(intervention)
+    executed = np.tile(np.arange(length, dtype=np.float32)[:, None], (1, 14))
+    for t, who in enumerate(intervention):
+        executed[t] = executed[t - 1] if who == "-" else executed[t]
+    expert = np.array([who == "e" for who in intervention])
+    action = np.where(expert[:, None] | (not labelled), executed, executed + 100)
+    at = None if chunks is None else np.array(chunks, np.int32)
+    chunk = None if chunks is None else np.zeros((len(chunks), K, 14), np.float32)
+    zeros = np.zeros((length, 14), np.float32)
+    return Episode(Path(), zeros, zeros, action, None, None, (), True, {}, executed, expert, chunk, at)
+
+
+def test_demonstrations_are_one_plan_each():
+    zeros = np.zeros((5, 14), np.float32)
+    demonstration = Episode(Path(), zeros, zeros, zeros, None, None, (), True, {})
+    assert (frame_kinds(demonstration) == Kind.DEMONSTRATED).all()
+    assert last_of_chunk(demonstration).tolist() == [4] * 5 and count_labels(demonstration) == 5
+
+
+def test_a_label_asked_where_the_policy_drove_is_no_plan_for_the_next_step():
+    made = episode("eeppe", labelled=True)
+    assert frame_kinds(made).tolist() == [Kind.LABELLED] * 5
+    assert last_of_chunk(made).tolist() == [1, 1, 2, 3, 4]
+
+
+def test_where_whole_chunks_were_given_single_labels_are_not_used():
+    kinds = frame_kinds(episode("eppppp", labelled=True, chunks=[2, 4]))
+    unlabelled, labelled = Kind.UNLABELLED, Kind.LABELLED
+    assert kinds.tolist() == [labelled, unlabelled, labelled, unlabelled, labelled, unlabelled]
+
+
+def test_a_correction_begins_and_ends_at_the_hand_over():
+    made = episode("p" * 20 + "--" + "eeee" + "pp")
+    kinds = frame_kinds(made)
+    assert kinds[:7].tolist() == [Kind.ROBOT] * 7 and (kinds[7:20] == Kind.PRE_INTERVENTION).all()
+    assert (kinds[20:22] == Kind.UNLABELLED).all()  # nobody drove
+    assert (kinds[22:26] == Kind.LABELLED).all() and (kinds[26:] == Kind.ROBOT).all()
+    assert last_of_chunk(made)[[0, 22, 25, 26]].tolist() == [21, 25, 25, 27]
+
+
+KINDS = np.repeat(list(Kind), (60, 10, 20, 6, 4))
+
+
+def masses(weights: np.ndarray) -> list[float]:
+    return [round(float(weights[kind == KINDS].sum() / weights.sum()), 6) for kind in Kind]
+
+
+def test_aggregation_gives_every_kind_its_share():
+    assert masses(frame_weights(KINDS, "uniform")) == pytest.approx([60 / 70, 10 / 70, 0, 0, 0], abs=1e-5)
+    assert masses(frame_weights(KINDS, "equal_mass")) == pytest.approx([30 / 86, 0.5, 10 / 86, 3 / 86, 0], abs=1e-5)
+    assert masses(frame_weights(KINDS, "sirius")) == pytest.approx([0.5, 0.5, 0, 0, 0], abs=1e-5)
+    few = np.where(np.arange(100) < 40, Kind.ROBOT, KINDS)  # 20 of 96 that count are demonstrated
+    weights = frame_weights(few, "sirius")
+    shares = [weights[few == kind].sum() for kind in (Kind.DEMONSTRATED, Kind.LABELLED, Kind.ROBOT)]
+    assert shares == pytest.approx([20 / 96, 0.5, 0.5 - 20 / 96])
+
+
+def test_the_dataset_takes_whole_chunks_and_ends_plans_at_hand_overs(tmp_path: Path):
+    agent = MixtureAgent(PolicyAgent(Constant(0.1)), beta=0.5, seed=1)
+    episodes = teach(tmp_path, agent, dagger_rows(agent), 2)
+    dataset = EpisodeDataset(episodes, Sampling(6))
+    for e, made in enumerate(episodes):
+        assert made.intervention is not None and made.action_chunk_t is not None
+        for t in made.action_chunk_t:
+            sample = dataset.sample(e, int(t))
+            assert sample.action is not None and sample.is_pad is not None
+            assert sample.is_pad[0].tolist() == [False] * K + [True] * 2
+            assert torch.equal(sample.action[0, :, 0], torch.full((6,), float(made.action[0, 0])))
+        driven = dataset.sample(e, int(np.flatnonzero(made.intervention)[0])).is_pad
+        assert driven is not None and 1 <= int((~driven).sum()) <= 6
+    assert {bool(made.intervention[t]) for made in episodes for t in range(40)} == {True, False}  # type: ignore[index]
+    rows = dataset.draw(0, 0, 500).action
+    assert dataset.weights is not None and rows is not None
+    taught = np.concatenate([frame_kinds(made) == Kind.LABELLED for made in episodes])
+    np.testing.assert_array_equal(dataset.weights > 0, taught)
+    assert sum(len(batch.qpos) for batch in dataset.validation_batches(64)) == taught.sum()
+
+
+def test_labels_between_observed_frames_only_are_refused():
+    made = episode("pppp", labelled=True, chunks=[1, 3])
+    with pytest.raises(ValueError, match="frame_stride"):
+        EpisodeDataset([made], Sampling(4, frame_stride=2))
+
+
+# ----------------------------------------------------------------------------------------------------------- programs
+class Trained(Constant):
+    spec = SimpleNamespace(cameras=(), image_size=(24, 32), recorded_size=None)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("act.checkpoint.load_policy", lambda run: Trained(0.1))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "policy.safetensors").write_bytes(b"weights")
+    return tmp_path / "run"
+
+
+def record(run: Path, *flags: str) -> int:
+    argv = ["--task_name", "sim_toy_scripted", "--policy", str(run), "--dataset_dir", str(run / "data")]
+    return record_sim_episodes.main([*argv, "--num_episodes", "3", "--workers", "1", *flags], "tests.act.toy_world")
+
+
+def test_the_program_records_a_round(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert record(run, "--agent", "dagger", "--round", "2", "--label_every", "3") == 0
+    assert (
+        f"3 episodes in {run / 'data'}, 0 successful; the expert gave {3 * 14 * K} actions" in capsys.readouterr().out
+    )
+    episodes = [read_episode(path) for path in find_episodes(run / "data")]
+    assert [made.attrs["seed"] for made in episodes] == [20_000, 20_001, 20_002]
+    assert all(made.attrs["source"] == "dagger" and made.action_chunk is not None for made in episodes)
+
+
+def test_the_program_records_corrections(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert record(run, "--agent", "hg_dagger", "--take_over", "0.2", "--hand_back", "0.1") == 0
+    assert "3 successful" in capsys.readouterr().out
+
+
+def test_wrong_flags_are_answered(run: Path, capsys: pytest.CaptureFixture[str]):
+    for flags, answer in (
+        (["--agent", "dagger", "--beta_schedule", "soon"], "give first, linear:N"),
+        (["--agent", "dagger", "--round", "0"], "--round 0"),
+        (["--agent", "hg_dagger", "--gate", "ensemble"], "at least two"),
+        (["--agent", "hg_dagger", "--hand_back", "0.5"], "hand_back 0.5"),
+        ([], "--agent expert and --policy"),
+    ):
+        assert record(run, *flags) == 2
+        assert answer in capsys.readouterr().err
+
+
+def test_training_takes_several_directories_and_goes_on_from_a_run(tmp_path: Path):
+    agent = MixtureAgent(PolicyAgent(Constant(0.1)), beta=0.5)
+    for round_ in (1, 2):
+        teach(tmp_path / str(round_), agent, dagger_rows(agent), 2)
+    base = ["--policy_class", "ACT", "--preset", "state", "--task_name", "sim_toy_scripted", "--val_fraction", "0"]
+    base += [
+        "--chunk_size",
+        "4",
+        "--hidden_dim",
+        "16",
+        "--dim_feedforward",
+        "16",
+        "--batch_size",
+        "4",
+        "--ema_decay",
+        "0",
+    ]
+    base += ["--ema_decay", "0", "--aggregation", "equal_mass"]
+    first = [*base, "--dataset_dir", str(tmp_path / "1"), "--run_dir", str(tmp_path / "a"), "--steps", "2"]
+    assert train.main(first) == 0
+    both = ["--dataset_dir", str(tmp_path / "1"), str(tmp_path / "2"), "--warm_start", str(tmp_path / "a")]
+    second = [
+        *base,
+        *both,
+        "--aggregation",
+        "equal_mass",
+        "--run_dir",
+        str(tmp_path / "b"),
+        "--steps",
+        "1",
+        "--lr",
+        "0",
+    ]
+    assert train.main(second) == 0
+    ours, theirs = (load_policy(tmp_path / run).state_dict() for run in "ba")
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    config = TrainConfig.from_json(json.loads((tmp_path / "b" / "config.json").read_text()))
+    assert config.dataset_dir == (tmp_path / "1", tmp_path / "2") and config.warm_start == tmp_path / "a"
+    assert train.main([*second, "--hidden_dim", "32", "--run_dir", str(tmp_path / "c")]) == 2

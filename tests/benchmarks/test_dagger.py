@@ -1,0 +1,124 @@
+"""The DAgger benchmark, with programs that only leave what the real ones would: budgets, resuming, results."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from act.episodes import episode_path, find_episodes, write_episode
+from benchmarks import dagger
+from benchmarks.dagger import Bench, OutOfTime, curves, seconds
+
+T = 10  # control steps of every episode; the operator drives 4 of them
+
+
+class Programs:
+    """Stands in for Bench.call: records, trains, evaluates in no time; `patience` calls, then the time is up."""
+
+    def __init__(self, patience: int = 10_000):
+        self.patience, self.calls = patience, []
+
+    def __call__(self, bench: Bench, program: str, *words: object) -> None:
+        if len(self.calls) == self.patience:
+            raise OutOfTime
+        self.calls.append((program, *words))
+        flags = dict(pairwise(words))
+        if program == "eval.py":
+            folder = Path(str(words[0])) / "eval" / "test_chunk"
+            folder.mkdir(parents=True)
+            rate = {"successes": 3}
+            results = {"n": 4, "success": rate, "strict_success": rate}
+            (folder / "results.json").write_text(json.dumps(results))
+        if program == "record_sim_episodes.py":
+            for index in range(int(str(flags["--num_episodes"]))):
+                write(episode_path(str(flags["--dataset_dir"]), index), "--policy" in flags)
+
+
+def write(path: Path, gated: bool) -> None:
+    rows = np.zeros((T, 14), np.float32)
+    labels: dict[str, Any] = {"executed_action": rows, "intervention": np.arange(T) < 4} if gated else {}
+    write_episode(path, qpos=rows, qvel=rows, action=rows, images={}, **labels)
+
+
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Programs, *seeds: str) -> list[dict[str, Any]]:
+    monkeypatch.setattr(Bench, "call", lambda bench, *words: programs(bench, *words))
+    monkeypatch.setattr(dagger, "draw", lambda found, path: None)
+    flags = ["--methods", "bc", "hg_dagger", "--rounds", "2", "--demos", "3", "--labels", "20", "--seeds", *seeds]
+    out = tmp_path / "dagger.json"
+    assert dagger.main([*flags, "--work", str(tmp_path / "work"), "--out", str(out)]) == 0
+    return json.loads(out.read_text())["cells"] if out.exists() else []
+
+
+def test_every_round_spends_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    programs = Programs()
+    cells = run(tmp_path, monkeypatch, programs, "0", "1")
+    assert [(c["method"], c["round"]) for c in cells if c["seed"] == 1] == [
+        *[("weak", 0), ("bc", 1), ("hg_dagger", 1), ("bc", 2), ("hg_dagger", 2)]
+    ]
+    assert {(c["round"], c["labels"]) for c in cells} == {(0, 30), (1, 50), (2, 70)}
+    assert len(find_episodes(tmp_path / "work" / "hg_dagger_seed0" / "round1" / "data")) == 5  # of 4 labels each
+    seeds = {str(call[call.index("--seed") + 1]) for call in programs.calls if call[0] == "record_sim_episodes.py"}
+    assert seeds == {"100000", "101000", "102000", "200000", "201000", "202000"}
+
+
+def test_it_stops_in_time_and_goes_on_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = Programs()
+    expected = run(tmp_path / "whole", monkeypatch, whole, "0")
+    first, second = Programs(patience=9), Programs()
+    before = run(tmp_path / "cut", monkeypatch, first, "0")
+    assert 0 < len(before) < len(expected)
+    assert run(tmp_path / "cut", monkeypatch, second, "0") == expected
+    done = [call[0] for call in first.calls + second.calls]
+    for program in ("record_sim_episodes.py", "eval.py"):  # train.py finds out by itself that it is done
+        assert done.count(program) == [call[0] for call in whole.calls].count(program)
+
+
+def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    dagger.Options(work=tmp_path, rollouts=20).claim()
+    dagger.Options(work=tmp_path, rollouts=20, seeds=(7,), rounds=9).claim()
+    assert dagger.main(["--work", str(tmp_path), "--rollouts", "200"]) == 2
+    assert "give another --work" in capsys.readouterr().err
+
+
+def test_curves_begin_at_the_weak_policy_and_pool_the_seeds():
+    cell = {"labels": 100, "rollouts": 10, "success": 5, "strict_success": 2, "round": 0, "method": "weak"}
+    cells = [{**cell, "seed": seed} for seed in (0, 1)]
+    cells += [{**cell, "seed": seed, "method": "bc", "round": 1, "labels": 200, "success": 9} for seed in (0, 1)]
+    cells += [{**cell, "seed": 2, "success": 10}]  # under way: not yet counted
+    points = curves(cells)["bc"]
+    assert [(p["labels"], p["success"], p["rollouts"]) for p in points] == [(100, 0.5, 20), (200, 0.9, 20)]
+    assert points[1]["low"] < 0.9 < points[1]["high"] and points[0]["strict_success"] == 0.2
+
+
+def test_the_figure_is_a_png(tmp_path: Path):
+    point = {"labels": 100.0, "success": 0.5, "low": 0.4, "high": 0.6}
+    dagger.draw({"bc": [point, {**point, "labels": 200.0}]}, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_budgets_are_read():
+    assert (seconds("90s"), seconds("30m"), seconds("1.5h"), seconds("")) == (90, 1800, 5400, float("inf"))
+    with pytest.raises(ValueError, match="--budget soon"):
+        seconds("soon")
+
+
+def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert dagger.main(["--methods", "magic", "--work", str(tmp_path)]) == 2
+    assert "there are bc, dart" in capsys.readouterr().err
+    assert dagger.main(["--budget", "later", "--work", str(tmp_path)]) == 2
+
+
+def test_a_program_that_fails_is_told(tmp_path: Path):
+    (tmp_path / "fail.py").write_text("raise SystemExit('no such run')\n")
+    with pytest.raises(RuntimeError, match=r"(?s)fail.py --x ended with 1.*no such run"):
+        Bench(dagger.Options(work=tmp_path)).call(tmp_path / "fail.py", "--x")
+
+
+def test_a_program_is_stopped_at_the_deadline(tmp_path: Path):
+    sleeper = tmp_path / "sleep.py"
+    sleeper.write_text("import time\ntime.sleep(60)\n")
+    with pytest.raises(OutOfTime):
+        Bench(dagger.Options(work=tmp_path), deadline=0.0).call(sleeper)

@@ -1,0 +1,91 @@
+"""Who may open the page: tokens, origins, names, and requests that are none."""
+
+import asyncio
+import http
+
+import pytest
+
+from sim_envs.teleop.gate import Gate, check_address
+
+TOKEN = "0123456789abcdef"
+OK, NO, BAD = http.HTTPStatus.OK, http.HTTPStatus.FORBIDDEN, http.HTTPStatus.BAD_REQUEST
+
+
+def head(path="/", **headers):
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:9000", "[::1]:8080"])
+def test_the_page_opens_under_the_names_of_this_machine(host):
+    assert Gate().verdict(head(Host=host, Origin=f"http://{host}"))[0] == OK
+
+
+def test_another_site_in_the_same_browser_stays_out():
+    assert Gate().verdict(head(Host="127.0.0.1:8080", Origin="https://evil.example"))[0] == NO
+
+
+def test_a_foreign_name_that_points_here_stays_out():
+    assert Gate().verdict(head(Host="evil.example:8080", Origin="http://evil.example:8080"))[0] == NO
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (head(Host="lab:8080"), NO),
+        (head(f"/?token={TOKEN}x", Host="lab:8080"), NO),
+        (head(f"/?token={TOKEN}", Host="lab:8080"), http.HTTPStatus.SEE_OTHER),
+        (head(Host="lab:8080", Cookie=f"a=b; teleop={TOKEN}"), OK),
+        (head(Host="lab:8080", Cookie="teleop=guess"), NO),
+        (head(Host="lab:8080", Cookie=f"teleop={TOKEN}", Origin="http://evil.example"), NO),
+    ],
+)
+def test_with_a_token_only_who_knows_it_comes_in(request_head, status):
+    assert Gate(TOKEN).verdict(request_head)[0] == status
+
+
+@pytest.mark.parametrize("nonsense", [b"\xff\xfe\r\n\r\n", b"\r\n\r\n", b"GET", head("http://[", Host="[")])
+def test_what_is_no_request_is_refused(nonsense):
+    assert Gate(TOKEN).verdict(nonsense)[0] in (BAD, NO)
+
+
+def test_any_but_a_loopback_address_needs_a_token_of_some_length():
+    check_address("127.0.0.1", "")
+    check_address("0.0.0.0", TOKEN)
+    with pytest.raises(ValueError, match=r"--host 0\.0\.0\.0 can be reached by others"):
+        check_address("0.0.0.0", "")
+    with pytest.raises(ValueError, match="12 or more"):
+        check_address("127.0.0.1", "short")
+
+
+async def talk(gate, request_head, answer=b"HTTP/1.1 200 OK\r\n\r\nhello"):
+    """What a client gets through the gate from a server behind it that gives one answer and closes."""
+
+    async def inner(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    behind = await asyncio.start_server(inner, "127.0.0.1", 0)
+    door = await gate.serve("127.0.0.1", 0, behind.sockets[0].getsockname()[1])
+    reader, writer = await asyncio.open_connection(*door.sockets[0].getsockname())
+    writer.write(request_head)
+    received = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    for server in (door, behind):
+        server.close()
+    return received
+
+
+def test_admitted_connections_are_passed_on_refused_ones_are_not(caplog):
+    inside = asyncio.run(talk(Gate(), head(Host="localhost")))
+    outside = asyncio.run(talk(Gate(), head(Host="evil.example")))
+    assert inside.endswith(b"hello")
+    assert outside.startswith(b"HTTP/1.1 403 Forbidden")
+    assert "evil.example" in caplog.text
+
+
+def test_the_token_in_the_address_becomes_a_cookie():
+    answer = asyncio.run(talk(Gate(TOKEN), head(f"/?token={TOKEN}", Host="lab")))
+    assert f"Set-Cookie: teleop={TOKEN}; Path=/; HttpOnly".encode() in answer
+    assert b"Location: /\r\n" in answer
