@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium
 
 from act.agents import PolicyAgent
+from act.engine import OnnxPolicy
 from act.evaluation import (
     SEED_SETS,
     EpisodeLog,
@@ -69,6 +70,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--videos", type=int, default=4, help="film the first so many rollouts")
     add("--video_every", type=int, default=2, help="control steps per frame: 2 is 25 frames per second")
     add("--device", help="cpu or cuda (default: cuda when there is one)")
+    add("--engine", choices=("torch", "onnx", "int8"), default="torch", help="onnx, int8: what act.export wrote")
     add("--out", type=Path, help="folder for results (default: the run's folder)")
     add("--eval", action="store_true", help=argparse.SUPPRESS)
     for flag in ORIGINAL_FLAGS:
@@ -87,6 +89,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def run_evaluation(options: argparse.Namespace) -> None:
     """Loads the policy once, evaluates every mode, and writes the report of all that was ever evaluated here."""
     policy, about = load(options.run, options.device)
+    if options.engine != "torch":
+        policy = OnnxPolicy.load(options.run, options.engine)
     task = task_of(options.task_name or about["train"]["task_name"])
     cameras, image_size = cameras_for(policy, options.videos)
     make = partial(make_env, task, cameras, image_size)
@@ -188,13 +192,15 @@ def describe(
         "ensemble_m": options.ensemble_m if mode == "ensemble" else None,
         "seed_set": options.seed_set,
         "device": options.device or "automatic",
+        **({} if options.engine == "torch" else {"engine": options.engine}),
     }
 
 
 def folder_name(options: argparse.Namespace, mode: str) -> str:
     every = f"_every{options.n_action_steps}" if options.n_action_steps else ""
     weight = f"_m{options.ensemble_m:g}" if mode == "ensemble" and options.ensemble_m != 0.01 else ""
-    return f"{options.seed_set}_{mode}{every}{weight}"
+    engine = "" if options.engine == "torch" else f"_{options.engine}"
+    return f"{options.seed_set}_{mode}{every}{weight}{engine}"
 
 
 def print_summary(summary: Summary, mode: str) -> None:
