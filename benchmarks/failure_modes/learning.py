@@ -1,0 +1,123 @@
+"""Demonstrations, DART and DAgger in the small worlds, and the policies of act/policies trained on them.
+
+Training is the house's own: episodes -> EpisodeDataset -> Trainer -> PolicyAgent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from act import policies
+from act.agents import ChunkPolicy, PolicyAgent
+from act.config import TrainConfig
+from act.dataset import EpisodeDataset, Sampling
+from act.episodes import Episode
+from act.policies.policy import DataSpec, Policy
+from act.training import Trainer, make_policy
+from benchmarks.failure_modes.worlds import Array, World
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What happened in n episodes side by side; actions are the expert's answers there, whoever drove."""
+
+    states: Array  # (n, T + 1, S)
+    qpos: Array  # (n, T, Q)
+    env_state: Array  # (n, T, E)
+    action: Array  # (n, T, A)
+    alive: Array  # (n, T) bool: not failed before t
+
+    def episodes(self) -> list[Episode]:
+        """As the house knows them, each up to its failure."""
+        columns = zip(self.qpos, self.env_state, self.action, self.alive, strict=True)
+        return [_episode(q[ok], e[ok], a[ok]) for q, e, a, ok in columns]
+
+
+def _episode(qpos: Array, env_state: Array, action: Array) -> Episode:
+    qpos, env_state, action = (x.astype(np.float32) for x in (qpos, env_state, action))
+    return Episode(Path("in_memory"), qpos, np.zeros_like(qpos), action, env_state, None, (), False, {})
+
+
+def drive(
+    world: World,
+    agent: PolicyAgent | None,
+    n: int,
+    rng: np.random.Generator,
+    noise: float | None = None,
+    jitter: float = 0.0,
+    history: int = 1,
+    episode_len: int | None = None,
+) -> Drive:
+    """n episodes of the agent, of the expert if None. `noise` disturbs the world (default: the world's own), `jitter`
+    is added to what is executed and not to what is recorded (DART: Laskey et al. 2017, arXiv 1703.09327). With
+    `history` the observations of that many steps are in env_state: the past as one more sensor."""
+    state = world.reset(n, rng)
+    if agent is not None:
+        agent.reset(n)
+    noise = world.noise if noise is None else noise
+    past = [np.concatenate(world.observe(state, 0), axis=1)] * (history - 1)
+    frames, states = [], [state]
+    for t in range(world.episode_len if episode_len is None else episode_len):
+        qpos, env_state = world.observe(state, t)
+        past = [*past, np.concatenate([qpos, env_state], axis=1)]
+        env_state = np.concatenate([env_state, *past[len(past) - history : -1]], axis=1)
+        label, failed = world.expert(state, t), world.failed(state)
+        frames.append((qpos, env_state, label, ~failed))
+        action = label
+        if agent is not None:
+            action = agent.select_action([{"qpos": q, "env_state": e} for q, e in zip(qpos, env_state, strict=True)])
+        moved = world.step(state, action + jitter * rng.standard_normal(action.shape), noise, rng)
+        state = np.where(failed[:, None], state, moved)
+        states.append(state)
+    return Drive(np.stack(states, 1), *(np.stack(column, 1) for column in zip(*frames, strict=True)))
+
+
+@dataclass(frozen=True)
+class Head:
+    """A policy of act/policies and how long it learns."""
+
+    name: str
+    options: dict[str, Any]
+    steps: int
+    lr: float = 3e-3
+    ema_decay: float = 0.0
+
+
+def train(head: Head, episodes: Sequence[Episode], chunk_size: int, seed: int) -> Policy:
+    """A policy of this head that learned from the episodes."""
+    options = {"chunk_size": chunk_size, "use_images": False, "use_env_state": True, **head.options}
+    config = policies.load(head.name).Config(**options)
+    dataset = EpisodeDataset(episodes, Sampling(config.chunk_size, config.n_obs_steps, use_env_state=True))
+    assert dataset.env_state is not None
+    dims = (dataset.qpos.shape[1], dataset.action.shape[1], dataset.env_state.shape[1])
+    run = TrainConfig(
+        "toy",
+        config,
+        head.name,
+        steps=head.steps,
+        batch_size=128,
+        lr=head.lr,
+        schedule="cosine",
+        ema_decay=head.ema_decay,
+        grad_clip=1.0,
+        precision="fp32",
+        device="cpu",
+        seed=seed,
+    )
+    learner = make_policy(run, dataset, DataSpec((), (1, 1), *dims))
+    learner.before_training(dataset)
+    trainer = Trainer(learner, run)
+    for batch in dataset.batches(seed, 0, run.steps, run.batch_size):
+        trainer.train_step(batch)
+    trainer.deployed.after_training(dataset)
+    return trainer.deployed
+
+
+def imitation_error(policy: ChunkPolicy, demos: Drive) -> float:
+    """Root mean square of (first action of the chunk - the expert's) over all frames, in the action's units."""
+    flat = [x.reshape(-1, x.shape[-1]) for x in (demos.qpos, demos.env_state, demos.action)]
+    chunks = policy.predict_chunk([[{"qpos": q, "env_state": e}] for q, e in zip(*flat[:2], strict=True)])
+    return float(np.sqrt(np.mean((chunks[:, 0] - flat[2]) ** 2)))

@@ -1,0 +1,185 @@
+"""The lecture's failures: exact ones against counting, learned ones at a third of the training, the program."""
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from act.agents import PolicyAgent
+from benchmarks.failure_modes import __main__ as program
+from benchmarks.failure_modes import exact
+from benchmarks.failure_modes.claims import CLAIMS, Claim, Results
+from benchmarks.failure_modes.learning import drive
+from benchmarks.failure_modes.recipes import EXPERIMENTS, N_PATHS, REMEDIES, Job, Paths, attempt
+from benchmarks.failure_modes.worlds import Corridor, Detour, Road, World
+
+LEARNED = {
+    "road": ("bc", "dart"),
+    "detour": ("l2", "l1", "gmm", "sensor"),
+    "corridor": ("sensor", "cue, more demos", "cue, history"),
+}
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+# ------------------------------------------------------------------------------------------------------------- exact
+@pytest.mark.parametrize("recovers", [False, True])
+def test_the_cost_on_the_cliff_chain_is_what_counting_gives(recovers: bool):
+    counted = exact.simulated_cliff_cost(200, 0.005, recovers, 20_000, rng())
+    assert exact.cliff_cost(200, 0.005, recovers) == pytest.approx(counted, rel=0.03)
+    assert exact.cliff_cost(1, 0.005, recovers) == pytest.approx(0.005)
+
+
+def test_a_demonstration_without_choices_is_replayed_step_by_step():
+    demonstrated = exact.LENGTH + exact.PAUSE
+    assert exact.steps_past_pause(100, "l1", "chunk") == demonstrated == exact.steps_past_pause(100, "l2", "chunk")
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2"])
+def test_one_action_of_every_chunk_never_leaves_the_pause(loss: str):
+    assert exact.steps_past_pause(1, loss, "chunk") is None and exact.steps_past_pause(100, loss, "first") is None
+
+
+def test_a_learner_of_its_own_actions_has_the_loss_and_the_success_of_a_guess():
+    found = exact.delusion(8, 50, 20_000, rng())
+    assert found["nll"] == pytest.approx(np.log(8) / 50, rel=0.05) and found["success"] == pytest.approx(
+        1 / 8, abs=0.02
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ worlds
+@pytest.mark.parametrize("world", [Road(), Detour(), Detour(told=True), Corridor(), Corridor((0, 4), wait=8)])
+def test_the_expert_succeeds_with_and_without_noise(world: World):
+    for noise in (0.0, 0.01):
+        assert world.measure(drive(world, None, 50, rng(), noise).states)["success"] == 1
+
+
+class Constant:
+    """Always the same chunk of one action."""
+
+    chunk_size, n_obs_steps, needs_images = 1, 1, False
+
+    def __init__(self, *action: float):
+        self.action = np.array(action)
+
+    def predict_chunk(self, histories):
+        return np.broadcast_to(self.action, (len(histories), 1, len(self.action)))
+
+
+def test_straight_ahead_hits_the_disc_and_the_episode_ends_there():
+    visit = drive(Detour(), PolicyAgent(Constant(1.0, 0.0)), 20, rng())
+    assert Detour().measure(visit.states) == {"success": 0, "above": 0, "below": 0, "coverage": 0}
+    assert np.array_equal(visit.states[:, -1], visit.states[:, 25]) and not visit.alive[:, 25].any()
+    assert all(len(episode) == alive.sum() < 20 for episode, alive in zip(visit.episodes(), visit.alive, strict=True))
+
+
+def test_coverage_is_one_for_the_experts_and_their_majoritys_share_for_one_side():
+    states = drive(Detour(), None, 60, rng()).states
+    assert Detour().measure(states)["coverage"] == pytest.approx(1)
+    above = states[np.flatnonzero(states[:, 0, 3] > 0)]
+    assert Detour().measure(above)["coverage"] == pytest.approx(2 / 3)
+
+
+def test_dart_executes_noise_and_records_what_the_expert_meant():
+    road = Road()
+    visit = drive(road, None, 20, rng(), noise=0.0, jitter=1.0)
+    assert np.abs(visit.states[:, :, 0]).max() > 0.02
+    meant = [road.expert(visit.states[:, t], t) for t in range(visit.action.shape[1])]
+    assert np.allclose(visit.action, np.stack(meant, 1))
+
+
+def test_the_learner_sees_the_goal_only_while_it_is_shown_and_with_history_longer():
+    world = Corridor(shown=(0, 4), wait=8)
+    for history, until in ((1, 4), (8, 11)):
+        seen = drive(world, None, 10, rng(), history=history).env_state
+        assert seen.shape[-1] == 3 + 4 * (history - 1)
+        tells = np.asarray(np.isclose(np.abs(seen), world.GOAL).any(axis=-1))
+        tells_waiting = tells[:, : world.wait]  # later one's own place is as far out as the goal
+        assert tells_waiting[:, :until].all() and not tells_waiting[:, until:].any()
+
+
+# ----------------------------------------------------------------------------------------------------------- learning
+@pytest.fixture(scope="module")
+def learned() -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Some conditions at a third of their training, one seed."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for experiment, conditions in LEARNED.items():
+        for condition in conditions:
+            _, outcome, _ = Job(experiment, condition, 0, quick=True).run()
+            found.setdefault(experiment, {})[condition] = {key: [value] for key, value in outcome.items()}
+    return found | {"exact": exactly()}
+
+
+@cache
+def exactly() -> dict[str, dict[str, list[float]]]:
+    """What needs no learning."""
+    outcomes = exact.outcomes(0, 2000)
+    return {name: {key: [value] for key, value in outcome.items()} for name, outcome in outcomes.items()}
+
+
+QUICK = [
+    claim for claim in CLAIMS if claim.condition in LEARNED.get(claim.experiment, ()) or claim.experiment == "exact"
+]
+
+
+@pytest.mark.parametrize("claim", QUICK, ids=lambda claim: claim.text)
+def test_it_comes_out_as_the_lecture_says(claim: Claim, learned):
+    assert claim.holds(learned), f"{claim.value(learned)} is not {claim.relation} {claim.bound}"
+
+
+def test_a_claim_can_fail(learned):
+    road = learned["road"]
+    swapped = {"road": {"bc": road["dart"], "dart": road["bc"]}}
+    survival = [claim for claim in QUICK if claim.experiment == "road" and claim.measure != "error"]
+    assert len(survival) == 2 and not any(claim.holds(swapped) for claim in survival)
+
+
+def test_dagger_brings_the_car_back():
+    outcome, _ = attempt(replace(EXPERIMENTS["road"]["dagger"].quick(), rounds=1, per_round=8), 0)
+    assert outcome["round 0"] < 0.4 and outcome["round 1"] == outcome["success"] > 0.9
+
+
+def test_the_same_seed_gives_the_same_numbers_also_where_chance_acts(learned):
+    _, outcome, _ = Job("detour", "gmm", 0, quick=True).run()
+    assert {key: [value] for key, value in outcome.items()} == learned["detour"]["gmm"]
+
+
+# -------------------------------------------------------------------------------------------------------- the program
+def made_up() -> tuple[Results, Paths]:
+    """Results and paths with every condition there is: everything half of the time."""
+    keys = {"success", "above", "below", "coverage", "error", *(f"round {n}" for n in range(5))}
+    keys |= {f"alive at {t}" for t in Road.HORIZONS}
+    results = {e: {c: {key: [0.5] for key in keys} for c in recipes} for e, recipes in EXPERIMENTS.items()}
+    worlds = {"road": Road(), "detour": Detour(), "corridor": Corridor()}
+    driven = {name: drive(world, None, N_PATHS, rng()).states for name, world in worlds.items()}
+    paths = {name: dict.fromkeys(EXPERIMENTS[name], states) for name, states in driven.items()}
+    return {**results, "exact": exactly()}, paths
+
+
+def test_the_program_judges_every_claim_draws_every_figure_and_says_when_one_fails(tmp_path: Path, monkeypatch, capsys):
+    results, paths = made_up()
+    monkeypatch.setattr(program, "measure", lambda options: (results, paths))
+    flags = ["--json", str(tmp_path / "results.json"), "--figures", str(tmp_path)]
+    assert program.main(flags) == 1
+    assert capsys.readouterr().out.count("FAILS") > 10
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert len(written["claims"]) == len(CLAIMS) and written["results"]["road"]["bc"]["success"] == [0.5]
+    figures = sorted(file.name for file in tmp_path.glob("*.png"))
+    assert figures == [f"failure_modes_{n}.png" for n in ("compounding", "modes", "observability", "remedies")]
+    monkeypatch.setattr(program, "CLAIMS", [claim for claim in CLAIMS if claim.holds(results)])
+    assert program.main(flags) == 0
+
+
+def test_every_cell_of_the_table_of_remedies_is_measured():
+    for cell in filter(None, (cell for row in REMEDIES.values() for cell in row)):
+        assert cell[1] in EXPERIMENTS[cell[0]]
+
+
+def test_no_seeds_are_refused_with_one_sentence(capsys):
+    assert program.main(["--seeds", "0"]) == 2
+    assert "--seeds 0" in capsys.readouterr().err
