@@ -16,7 +16,7 @@ TORCH = ("torch", "torchvision")
 # Files that run beside a robot, in a recording laptop or in a simulating process: they never import torch.
 TORCHLESS = (
     *("types", "episodes", "recording", "rollout", "agents", "dagger", "video", "evaluation", "report", "charts"),
-    *("page", "provenance", "realtime", "client", "wire"),
+    *("page", "provenance", "realtime", "engine", "sketches", "client", "wire"),
 )
 POLICY_BASES = ("policy", "observing")
 POLICIES_MAY_IMPORT = (
