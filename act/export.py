@@ -108,7 +108,10 @@ def export_int8(run: Path, dataset_dir: Path | None = None) -> Path:
         prepared = Path(folder) / "prepared.onnx"
         quantization.quant_pre_process(run / FILES["onnx"], prepared, skip_symbolic_shape=True)
         reader: Any = _Frames(inputs)
-        quantization.quantize_static(prepared, temporary, reader, op_types_to_quantize=["Conv"], per_channel=True)
+        unsigned = quantization.QuantType.QUInt8  # times signed weights: what AVX512-VNNI multiplies; twice as fast
+        quantization.quantize_static(
+            prepared, temporary, reader, op_types_to_quantize=["Conv"], per_channel=True, activation_type=unsigned
+        )
         with plain_arithmetic():
             about["error"] = differences(policy, OnnxPolicy(temporary, about), histories[N_CALIBRATION:])
     write_json(about_path(graph), about)

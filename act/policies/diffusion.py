@@ -344,7 +344,7 @@ class ResidualMlp(nn.Module):
     def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
         """(B, K, A) from noisy chunks (B, K, A), times (B,) and what is seen (B, V)."""
         condition = torch.cat([self.time(time), seen], dim=-1)
-        x = self.from_chunk(noisy.flatten(1))
+        x = self.from_chunk(noisy.flatten(1)).float()  # sums lose nothing to bf16
         for layer in self.layers:
             x = x + layer(torch.cat([x, condition], dim=-1))
         with torch.autocast(x.device.type, enabled=False):

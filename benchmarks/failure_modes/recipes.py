@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import torch
 
 from act.agents import PolicyAgent
 from benchmarks.failure_modes.learning import Head, drive, imitation_error, train
@@ -170,7 +169,6 @@ class Job:
     quick: bool
 
     def run(self) -> tuple["Job", dict[str, float], np.ndarray]:
-        """What `attempt` gives, on one core."""
-        torch.set_num_threads(1)
+        """What `attempt` gives."""
         recipe = EXPERIMENTS[self.experiment][self.condition]
         return self, *attempt(recipe.quick() if self.quick else recipe, self.seed)

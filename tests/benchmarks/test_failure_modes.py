@@ -164,10 +164,10 @@ def made_up() -> tuple[Results, Paths]:
 def test_the_program_judges_every_claim_draws_every_figure_and_says_when_one_fails(tmp_path: Path, monkeypatch, capsys):
     results, paths = made_up()
     monkeypatch.setattr(program, "measure", lambda options: (results, paths))
-    flags = ["--json", str(tmp_path / "results.json"), "--figures", str(tmp_path)]
+    flags = ["--out", str(tmp_path)]
     assert program.main(flags) == 1
     assert capsys.readouterr().out.count("FAILS") > 10
-    written = json.loads((tmp_path / "results.json").read_text())
+    written = json.loads((tmp_path / "failure_modes.json").read_text())
     assert len(written["claims"]) == len(CLAIMS) and written["results"]["road"]["bc"]["success"] == [0.5]
     figures = sorted(file.name for file in tmp_path.glob("*.png"))
     assert figures == [f"failure_modes_{n}.png" for n in ("compounding", "modes", "observability", "remedies")]
