@@ -11,6 +11,7 @@ from sim_envs.robot import SIDES
 
 OPENING = 0.606  # of a gripper closed on the cube
 MEETING = np.array([0.0, 0.5, 0.23])  # [m] where the cube changes hands
+TAKING = 0.07  # [m/s] of the left hand on its way to the cube: faster, it rises by a centimetre
 LIFTING = 0.1  # [m/s] while both hands hold it
 RAISE = 0.03  # [m] both hands lift the cube together before the right one lets go
 GRASP_HEIGHT = 0.006  # [m] of the right hand above the cube's centre
@@ -67,6 +68,7 @@ class Expert(ex.Expert):
         cube = scene.objects["cube"]
         away = float(np.linalg.norm(cube.position - self.meeting))
         take = self.reach(scene, "left", self.grasp(scene, "left"), ACROSS, hurdle=max(0.0, away - 0.01))
+        take = take._replace(speed=TAKING)
         missing = float(np.linalg.norm(scene.hands["left"].position - self.grasp(scene, "left").position))
         right = self.bring(scene, "right")._replace(speed=ex.SPEED * ex.ramp(missing, 0.0, 0.04))
         return {"left": take if away < 0.05 else self.wait(), "right": right}
