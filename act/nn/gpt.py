@@ -6,6 +6,7 @@ Shapes: B batch, T steps of history, S tokens = T times the tokens of one step, 
 import torch
 from torch import Tensor, nn
 
+from act.nn.dropout import Dropout
 from act.nn.transformer import MultiHeadAttention
 
 INIT_STD = 0.02  # of all matrices and positions, GPT-2's
@@ -19,7 +20,7 @@ class Block(nn.Module):
         self.attend = MultiHeadAttention(dim, n_heads, dropout)
         self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
         self.norms = nn.ModuleList([nn.LayerNorm(dim) for _ in range(2)])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         normed = self.norms[0](x)
@@ -36,7 +37,7 @@ class GPT(nn.Module):
         super().__init__()
         self.position = nn.Parameter(torch.empty(n_steps * tokens_per_step, dim))
         self.blocks = nn.ModuleList([Block(dim, n_heads, dropout) for _ in range(n_layers)])
-        self.norm, self.dropout = nn.LayerNorm(dim), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(dim), Dropout(dropout)
         step = torch.arange(n_steps).repeat_interleave(tokens_per_step)
         self.register_buffer("mask", (step[:, None] < step)[None, None], persistent=False)  # (1, 1, S, S)
         for parameter in self.parameters():

@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from act.nn.dropout import Dropout, dropout
+
 PLAIN_ATTENTION_LIMIT = 512 * 512  # scores per head up to which two matmuls beat the fused kernel on a CPU
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, p: float = 0.0) -> Tensor:
     """softmax(q k' / sqrt(d)) v for q (B, H, S, d), k and v (B, H, R, d), mask (B, R) or 4 axes; q may have batch 1.
 
     On a CPU and for short sequences two matmuls and a softmax are faster than the fused kernel, whose bf16 backward
@@ -23,12 +25,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropo
     if q.device.type != "cpu" or q.shape[2] * k.shape[2] > PLAIN_ATTENTION_LIMIT:
         if q.shape[0] != k.shape[0]:
             q = q.expand(k.shape[0], -1, -1, -1)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=p)
     scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
     if allowed is not None:
         scores = scores.masked_fill(~allowed, -torch.inf)
     weights = scores.softmax(dim=-1).to(v.dtype)
-    return F.dropout(weights, dropout) @ v if dropout else weights @ v
+    return dropout(weights, p) @ v
 
 
 class MultiHeadAttention(nn.Module):
@@ -66,7 +68,7 @@ class FeedForward(nn.Sequential):
     def __init__(self, dim: int, hidden: int, dropout: float = 0.0):
         layers: list[nn.Module] = [nn.Linear(dim, hidden), nn.ReLU(inplace=True)]
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
         super().__init__(*layers, nn.Linear(hidden, dim))
 
 
@@ -78,7 +80,7 @@ class EncoderLayer(nn.Module):
         self.attend = MultiHeadAttention(dim, n_heads, dropout)
         self.feed = FeedForward(dim, feedforward, dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(dim) for _ in range(2)])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, S, D) -> (B, S, D); `position` broadcasts to x."""
@@ -96,7 +98,7 @@ class DecoderLayer(nn.Module):
         self.look = MultiHeadAttention(dim, n_heads, dropout)
         self.feed = FeedForward(dim, feedforward, dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(dim) for _ in range(3)])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, memory: Tensor, position: Tensor, memory_position: Tensor) -> Tensor:
         """(B or 1, K, D) looking at memory (B, S, D) -> (B, K, D).

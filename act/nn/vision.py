@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from act.episodes import whole_file
@@ -31,6 +32,28 @@ CHUNK_IMAGES = 8  # images that go through the keypoint trunk at once: activatio
 def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """(..., H, W, 3) uint8 -> (B, 3, H, W) in [0, 1], B the product of the leading axes, channels last in memory."""
     return images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).to(dtype).mul_(1 / 255)
+
+
+class FrozenNormConv(nn.Module):
+    """A convolution without bias and the batch norm with fixed statistics behind it, as one convolution.
+
+    The weights that train are the convolution's own; scaling them costs a thousandth of scaling what comes out.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, conv: nn.Conv2d, norm: FrozenBatchNorm2d):
+        super().__init__()
+        self.conv = conv
+        weight, bias, mean, var = (norm.get_buffer(name) for name in ("weight", "bias", "running_mean", "running_var"))
+        scale = weight * (var + norm.eps).rsqrt()
+        self.register_buffer("scale", scale[:, None, None, None])
+        self.register_buffer("shift", bias - mean * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv = self.conv
+        return F.conv2d(x, conv.weight * self.scale, self.shift, conv.stride, conv.padding)  # type: ignore[arg-type]
 
 
 class ResNet18Trunk(nn.Module):
@@ -47,9 +70,7 @@ class ResNet18Trunk(nn.Module):
     def __init__(self, frozen_norm: bool):
         super().__init__()
         norm = FrozenBatchNorm2d if frozen_norm else (lambda channels: nn.GroupNorm(channels // 16, channels))
-        net = resnet18(weights=None, norm_layer=cast(type[nn.Module], norm))
-        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-        self.body = nn.Sequential(*(getattr(net, name) for name in names))
+        self.body = _body(resnet18(weights=None, norm_layer=cast(type[nn.Module], norm)))
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
@@ -66,12 +87,25 @@ class ResNet18Trunk(nn.Module):
                 f"({type(error).__name__}: {error}); use --backbone keypoints --backbone_weights sim "
                 "(python -m act.pretrain makes those) or --backbone_weights none."
             ) from error
-        names = ("conv1", "bn1", None, None, "layer1", "layer2", "layer3", "layer4")
-        ours = {}
-        for index, name in enumerate(names):
-            if name is not None:
-                ours |= {f"{index}{k[len(name) :]}": v for k, v in state.items() if k.startswith(f"{name}.")}
-        self.body.load_state_dict({k: v for k, v in ours.items() if not k.endswith("num_batches_tracked")})
+        net = resnet18(weights=None, norm_layer=cast(type[nn.Module], FrozenBatchNorm2d))
+        net.load_state_dict({key: value for key, value in state.items() if not key.endswith("num_batches_tracked")})
+        self.body.load_state_dict(_body(net).state_dict())
+
+
+def _body(net: ResNet) -> nn.Sequential:
+    """Everything up to the feature map, every frozen norm joined with the convolution before it."""
+    for block in (net, *(module for module in net.modules() if isinstance(module, BasicBlock))):
+        for i in (1, 2):
+            _join(block, f"conv{i}", f"bn{i}")
+        if isinstance(block, BasicBlock) and block.downsample is not None:
+            _join(block.downsample, "0", "1")
+    return nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4)
+
+
+def _join(parent: nn.Module, conv: str, norm: str) -> None:
+    if isinstance(getattr(parent, norm, None), FrozenBatchNorm2d):
+        setattr(parent, conv, FrozenNormConv(getattr(parent, conv), getattr(parent, norm)))
+        setattr(parent, norm, nn.Identity())
 
 
 @dataclass(frozen=True)

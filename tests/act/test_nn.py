@@ -9,6 +9,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from act.nn import transformer
 from act.nn.bins import UniformBins
+from act.nn.dropout import dropout
 from act.nn.gpt import GPT
 from act.nn.kmeans import kmeans, nearest
 from act.nn.positions import sine_1d, sine_2d
@@ -125,6 +126,28 @@ def test_imagenet_weights_find_their_places(monkeypatch):
     with torch.no_grad():
         source((x - trunk.mean) / trunk.std)
         assert torch.allclose(trunk(x), seen[0], rtol=1e-3, atol=1e-3)
+
+
+def test_frozen_norms_leave_no_layer_behind_and_the_convolutions_learn():
+    trunk = ResNet18Trunk(frozen_norm=True)
+    trunk(to_float(images(1))).square().mean().backward()
+    assert len(list(trunk.parameters())) == 20  # one weight per convolution
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in trunk.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_its_share_and_keeps_the_mean(dtype):
+    torch.manual_seed(0)
+    x = torch.full((7, 33, 1001), 2.0, dtype=dtype, requires_grad=True)
+    y = dropout(x, 0.1)
+    (slope,) = torch.autograd.grad(y.float().sum(), x)
+    assert abs(float((y == 0).float().mean()) - 0.1) < 0.002
+    assert torch.unique(y).tolist() == [0, float(torch.tensor(2.0, dtype=dtype) * (1 / 0.9))]
+    assert torch.equal(slope != 0, y != 0) and float(slope.max()) == pytest.approx(1 / 0.9, rel=0.01)
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x, 0.1), y)
+    assert not torch.equal(dropout(x, 0.1), y)
+    assert dropout(x, 0.0) is x
 
 
 def test_without_the_network_imagenet_says_what_else_works(monkeypatch):
