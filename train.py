@@ -10,6 +10,7 @@ Interrupted and started again with the same flags, it resumes. `python train.py 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from act.agents import PolicyAgent
 from act.checkpoint import MetricsLog, load_state, write_json
 from act.config import TrainConfig, parse
+from act.distributed import Processes, joined
 from act.evaluation import VALIDATION_SEEDS, evaluate
 from act.policies.policy import DataSpec, Policy
 from act.provenance import available_cores
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = parse(sys.argv[1:] if arguments is None else arguments).with_paths()
         assert config.run_dir is not None
-        train(config, config.run_dir)
+        with joined(config.device) as (processes, device):
+            train(replace(config, device=device, processes=processes.size), config.run_dir, processes)
     except ValueError as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
@@ -43,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train(config: TrainConfig, run: Path) -> None:
-    """One run, from wherever it stands to its last step."""
+def train(config: TrainConfig, run: Path, processes: Processes) -> None:
+    """One run, from wherever it stands to its last step; the first of several processes talks and writes."""
     episodes, held_out, spec = load_data(config)
     config = config.resolved(len(episodes.episodes))
     state = load_state(run, config)
@@ -53,12 +56,16 @@ def train(config: TrainConfig, run: Path) -> None:
         print(f"{run} is trained already ({start} steps); evaluate it with eval.py.")
         return
     policy = make_policy(config, episodes, spec)
+    if not processes.is_main:
+        for _ in fit(policy, episodes, held_out, config, processes=processes):
+            pass
+        return
     tell(config, policy, len(episodes.episodes), len(held_out.episodes) if held_out else 0, start)
     write_json(run / "config.json", config.to_json())
     log, began = MetricsLog(run, start), perf_counter()
     bar = tqdm(total=config.steps, initial=start, desc="training", unit="step", disable=None)
     with rollouts(config, spec) as judge:
-        for metrics in fit(policy, episodes, held_out, config, judge):
+        for metrics in fit(policy, episodes, held_out, config, judge, processes):
             log.write({**metrics.to_json(), "wall_time_s": round(perf_counter() - began, 1)})
             bar.update(metrics.step - bar.n)
             bar.set_postfix_str(describe(metrics))
@@ -94,7 +101,8 @@ def tell(config: TrainConfig, policy: Policy, n_train: int, n_held_out: int, sta
         f"{config.policy_class} ({trained / 1e6:.1f} M trained parameters) sees {sees}; chunks of {policy.chunk_size}."
     )
     resumed = f", from step {start}" if start else ""
-    print(f"{n_train} episodes, {n_held_out} held out; {config.steps} steps of {config.batch_size}{resumed}.")
+    batch = f"{config.processes} x {config.batch_size}" if config.processes > 1 else config.batch_size
+    print(f"{n_train} episodes, {n_held_out} held out; {config.steps} steps of {batch}{resumed}.")
 
 
 def describe(metrics: Metrics) -> str:

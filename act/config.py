@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, arg
+from tyro.conf import OmitArgPrefixes, Suppress, arg
 
 from act import policies
 from act.augment import Augmentation
@@ -63,7 +63,9 @@ class TrainConfig:
     num_epochs: int | None = None
     """The original's measure, instead of steps: one random sample per training episode is an epoch."""
     batch_size: int = 8
-    """Samples (episode, t) per step."""
+    """Samples (episode, t) per step, of each process."""
+    processes: Annotated[int, Suppress] = 1
+    """How many train together: `accelerate launch --num_processes N train.py ...` says it."""
     lr: float = 1e-5
     """Peak learning rate of AdamW."""
     lr_backbone: float = 1e-5

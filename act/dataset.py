@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from act.batch import Batch
 from act.dagger import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
+from act.distributed import processes_here
 from act.episodes import Episode, find_episodes, read_episode, whole_file
 from act.normalize import Normalizer
 
@@ -127,28 +129,34 @@ class EpisodeDataset:
         last = self.last[rows][:, None]
         return self.chunks.replace(rows, self.action[steps.minimum(last)], steps > last)
 
-    def draw(self, seed: int, step: int, batch_size: int) -> Batch:
-        """The batch of optimizer step `step`: uniform over what is observed, or by `weights`; a pure function."""
+    def draw(self, seed: int, step: int, batch_size: int, rank: int = 0, size: int = 1) -> Batch:
+        """The batch of optimizer step `step`: uniform over what is observed, or by `weights`; a pure function.
+
+        Of `size` processes that train together, number `rank` gets its part of a batch that is `size` times larger.
+        """
         rng = np.random.default_rng((seed, step))
         if self.weights is None:
-            chosen = rng.integers(len(self.observed), size=batch_size)
+            chosen = rng.integers(len(self.observed), size=size * batch_size)
         else:
             total = np.cumsum(self.weights[self.observed])
-            chosen = np.searchsorted(total, rng.random(batch_size) * total[-1], side="right")
-        return self.take(self.observed[torch.from_numpy(chosen)])
+            chosen = np.searchsorted(total, rng.random(size * batch_size) * total[-1], side="right")
+        return self.take(self.observed[torch.from_numpy(chosen[rank * batch_size : (rank + 1) * batch_size])])
 
-    def batches(self, seed: int, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+    def batches(
+        self, seed: int, start: int, stop: int, batch_size: int, rank: int = 0, size: int = 1
+    ) -> Iterator[Batch]:
         """Batches of steps start ... stop - 1; where images are decoded per sample, threads work two steps ahead."""
+        draw = partial(self.draw, batch_size=batch_size, rank=rank, size=size)
         if self.images is not None or not self.sampling.cameras or self.features is not None:
             for step in range(start, stop):
-                yield self.draw(seed, step, batch_size)
+                yield draw(seed, step)
             return
         with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.draw, seed, step, batch_size) for step in range(start, min(start + 2, stop))]
+            ahead = [pool.submit(draw, seed, step) for step in range(start, min(start + 2, stop))]
             for step in range(start, stop):
                 batch = ahead.pop(0).result()
                 if step + 2 < stop:
-                    ahead.append(pool.submit(self.draw, seed, step + 2, batch_size))
+                    ahead.append(pool.submit(draw, seed, step + 2))
                 yield batch
 
     def validation_batches(self, batch_size: int) -> Iterator[Batch]:
@@ -204,7 +212,7 @@ class EpisodeDataset:
         if device.type == "cuda" and need < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
             return "gpu"
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return "ram" if need < RAM_SHARE * free else "stream"
+        return "ram" if need < RAM_SHARE * free / processes_here() else "stream"
 
     def _each_part(
         self, episodes: Sequence[int], what: str, stride: int, work: Callable[[np.ndarray], Tensor]
@@ -363,4 +371,4 @@ def _feature_name(episode: Episode) -> str:
 
 
 def _cores() -> int:
-    return max(1, len(os.sched_getaffinity(0)))
+    return max(1, len(os.sched_getaffinity(0)) // processes_here())

@@ -24,6 +24,7 @@ from act.batch import Batch
 from act.checkpoint import State, load_policy, load_state, save_policy, save_state
 from act.config import TrainConfig
 from act.dataset import EpisodeDataset, Sampling, find, load_episodes, split
+from act.distributed import ALONE, Processes, averaged
 from act.nn.vision import bf16_is_fast
 from act.policies.policy import DataSpec, Policy, masked_mean
 from act.provenance import git_commit
@@ -112,10 +113,13 @@ def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device
 
 
 class Trainer:
-    """One policy, its optimizer and its moving average; knows steps, but neither files nor episodes."""
+    """One policy, its optimizer and its moving average; knows steps, but neither files nor episodes.
 
-    def __init__(self, policy: Policy, config: TrainConfig):
-        self.policy, self.config, self.step = policy, config, 0
+    Of `processes` that train together, each has a Trainer, and they stay the same but for their noise.
+    """
+
+    def __init__(self, policy: Policy, config: TrainConfig, processes: Processes = ALONE):
+        self.policy, self.config, self.step, self.rank = policy, config, 0, processes.rank
         self.device = policy.device
         groups = policy.parameter_groups(config.lr, config.weight_decay, config.lr_backbone)
         self.optimizer = torch.optim.AdamW(groups or [{"params": []}], lr=config.lr, fused=True)
@@ -124,12 +128,13 @@ class Trainer:
         self.deployed = copy.deepcopy(policy).requires_grad_(False).eval() if config.ema_decay else policy
         average = dict(self.deployed.named_parameters())
         self.averages: list[Tensor] = [average[name] for name, p in policy.named_parameters() if p.requires_grad]
-        self.loss = torch.compile(policy.loss) if config.compile else policy.loss
+        loss = processes.loss_of(policy)
+        self.loss = torch.compile(loss) if config.compile else loss
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast(self.device))
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One update; losses stay on the device."""
-        _seed(self.config.seed, self.step)
+        _seed(self.config.seed, self.step, self.rank)
         self.policy.train()
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * self.schedule(self.step)
@@ -167,7 +172,7 @@ class Trainer:
         """Losses of the deployed weights in the training's meaning, and `deployed_l1`: as the policy acts (z = 0)."""
         self.deployed.eval()
         sums, n = {}, 0
-        for i, batch in enumerate(held_out.validation_batches(self.config.batch_size)):
+        for i, batch in enumerate(held_out.validation_batches(self.config.batch_size * self.config.processes)):
             _seed(self.config.seed, i)
             batch = batch.to(self.device)
             assert batch.action is not None and batch.is_pad is not None
@@ -215,8 +220,11 @@ def fit(
     held_out: EpisodeDataset | None,
     config: TrainConfig,
     evaluate: Evaluate | None = None,
+    processes: Processes = ALONE,
 ) -> Iterator[Metrics]:
     """Trains `policy` on `train` to config.steps, resuming where RUN/last is; yields Metrics every config.log_every.
+
+    Of several processes the first evaluates and saves; `evaluate` is not called in the others.
 
     `evaluate` gives the success rate of a policy on validation seeds; with it the most successful weights are kept in
     RUN/policy.safetensors, otherwise the last. Raises TrainingDiverged, and ValueError when RUN has another config.
@@ -225,15 +233,17 @@ def fit(
     device = choose_device(config.device)
     saved = load_state(config.run_dir, config)
     policy.to(device)
-    for dataset in (train, held_out):
-        if dataset is not None:
-            prepare(policy, dataset, config, device)
+    with processes.main_first():  # features of a frozen trunk are computed once
+        for dataset in (train, held_out):
+            if dataset is not None:
+                prepare(policy, dataset, config, device)
     if config.warm_start is None or not config.policy.learns_by_gradient:
         policy.before_training(train)
-    trainer = Trainer(policy, config)
+    trainer = Trainer(policy, config, processes)
     run = _Run(trainer, config.run_dir, evaluate, saved)
     window, since = _Window(), time.perf_counter()
-    for batch in train.batches(config.seed, trainer.step, config.steps, config.batch_size):
+    place = (processes.rank, processes.size)
+    for batch in train.batches(config.seed, trainer.step, config.steps, config.batch_size, *place):
         window.add(trainer.train_step(batch))
         step, last = trainer.step, trainer.step == config.steps
         validates = held_out is not None and (last or step % config.validate_every == 0)
@@ -244,10 +254,10 @@ def fit(
         losses = window.close(step)
         seconds = (time.perf_counter() - since) / window.count
         validation = trainer.validate(held_out) if held_out is not None and validates else {}
-        success = run.evaluate() if evaluates else None
+        success = run.evaluate() if evaluates and processes.is_main else None
         if last:
             trainer.deployed.after_training(train)
-        if saves:
+        if saves and processes.is_main:
             run.save()
         yield Metrics(step, losses, trainer.optimizer.param_groups[0]["lr"], seconds, validation, success)
         window, since = _Window(), time.perf_counter()
@@ -264,7 +274,7 @@ class _Window:
         self.sums = {key: value + self.sums[key] if self.sums else value for key, value in losses.items()}
 
     def close(self, step: int) -> dict[str, float]:
-        means = {key: float(value) / self.count for key, value in self.sums.items()}
+        means = {key: float(averaged(value)) / self.count for key, value in self.sums.items()}
         if not all(math.isfinite(value) for value in means.values()):
             raise TrainingDiverged(f"The loss became {means['loss']} at or shortly before step {step}. {_ADVICE}")
         return means
@@ -308,6 +318,7 @@ class _Run:
         save_policy(self.directory, self.trainer.deployed, about)
 
 
-def _seed(seed: int, step: int) -> None:
-    """Makes all of torch's random numbers of this step a function of (seed, step)."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1))
+def _seed(seed: int, step: int, rank: int = 0) -> None:
+    """Makes all of torch's random numbers of this step a function of (seed, step), and of the process but the first."""
+    entropy = (seed, step, rank) if rank else (seed, step)
+    torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))

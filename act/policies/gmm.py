@@ -19,7 +19,7 @@ from act.nn.chunks import choose, normal
 from act.nn.mlp import Mlp
 from act.normalize import Normalizer
 from act.policies.observing import ObservingConfig, ObservingPolicy
-from act.policies.policy import DataSpec
+from act.policies.policy import DataSpec, n_real
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Policy(ObservingPolicy):
         assert batch.action is not None and batch.is_pad is not None, "a training batch has actions"
         target = self.normalizer.encode("action", batch.action)
         likelihood = log_likelihood(target, batch.is_pad, *self.mixture(batch))
-        return {"loss": -likelihood.sum() / ((~batch.is_pad).sum() * target.shape[-1])}
+        return {"loss": -likelihood.sum() / (n_real(batch.is_pad) * target.shape[-1])}
 
     def predict(self, batch: Batch) -> Tensor:
         logits, mean, std = self.mixture(batch)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from act.batch import Batch
+from act.distributed import averaged
 from act.normalize import Normalizer
 from act.types import ACTION_DIM, Observation
 
@@ -204,5 +205,9 @@ def tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 def masked_mean(error: Tensor, is_pad: Tensor) -> Tensor:
     """Mean of error (B, K, A) over the entries that are not padding (B, K): padding never changes a loss."""
-    valid = (~is_pad)[..., None].to(error.dtype)
-    return (error * valid).sum() / (valid.sum() * error.shape[-1]).clamp_min(1)
+    return (error * (~is_pad)[..., None].to(error.dtype)).sum() / (n_real(is_pad) * error.shape[-1])
+
+
+def n_real(is_pad: Tensor) -> Tensor:
+    """How many actions (B, K) are not padding, at least 1; its mean, where several processes share a batch."""
+    return averaged((~is_pad).sum()).clamp_min(1)

@@ -1,0 +1,21 @@
+"""train.py with another first argument: the step after which it is stopped, as by Ctrl-C."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import train
+from act.training import Metrics, fit
+
+stop = int(sys.argv.pop(1))
+
+
+def fit_until(*args: Any, **kwargs: Any) -> Iterator[Metrics]:
+    for metrics in fit(*args, **kwargs):
+        yield metrics
+        if metrics.step == stop:
+            raise KeyboardInterrupt
+
+
+train.fit = fit_until  # type: ignore[assignment]
+sys.exit(train.main())
