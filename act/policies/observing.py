@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from act.batch import Batch
+from act.nn import vision
 from act.nn.vision import KeypointConfig, KeypointTrunk, ResNet18Trunk, SpatialSoftmax, to_float
 from act.normalize import Normalizer
 from act.policies import policy
@@ -163,7 +164,10 @@ class ObservingPolicy(policy.Policy):
     def image_maps(self, images: Tensor) -> Tensor:
         """(B, T, N, C, h, w) of images (B, T, N, H, W, 3)."""
         assert isinstance(self.trunk, ResNet18Trunk), "feature maps are a ResNet's"
-        return self.trunk(to_float(images)).unflatten(0, images.shape[:3])
+        if torch.is_grad_enabled():  # training chooses its arithmetic itself
+            return self.trunk(to_float(images)).unflatten(0, images.shape[:3])
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=vision.bf16_is_fast(images.device)):
+            return self.trunk(to_float(images)).float().unflatten(0, images.shape[:3])
 
     def _noisy(self, x: Tensor) -> Tensor:
         if self.training and self.config.input_noise:
