@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -238,8 +239,7 @@ class KeypointTrunk(nn.Module):
             with torch.no_grad():  # a setting of the thread
                 return self._find(*part)
 
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            found = list(pool.map(find, parts))
+        found = list(_one_core_each(threads).map(find, parts))
         torch.set_num_threads(threads)
         return found
 
@@ -331,6 +331,12 @@ def peaks(maps: Tensor, radius: int = 2) -> Tensor:
 def to_unit(index: Tensor, size: int) -> Tensor:
     """Index of a cell or pixel, 0 ... size - 1 at their centres, to [-1, 1] across the edges of the image."""
     return (index + 0.5) * (2 / size) - 1
+
+
+@lru_cache(maxsize=1)
+def _one_core_each(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: a new thread has convolutions prepared anew, which takes as long as a query."""
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _double(x: Tensor) -> Tensor:

@@ -169,6 +169,19 @@ class ObservingPolicy(policy.Policy):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=vision.bf16_is_fast(images.device)):
             return self.trunk(to_float(images)).float().unflatten(0, images.shape[:3])
 
+    def answer(self, batch: Batch) -> Tensor:
+        if not isinstance(self.trunk, KeypointTrunk) or batch.images is None or self.device.type != "cpu":
+            return self.predict(batch)
+        batch = dataclasses.replace(batch, features=self.encode_images(batch.images), images=None)
+        if batch.batch_size > 1:
+            return self.predict(batch)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # threads that wait for more of so little work would keep the trunk's from their cores
+        try:
+            return self.predict(batch)
+        finally:
+            torch.set_num_threads(threads)
+
     def _noisy(self, x: Tensor) -> Tensor:
         if self.training and self.config.input_noise:
             return x + self.config.input_noise * torch.randn_like(x)

@@ -119,6 +119,10 @@ class Policy(nn.Module):
         """Normalised chunks (B, K, A) for the newest observations of `batch`."""
         raise NotImplementedError
 
+    def answer(self, batch: Batch) -> Tensor:
+        """`predict`, in the way that takes least time for this batch."""
+        return self.predict(batch)
+
     @torch.no_grad()
     def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
         """Chunks (B, K, A) float32 in physical units for B histories of `n_obs_steps` observations, oldest first."""
@@ -126,7 +130,7 @@ class Policy(nn.Module):
         self.eval()
         cameras = self.spec.cameras if self.needs_images else ()
         batch = Batch.from_histories(histories, cameras, self.spec.image_size, self.spec.env_state_dim > 0)
-        chunks = self.normalizer.decode("action", self.predict(batch.to(self.device)).float())
+        chunks = self.normalizer.decode("action", self.answer(batch.to(self.device)).float())
         self.train(was_training)
         return chunks.cpu().numpy()
 
