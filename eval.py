@@ -9,6 +9,7 @@ Interrupted and called again with the same settings it goes on where it stopped.
 
 import argparse
 import hashlib
+import importlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 import gymnasium
 
 from act.agents import PolicyAgent
+from act.cluster import Waves, connected
 from act.engine import OnnxPolicy
 from act.evaluation import (
     SEED_SETS,
@@ -67,6 +69,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--ensemble_m", type=float, default=0.01, help="weights exp(-m i) of overlapping chunks, i = 0 the oldest")
     add("--num_envs", type=int, help="environments side by side (default: by cores and rollouts)")
     add("--num_workers", type=int, default=available_cores(), help="processes that simulate")
+    add("--ray", default="", metavar="ADDRESS", help="run on a Ray cluster: auto, HOST:PORT, local; docs/cluster.md")
     add("--videos", type=int, default=4, help="film the first so many rollouts")
     add("--video_every", type=int, default=2, help="control steps per frame: 2 is 25 frames per second")
     add("--device", help="cpu or cuda (default: cuda when there is one)")
@@ -93,24 +96,36 @@ def run_evaluation(options: argparse.Namespace) -> None:
         policy = OnnxPolicy.load(options.run, options.engine)
     task = task_of(options.task_name or about["train"]["task_name"])
     cameras, image_size = cameras_for(policy, options.videos)
-    make = partial(make_env, task, cameras, image_size)
+    # By a name that other machines know, too: theirs is not the __main__ of this program.
+    make = partial(importlib.import_module("eval").make_env, task, cameras, image_size)
     num_envs = options.num_envs or default_num_envs(options.num_rollouts, options.num_workers)
     out = options.out or options.run
-    with ParallelEnvs(make, num_envs, options.num_workers) as envs:
+    with connected(options.ray), ParallelEnvs(make, num_envs, options.num_workers) as envs:
+        device = str(getattr(policy, "device", "cpu"))
+        parallel = (options.num_workers, device, options.engine)
+        waves = Waves(options.run, make, num_envs, *parallel) if options.ray else None
         for mode in options.modes:
             ensemble_m = options.ensemble_m if mode == "ensemble" else None
             agent = PolicyAgent(policy, options.n_action_steps, ensemble_m)
             settings = {**describe(options, about, task, mode, agent), "cameras": cameras, "image_size": image_size}
-            summary = run_mode(envs, agent, settings, options, out / "eval" / folder_name(options, mode))
+            summary = run_mode(envs, waves, agent, settings, options, out / "eval" / folder_name(options, mode))
             print_summary(summary, mode)
     write_report([out], out / "report.html")
     print(f"wrote {out / 'report.html'}")
 
 
 def run_mode(
-    envs: Envs, agent: PolicyAgent, settings: Mapping[str, Any], options: argparse.Namespace, folder: Path
+    envs: Envs,
+    waves: Waves | None,
+    agent: PolicyAgent,
+    settings: Mapping[str, Any],
+    options: argparse.Namespace,
+    folder: Path,
 ) -> Summary:
-    """Rollouts of one mode: the filmed ones first, in a wave of their own, because rendering for a video costs time."""
+    """Rollouts of one mode: the filmed ones first, in a wave of their own, because rendering for a video costs time.
+
+    With `waves` the others run on a cluster.
+    """
     seeds = list(SEED_SETS[options.seed_set][: options.num_rollouts])
     log = EpisodeLog(folder / "episodes.jsonl", settings)
     if not log.episodes:
@@ -123,6 +138,8 @@ def run_mode(
             evaluate(envs, agent, filmed, [film], log=log)
         finally:
             film.close()
+    if waves is not None:
+        waves.fill(log, seeds, agent.n_action_steps, settings["ensemble_m"])
     summary = evaluate(envs, agent, seeds, log=log)
     single = query_latency(agent.policy, envs.reset(seeds[:1], images_due=agent.policy.needs_images)[0][0])
     execution = {"num_envs": envs.num_envs, "num_workers": options.num_workers}

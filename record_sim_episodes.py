@@ -24,6 +24,7 @@ import gymnasium
 import tyro
 
 from act.agents import PolicyAgent
+from act.cluster import RayCrew, connected
 from act.dagger import (
     BetaSchedule,
     EnsembleDisagreement,
@@ -113,6 +114,8 @@ class Flags:
     """1 to 100."""
     workers: int = os.cpu_count() or 1
     """Processes; the files do not depend on it."""
+    ray: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = ""
+    """Record on a Ray cluster, on all its cores: auto, HOST:PORT of its head, or local; docs/cluster.md."""
     seed: int = 0
     """Attempt k uses seed + k; below 1000000, where validation and testing begin."""
     keep_failures: bool = False
@@ -164,6 +167,8 @@ class Flags:
             raise ValueError(f"--random_scenes {self.random_scenes}: give a number of scenes, and at least one camera")
         if self.num_episodes < 1 or self.workers < 1:
             raise ValueError(f"--num_episodes {self.num_episodes} --workers {self.workers}: both must be at least 1")
+        if self.ray and (self.random_scenes or self.agent != "expert"):
+            raise ValueError(f"--ray {self.ray} spreads an expert's episodes only: leave it out here")
         if min(self.image_size) < 1:
             raise ValueError(
                 f"--image_size {self.image_size[0]} {self.image_size[1]}: give height and width, e.g. 480 640"
@@ -203,7 +208,9 @@ def record_demonstrations(flags: Flags, world: str) -> int:
     shared = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags) if f.name in Recording.__annotations__}
     recording = Recording(task=task, style=style, world=world, **shared)
     try:
-        progress = record(recording, directory, flags.num_episodes, flags.workers)
+        with connected(flags.ray):
+            hire = RayCrew if flags.ray else None
+            progress = record(recording, directory, flags.num_episodes, flags.workers, hire)
     except KeyboardInterrupt:
         whole = len(find_episodes(directory)) if directory.is_dir() else 0
         print(f"\nstopped; {whole} whole episodes in {directory}; the same command continues", file=sys.stderr)

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -167,6 +167,19 @@ class OneWorker:
         self._attempts.envs.close()
 
 
+class Workers(Protocol):
+    """What runs attempts; OneWorker, Crew, and act.cluster.RayCrew on several machines."""
+
+    @property
+    def free(self) -> int:
+        """How many attempts may be submitted now."""
+        ...
+
+    def submit(self, attempt: int) -> None: ...
+    def next_outcome(self) -> Outcome: ...
+    def stop(self) -> None: ...
+
+
 class Crew:
     """Worker processes (spawned) that take one attempt at a time; `stop` ends them at once, they leave whole files."""
 
@@ -215,8 +228,7 @@ class Crew:
 
 def _work(connection: Connection, recording: Recording, partial: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    cv2.setNumThreads(1)
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one worker, one core
+    use_one_core()
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
         try:
             attempts = Attempts(recording, partial)
@@ -228,6 +240,12 @@ def _work(connection: Connection, recording: Recording, partial: Path) -> None:
             connection.send(error)
         except Exception:
             connection.send(RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
+
+
+def use_one_core() -> None:
+    """Keeps this process, one of many, to one core."""
+    cv2.setNumThreads(1)
+    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer
 
 
 # ----------------------------------------------------------------------------------------------- numbering and resuming
@@ -312,8 +330,17 @@ def _outcome_of(path: Path, recording: Recording) -> Outcome:
     return Outcome(int(attrs["seed"]) - recording.seed, bool(attrs["strict_success"]), path)
 
 
-def record(recording: Recording, directory: Path, num_episodes: int, workers: int) -> Progress:
-    """Records until `directory` holds `num_episodes`; RuntimeError when the expert never succeeds."""
+def record(
+    recording: Recording,
+    directory: Path,
+    num_episodes: int,
+    workers: int,
+    hire: Callable[[Recording, Path], Workers] | None = None,
+) -> Progress:
+    """Records until `directory` holds `num_episodes`; RuntimeError when the expert never succeeds.
+
+    `hire` gives other workers than `workers` processes of this machine.
+    """
     partial = directory / ".partial"
     progress = Progress(directory, find_known(directory, recording))
     progress.commit(num_episodes)
@@ -322,7 +349,11 @@ def record(recording: Recording, directory: Path, num_episodes: int, workers: in
         return progress
     partial.mkdir(parents=True, exist_ok=True)
     workers = min(workers, num_episodes - progress.kept)
-    crew = OneWorker(recording, partial) if workers == 1 else Crew(recording, partial, workers)
+    crew: Workers
+    if hire is not None:
+        crew = hire(recording, partial)
+    else:
+        crew = OneWorker(recording, partial) if workers == 1 else Crew(recording, partial, workers)
     try:
         with tqdm(total=num_episodes, initial=progress.kept, unit="episode", dynamic_ncols=True) as bar:
             while progress.kept < num_episodes:

@@ -6,6 +6,7 @@
 import contextlib
 import multiprocessing
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -259,6 +260,7 @@ def _run_wave(
     options: Sequence[dict | None] | None,
 ) -> list[RolloutResult]:
     agent.reset(len(seeds))
+    _seed_noise(seeds[0])
     starts = envs.reset(seeds, options, _images_due(agent, observers))
     lanes = [_Lane(int(s), obs, info, obs.get("images")) for s, (obs, info) in zip(seeds, starts, strict=True)]
     env_states0 = [np.asarray(lane.obs.get("env_state", ())).tolist() for lane in lanes]
@@ -283,6 +285,13 @@ def _run_wave(
                     observer.on_end(index, results[index])
         t += 1
     return [results[index] for index in range(len(lanes))]
+
+
+def _seed_noise(seed: int) -> None:
+    """Seeds torch, where an agent has loaded it: a policy that samples repeats itself, wave by wave."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(seed)
 
 
 def _images_due(agent: Agent, observers: Sequence[Observer]) -> bool:

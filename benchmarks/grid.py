@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from act import policies
+from act import cluster, policies
 from act.episodes import whole_file
 from act.provenance import available_cores, provenance
 
@@ -119,6 +119,8 @@ class Options:
     """Time after which the grid stops, such as 90m or 1h30m; it loses at most what a resumed program repeats."""
     jobs: int = min(2, available_cores())
     """Cells side by side; the cores are shared out evenly."""
+    ray: str = ""
+    """Run on a Ray cluster whose machines all share this folder: auto, HOST:PORT, or local; docs/cluster.md."""
     data: Path = Path("data/grid")
     runs: Path = Path("runs/grid")
     results: Path | None = None
@@ -144,7 +146,7 @@ class Options:
     @property
     def threads(self) -> int:
         """Cores for each of the cells side by side."""
-        return max(1, available_cores() // self.jobs)
+        return cluster.share(self.jobs) if self.ray else max(1, available_cores() // self.jobs)
 
 
 def seconds(text: str) -> float:

@@ -18,12 +18,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import tyro
 from tqdm import tqdm
 
-from act import policies
+from act import cluster, policies
 from act.episodes import find_episodes, whole_file
 from benchmarks.grid import (
     RESULTS,
@@ -59,6 +61,62 @@ class Stage:
     done: Callable[[], bool] = lambda: False  # whether it need not run at all
 
 
+class Program(Protocol):
+    """One that was started, here or on a cluster."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        ...
+
+    def interrupt(self) -> None: ...
+
+    def wait(self) -> None:
+        """Until it has ended after `interrupt`; one that does not within PATIENCE is killed with all its workers."""
+        ...
+
+
+Start = Callable[[list[str], Path, dict[str, str]], Program]  # of a command, the log, environment variables
+
+
+class LocalProgram:
+    """A process of this machine."""
+
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str]):
+        with log.open("ab") as file:
+            # A session of its own: Ctrl-C reaches this process alone, which then asks its programs to stop, once each.
+            # Descriptors stay open so that the lock lives as long as any of the programs.
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, **environment},
+                start_new_session=True,
+                close_fds=False,
+            )
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self) -> None:
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def program_starter(options: Options) -> Start:
+    """How programs are started: here, or with --ray on the cluster."""
+    if not options.ray:
+        return LocalProgram
+    num_gpus = cluster.gpu_share(options.jobs)
+    return partial(cluster.RemoteProgram, patience=PATIENCE, num_cpus=options.threads, num_gpus=num_gpus)
+
+
 @dataclass
 class Job:
     """Programs to run one after the other; what they print goes to `log`."""
@@ -69,7 +127,7 @@ class Job:
     cell: Cell | None = None
     done: int = field(default=0, init=False)  # stages
     failure: str = field(default="", init=False)
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    program: Program | None = field(default=None, init=False)
 
     @property
     def ended(self) -> bool:
@@ -81,13 +139,17 @@ class Job:
         part = self.stages[self.done].progress() if self.done < len(self.stages) else 0.0
         return (self.done + part) / len(self.stages)
 
-    def poll(self, threads: int) -> None:
+    def poll(self, start: Start, threads: int) -> None:
         """Looks after the program that runs, and starts the next; `failure` keeps the last words of one that failed."""
-        if self.process is not None:
-            code = self.process.poll()
+        if self.program is not None:
+            try:
+                code = self.program.poll()
+            except RuntimeError as error:  # on a cluster
+                self.failure = str(error)
+                return
             if code is None:
                 return
-            self.process = None
+            self.program = None
             if code:
                 self.failure = f"{self.stages[self.done].name} ended with code {code}: {_last_words(self.log)}"
                 return
@@ -95,42 +157,17 @@ class Job:
         while not self.ended and self.stages[self.done].done():
             self._finish()
         if not self.ended:
-            self._start(self.stages[self.done].command, threads)
+            self._start(start, self.stages[self.done].command, threads)
 
     def _finish(self) -> None:
         self.stages[self.done].finish()
         self.done += 1
 
-    def _start(self, command: list[str], threads: int) -> None:
+    def _start(self, start: Start, command: list[str], threads: int) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             log.write(f"\n$ {shlex.join(command)}\n".encode())
-            log.flush()
-            # A session of its own: Ctrl-C reaches this process alone, which then asks its programs to stop, once each.
-            # Descriptors stay open so that the lock lives as long as any of the programs.
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,
-                close_fds=False,
-            )
-
-    def interrupt(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGINT)
-
-    def wait(self) -> None:
-        """Until the program has ended; one that does not within PATIENCE is killed with all its workers."""
-        if self.process is None:
-            return
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        self.program = start(command, self.log, {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"})
 
 
 def _last_words(log: Path) -> str:
@@ -227,22 +264,24 @@ def run_jobs(jobs: Sequence[Job], options: Options, deadline: float, tell: Calla
     OutOfBudget at `deadline` (of time.monotonic) and KeyboardInterrupt come out after all programs have stopped.
     """
     waiting, running = deque(jobs), []
+    start, threads = program_starter(options), options.threads
     try:
         while waiting or running:
             while waiting and len(running) < options.jobs:
                 running.append(waiting.popleft())
             for job in running:
-                job.poll(options.threads)
+                job.poll(start, threads)
             running = [job for job in running if not job.ended]
             tell(running)
             if time.monotonic() >= deadline:
                 raise OutOfBudget
             time.sleep(POLL)
     finally:
-        for job in running:
-            job.interrupt()
-        for job in running:
-            job.wait()
+        programs = [job.program for job in running if job.program is not None]
+        for program in programs:
+            program.interrupt()
+        for program in programs:
+            program.wait()
 
 
 class Display:
@@ -353,7 +392,8 @@ def main(name: str, methods: Sequence[Method], draw: Draw, description: str, arg
         options.check()
         cells = plan(methods, options)
         results = Results(options.results or RESULTS / f"{name}.json")
-        code = 0 if options.only_page else run_grid(cells, options, results)
+        with cluster.connected("" if options.only_page else options.ray):
+            code = 0 if options.only_page else run_grid(cells, options, results)
     except ValueError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from act import evaluation
 from act.evaluation import TEST_SEEDS, VALIDATION_SEEDS, EpisodeLog, Rate, compare_paired, evaluate, wilson_interval
@@ -40,6 +41,19 @@ def toys(n: int = 3) -> SerialEnvs:
 
 def result(seed: int, success: bool) -> RolloutResult:
     return RolloutResult(seed, 10, 2.0 if success else 1.0, 5.0, success, success, [1, 2 if success else None])
+
+
+def test_a_policy_that_samples_repeats_itself():
+    class Sampling(GoalAgent):
+        def select_action(self, observations) -> np.ndarray:
+            drawn.append(torch.rand(()).item())
+            return super().select_action(observations)
+
+    drawn: list[float] = []
+    for _ in range(2):
+        evaluate(toys(2), Sampling(), [1, 2, 3], progress=False)
+    half = len(drawn) // 2
+    assert drawn[:half] == drawn[half:] and len(set(drawn[:half])) == half
 
 
 def test_the_wilson_interval_equals_published_values():
