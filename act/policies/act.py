@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from act.batch import Batch
+from act.nn.chunks import cubic_spline
 from act.nn.positions import sine_1d, sine_2d
 from act.nn.transformer import Decoder, Encoder
 from act.nn.vision import KeypointTrunk
@@ -171,19 +172,6 @@ class Policy(ObservingPolicy):
         source = self.features(batch) if isinstance(self.tokens, KeypointTokens) else self.maps(batch)
         seen, seen_position = self.tokens(source[:, -1])
         return torch.cat([tokens, seen.to(tokens.dtype)], dim=1), torch.cat([position, seen_position])
-
-
-def cubic_spline(n_samples: int, spacing: int) -> Tensor:
-    """(n_samples, n_samples / spacing + 3): samples of a uniform cubic B-spline, its control points `spacing` apart.
-
-    Identity for a spacing of 1, where every sample has a point of its own.
-    """
-    if spacing == 1:
-        return torch.eye(n_samples)
-    segment, u = torch.arange(n_samples) // spacing, torch.arange(n_samples) % spacing / spacing
-    weights = torch.stack([(1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3], dim=1) / 6
-    basis = torch.zeros(n_samples, n_samples // spacing + 3)
-    return basis.scatter_(1, segment[:, None] + torch.arange(4), weights)
 
 
 class Cvae(nn.Module):
