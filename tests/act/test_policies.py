@@ -13,9 +13,10 @@ from act import policies
 from act.batch import Batch
 from act.dataset import EpisodeDataset, Sampling
 from act.episodes import Episode
+from act.nn.chunks import cubic_spline
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import bc_convmlp, bet, categorical, diffusion, gmm, rt1, vae, vinn
-from act.policies.act import Config, Policy, cubic_spline
+from act.policies.act import Config, Policy
 from act.policies.policy import DataSpec, masked_mean
 
 IMAGE_SIZE = (32, 48)
