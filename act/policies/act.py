@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from act.batch import Batch
+from act.nn import vision
 from act.nn.chunks import cubic_spline
 from act.nn.positions import sine_1d, sine_2d
 from act.nn.transformer import Decoder, Encoder
@@ -145,7 +146,9 @@ class Policy(ObservingPolicy):
         if self.config.use_cvae:
             shape = (batch.batch_size, self.config.latent_dim)
             latent = (torch.zeros if self.config.latent == "zero" else torch.randn)(shape, device=batch.qpos.device)
-        return self._decode(batch, latent)
+        bf16 = isinstance(self.tokens, MapTokens) and vision.bf16_is_fast(self.device)  # as trained: hundreds of tokens
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            return self._decode(batch, latent)
 
     def _decode(self, batch: Batch, latent: Tensor | None) -> Tensor:
         """Normalised chunk (B, K, A) from what is seen and z (B, L)."""
