@@ -132,9 +132,11 @@ class Flags:
     round: int = 1
     """DAgger: 1, 2, ...; decides beta, fresh seeds, and DIR if not given."""
     beta_schedule: str = "first"
-    """DAgger: share of the expert in every round: first (1, then 0), linear:N (0 from round N on) or power:P."""
+    """DAgger: the expert's share by rounds: first (1, then 0), linear:N (0 from round N on), power:P, constant:P."""
     label_every: int = 20
-    """DAgger: at every so many control steps the expert says what he would do next, a whole chunk."""
+    """DAgger: at every so many control steps the expert says what he would do next, a whole chunk; 0: never."""
+    to_the_end: bool = False
+    """DAgger: an expert who has begun to drive drives until the episode ends."""
     n_action_steps: int | None = None
     """DAgger: control steps between queries, as in eval.py."""
     ensemble_m: float | None = None
@@ -186,9 +188,9 @@ class Flags:
                 f"--dart_noise {self.dart_noise} disturbs an expert; a policy errs by itself: leave it out"
             )
         last_seed = self.seed + (self.round + 1) * SEEDS_PER_ROUND if self.policy else 0
-        if self.round < 1 or self.label_every < 1 or last_seed > MAX_SEED:
+        if self.round < 1 or self.label_every < 0 or last_seed > MAX_SEED:
             raise ValueError(
-                f"--round {self.round} --label_every {self.label_every} --seed {self.seed}: the first two from 1, "
+                f"--round {self.round} --label_every {self.label_every} --seed {self.seed}: rounds count from 1, "
                 f"and every round takes {SEEDS_PER_ROUND} seeds of the {MAX_SEED} there are"
             )
 
@@ -256,7 +258,7 @@ def record_policy(flags: Flags, world: str) -> int:
 
 def make_mixture(flags: Flags, policy: Any) -> MixtureAgent:
     beta = BetaSchedule.parse(flags.beta_schedule)(flags.round)
-    return MixtureAgent(PolicyAgent(policy, flags.n_action_steps, flags.ensemble_m), beta, flags.seed)
+    return MixtureAgent(PolicyAgent(policy, flags.n_action_steps, flags.ensemble_m), beta, flags.seed, flags.to_the_end)
 
 
 def make_gated(flags: Flags, policies: Sequence[Any]) -> GatedAgent:
@@ -268,7 +270,11 @@ def make_gated(flags: Flags, policies: Sequence[Any]) -> GatedAgent:
 def describe(flags: Flags) -> dict[str, Any]:
     """What decides the content of a round, JSON-able; policies by their weights."""
     names = ["agent", "task_name", "seed", "round", "n_action_steps", "ensemble_m", "quality", "raw", "jpeg_quality"]
-    names += ["beta_schedule", "label_every"] if flags.agent == "dagger" else ["gate", "take_over", "hand_back"]
+    names += (
+        ["beta_schedule", "label_every", "to_the_end"]
+        if flags.agent == "dagger"
+        else ["gate", "take_over", "hand_back"]
+    )
     weights = [(run / "policy.safetensors").read_bytes() for run in flags.policy]
     digests = [hashlib.sha256(data).hexdigest()[:16] for data in weights]
     return {**{name: getattr(flags, name) for name in names}, "policy": digests}

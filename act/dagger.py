@@ -35,7 +35,8 @@ PRE_INTERVENTION = 15  # control steps before a take-over that led to it (Sirius
 # ------------------------------------------------------------------------------------------------------------- DAgger
 @dataclass(frozen=True)
 class BetaSchedule:
-    """Share of the expert in round 1, 2, ...: "first" (1, then 0), "linear:N" (0 from round N on) or "power:P"."""
+    """Share of the expert in round 1, 2, ...: "first" (1, then 0), "linear:N" (0 from round N on), "power:P" or
+    "constant:P"."""
 
     kind: str
     number: float = 0.0
@@ -48,15 +49,17 @@ class BetaSchedule:
             schedule = cls(kind, float(number or 0))
         except ValueError:
             schedule = cls("")
-        ranges = {"first": not number, "linear": schedule.number > 1, "power": 0 < schedule.number < 1}
+        is_share = 0 < schedule.number < 1
+        ranges = {"first": not number, "linear": schedule.number > 1, "power": is_share, "constant": is_share}
         if not ranges.get(schedule.kind):
-            raise ValueError(f"no beta schedule {text!r}; give first, linear:N with N > 1 or power:P with 0 < P < 1")
+            shares = "power:P or constant:P with 0 < P < 1"
+            raise ValueError(f"no beta schedule {text!r}; give first, linear:N with N > 1, {shares}")
         return schedule
 
     def __call__(self, round_: int) -> float:
         """Beta of round 1, 2, ..."""
-        if self.kind == "power":
-            return self.number ** (round_ - 1)
+        if self.kind in ("power", "constant"):
+            return self.number ** (round_ - 1 if self.kind == "power" else 1)
         return max(0.0, 1 - (round_ - 1) / (self.number - 1)) if self.kind == "linear" else float(round_ == 1)
 
 
@@ -65,26 +68,29 @@ class MixtureAgent:
 
     Not per control step, as in Ross et al.: the rest of a chunk is a plan from where the policy was asked, of no use
     once somebody else has driven. So the coin falls when the policy is asked, and whoever wins drives until the next.
+    With `to_the_end` an expert who has won once drives until the episode ends: a demonstration that begins where the
+    policy has been, which gives the most for its labels.
     `intervention` (B,) says for the last action of which environments it was the expert's.
     """
 
-    def __init__(self, policy: PolicyAgent, beta: float, seed: int = 0):
+    def __init__(self, policy: PolicyAgent, beta: float, seed: int = 0, to_the_end: bool = False):
         if not 0 <= beta <= 1:
             raise ValueError(f"beta {beta}: must be 0 to 1, the share of the expert")
-        self.policy, self.beta, self.seed, self._waves = policy, beta, seed, 0
+        self.policy, self.beta, self.seed, self.to_the_end, self._waves = policy, beta, seed, to_the_end, 0
         self.intervention = np.zeros(0, bool)
 
     def reset(self, num_envs: int) -> None:
         self.policy.reset(num_envs)
         self._rng, self._t = np.random.default_rng((self.seed, self._waves)), 0
         self._waves += 1
+        self.intervention = np.zeros(num_envs, bool)
 
     def needs_images(self) -> bool:
         return self.policy.needs_images()
 
     def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
         if self._t % self.policy.n_action_steps == 0:
-            self.intervention = self._rng.random(len(observations)) < self.beta
+            self.intervention = self.to_the_end & self.intervention | (self._rng.random(len(observations)) < self.beta)
         self._t += 1
         own = self.policy.select_action(observations)
         return np.where(self.intervention[:, None], [obs["expert_action"] for obs in observations], own)

@@ -4,10 +4,10 @@
     python -m benchmarks.dagger --budget 30m                       stops cleanly then; the same command continues
 
 Every round spends about the same number of expert labels (actions the expert gave): on fresh demonstrations (bc), on
-demonstrations with noise in what is executed (dart), on chunks from states the policy visited (dagger), or on driving
-when a simulated operator took over (hg_dagger). Then the policy learns from all data so far and is evaluated on test
-seeds. The work is done by record_sim_episodes.py, train.py and eval.py, each of which continues where it was stopped.
-Results: benchmarks/results/dagger.json and dagger.png, brought up to date after every cell.
+demonstrations with noise in what is executed (dart), on driving to the end from states the policy visited (dagger), or
+on driving when a simulated operator took over (hg_dagger). Then the policy learns from all data so far and is evaluated
+on test seeds. The work is done by record_sim_episodes.py, train.py and eval.py, each of which continues where it was
+stopped. Results: benchmarks/results/dagger.json and dagger.png, brought up to date after every cell.
 """
 
 import json
@@ -61,12 +61,10 @@ class Options:
     """Go on from the policy of the round before instead of training from scratch."""
     train: str = "--preset state --hidden_dim 128 --dim_feedforward 256 --batch_size 32"
     """Further flags of train.py, as --train="--preset state --lr 1e-4"."""
-    aggregation: str = "equal_mass"
+    aggregation: str = "uniform"
     """Of DAgger and HG-DAgger: uniform, equal_mass or sirius."""
-    label_every: int = 60
-    """DAgger: control steps between chunks of labels; 60, a chunk's length, labels just the states of the queries."""
-    beta_schedule: str = "power:0.5"
-    """DAgger; the demonstrations were the first round. Where the expert drives, every action he gives is a label."""
+    beta_schedule: str = "constant:0.25"
+    """DAgger: how likely the expert takes the wheel at a query of the policy, which he then keeps to the end."""
     dart_noise: float = 0.0025
     """DART [rad]. The expert stands this: at 0.004 it fails in a fifth of its attempts, at 0.01 in all."""
     workers: int = available_cores()
@@ -142,7 +140,7 @@ class Bench:
             noise = options.dart_noise if method == "dart" else 0.0
             return self.demonstrations(directory, seed, number, 1000 * round_, noise)
         flags = ["--agent", method, "--policy", policy, "--seed", 100_000 * (seed + 1)]
-        flags += ["--round", round_ + 1, "--beta_schedule", options.beta_schedule, "--label_every", options.label_every]
+        flags += ["--round", round_ + 1, "--beta_schedule", options.beta_schedule, "--to_the_end", "--label_every", 0]
         number, spent = 2, 0
         while spent < options.labels and number <= MOST_EPISODES:
             self.record(directory, number, *flags, "--num_episodes", number)

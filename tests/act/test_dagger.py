@@ -64,13 +64,20 @@ def seen(expert: float = 0.0, qpos: float = 0.0) -> Observation:
 # ------------------------------------------------------------------------------------------------------------- DAgger
 @pytest.mark.parametrize(
     ("text", "betas"),
-    [("first", [1, 0, 0]), ("linear:3", [1, 0.5, 0]), ("power:0.5", [1, 0.5, 0.25])],
+    [
+        ("first", [1, 0, 0]),
+        ("linear:3", [1, 0.5, 0]),
+        ("power:0.5", [1, 0.5, 0.25]),
+        ("constant:0.3", [0.3] * 3),
+    ],
 )
 def test_beta_falls_as_the_schedule_says(text: str, betas: list[float]):
     assert [BetaSchedule.parse(text)(round_) for round_ in (1, 2, 3)] == betas
 
 
-@pytest.mark.parametrize("text", ["", "never", "linear", "linear:1", "linear:x", "power:1", "power:0", "first:2"])
+@pytest.mark.parametrize(
+    "text", ["", "never", "linear", "linear:1", "linear:x", "power:1", "power:0", "constant:1", "first:2"]
+)
 def test_an_unknown_schedule_is_answered_with_those_there_are(text: str):
     with pytest.raises(ValueError, match="give first, linear:N"):
         BetaSchedule.parse(text)
@@ -86,6 +93,16 @@ def test_expert_and_policy_take_turns_chunk_by_chunk_at_the_rate_of_beta():
         np.testing.assert_array_equal(agent.intervention, chunk[0] == 0.0)
         shares.append(agent.intervention.mean())
     assert abs(np.mean(shares) - 0.3) < 0.05 and len(set(shares)) > 5
+
+
+def test_an_expert_may_keep_the_wheel_to_the_end():
+    agent = MixtureAgent(PolicyAgent(Constant(1.0)), beta=0.3, to_the_end=True)
+    for _ in range(5):
+        agent.reset(50)
+        drives = np.stack([agent.select_action([seen()] * 50)[:, 0] == 0.0 for _ in range(6 * K)])
+        assert (np.diff(drives.astype(int), axis=0) >= 0).all()
+        assert drives[0].mean() < 0.6 < drives[-1].mean()
+        np.testing.assert_array_equal(agent.intervention, drives[-1])
 
 
 @pytest.mark.parametrize(("beta", "driver"), [(0.0, 1.0), (1.0, 0.0)])
