@@ -69,7 +69,7 @@ class MixtureAgent:
     Not per control step, as in Ross et al.: the rest of a chunk is a plan from where the policy was asked, of no use
     once somebody else has driven. So the coin falls when the policy is asked, and whoever wins drives until the next.
     With `to_the_end` an expert who has won once drives until the episode ends: a demonstration that begins where the
-    policy has been, which gives the most for its labels.
+    policy has been, with a sample for every label.
     `intervention` (B,) says for the last action of which environments it was the expert's.
     """
 

@@ -16,12 +16,18 @@ DISTRIBUTIONS = ("mujoco", "dm_control", "gymnasium", "numpy", "torch", "torchvi
 def provenance() -> dict[str, Any]:
     """Where a number comes from: the command line, the commit, the machine, the versions and the time (UTC)."""
     return {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "command": shlex.join([Path(sys.executable).name, _program(), *sys.argv[1:]]),
         "git": git_commit(),
         "hardware": hardware(),
         "versions": {"python": platform.python_version(), **_versions()},
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _program() -> str:
+    """The program's file as seen from this repository, where it is in it: `-m` gives it as a path of one machine."""
+    path, root = Path(sys.argv[0]), Path(__file__).resolve().parent.parent
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def git_commit() -> str | None:
