@@ -1,7 +1,9 @@
-"""What a label is worth: success against expert labels for BC, DART, DAgger and HG-DAgger, from the same weak policy.
+r"""What a label is worth: success against expert labels for BC, DART, DAgger and HG-DAgger, from the same weak policy.
 
     python -m benchmarks.dagger                                    transfer cube, state track, 3 seeds x 200 rollouts
     python -m benchmarks.dagger --budget 30m                       stops cleanly then; the same command continues
+    python -m benchmarks.dagger --record="--image_size 240 320" --train="--preset fast --trunk DIR" \
+        --work runs/dagger_images --out benchmarks/results/dagger_images.json        four cameras, DIR by act.pretrain
 
 Every round spends about the same number of expert labels (actions the expert gave): on fresh demonstrations (bc), on
 demonstrations with noise in what is executed (dart), on driving to the end from states the policy visited (dagger), or
@@ -22,14 +24,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
 from act.dagger import count_labels
 from act.episodes import find_episodes, read_episode, whole_file
-from act.evaluation import wilson_interval
+from act.evaluation import VALIDATION_SEEDS, wilson_interval
 from act.provenance import available_cores, provenance
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +39,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "dagger.json"
 METHODS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_dagger": "human-gated DAgger"}
 COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger": "#d55e00"}  # Okabe and Ito 2008
 MAY_GROW = ("methods", "seeds", "rounds", "workers", "budget", "work", "out")  # without touching finished cells
-MOST_EPISODES = 40  # of a round: a policy that is hardly ever corrected cannot spend its labels
+SEEDS = 100_000  # of attempts, that a training seed may use
+MOST_EPISODES = 200  # of a round: a policy that is hardly ever corrected cannot spend its labels
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,24 @@ class Options:
     labels: int = 2000
     """Expert labels a round, five demonstrations' worth."""
     rollouts: int = 200
-    """Of every evaluation, on test seeds."""
+    """Of every evaluation."""
+    seed_set: Literal["test", "validation"] = "test"
+    """Choose settings on validation seeds."""
     steps: int = 1500
     """Optimizer updates, each time."""
     warm_start: bool = False
     """Go on from the policy of the round before instead of training from scratch."""
+    record: str = "--cameras"
+    """Further flags of record_sim_episodes.py for demonstrations: without cameras. What a policy drives has its own."""
     train: str = "--preset state --hidden_dim 128 --dim_feedforward 256 --batch_size 32"
     """Further flags of train.py, as --train="--preset state --lr 1e-4"."""
     aggregation: str = "uniform"
     """Of DAgger and HG-DAgger: uniform, equal_mass or sirius."""
-    beta_schedule: str = "constant:0.25"
-    """DAgger: how likely the expert takes the wheel at a query of the policy, which he then keeps to the end."""
+    dagger: str = "--beta_schedule constant:0.25 --to_the_end --label_every 0"
+    """Flags of record_sim_episodes.py for DAgger: at a query of the policy the expert takes over with that
+    probability, and then drives to the end."""
+    hg_dagger: str = "--take_over 0.1 --hand_back 0.05"
+    """The same for HG-DAgger."""
     dart_noise: float = 0.0025
     """DART [rad]. The expert stands this: at 0.004 it fails in a fifth of its attempts, at 0.01 in all."""
     workers: int = available_cores()
@@ -82,6 +92,10 @@ class Options:
         for name in ("demos", "rounds", "labels", "rollouts", "steps", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
+        most = VALIDATION_SEEDS.start // SEEDS - 2
+        for seed in self.seeds:
+            if not 0 <= seed <= most:
+                raise ValueError(f"--seeds {seed}: give 0 to {most}; each takes {SEEDS} seeds of attempts")
 
     def claim(self) -> None:
         """Makes `work` a place for these settings; ValueError when it is one for others."""
@@ -121,7 +135,7 @@ class Bench:
     # ------------------------------------------------------------------------------------------------------- labels
     def demonstrations(self, directory: Path, seed: int, number: int, first: int = 0, noise: float = 0.0) -> Path:
         """`number` fresh demonstrations, from attempt seeds that belong to (seed, first) alone."""
-        flags = ["--seed", 100_000 * (seed + 1) + first, "--dart_noise", noise, "--num_episodes", number]
+        flags = ["--seed", SEEDS * (seed + 1) + first, "--dart_noise", noise, "--num_episodes", number]
         self.record(directory, number, *flags)
         return directory
 
@@ -129,8 +143,8 @@ class Bench:
         if directory.is_dir() and len(find_episodes(directory)) >= number:
             return
         where = ["--task_name", self.options.task_name, "--dataset_dir", directory, "--workers", self.options.workers]
-        cameras = [] if "--policy" in flags else ["--cameras"]
-        self.call("record_sim_episodes.py", *where, *flags, *cameras)
+        how = [] if "--policy" in flags else self.options.record.split()
+        self.call("record_sim_episodes.py", *where, *flags, *how)
 
     def teach(self, method: str, seed: int, round_: int, policy: Path, directory: Path) -> Path:
         """The data of one round."""
@@ -139,13 +153,14 @@ class Bench:
             number = math.ceil(options.labels / labels_in(options.work / f"demos_seed{seed}") * options.demos)
             noise = options.dart_noise if method == "dart" else 0.0
             return self.demonstrations(directory, seed, number, 1000 * round_, noise)
-        flags = ["--agent", method, "--policy", policy, "--seed", 100_000 * (seed + 1)]
-        flags += ["--round", round_ + 1, "--beta_schedule", options.beta_schedule, "--to_the_end", "--label_every", 0]
-        number, spent = 2, 0
-        while spent < options.labels and number <= MOST_EPISODES:
+        flags = ["--agent", method, "--policy", policy, "--seed", SEEDS * (seed + 1), "--round", round_ + 1]
+        flags += {"dagger": options.dagger, "hg_dagger": options.hg_dagger}[method].split()
+        number, spent = 0, 0
+        while spent < options.labels and number < MOST_EPISODES:
+            missing = round(number * (options.labels - spent) / max(spent, 1))
+            number = min(number + max(2, min(missing, 2 * number)), MOST_EPISODES)
             self.record(directory, number, *flags, "--num_episodes", number)
             spent = labels_in(directory, number)
-            number += max(1, round(number * (options.labels - spent) / max(spent, 1)))
         return directory
 
     # -------------------------------------------------------------------------------------------------------- cells
@@ -158,9 +173,9 @@ class Bench:
 
     def judge(self, run: Path) -> dict[str, Any]:
         options = self.options
-        flags = ["--num_rollouts", options.rollouts, "--videos", 0, "--num_workers", options.workers]
-        self.call("eval.py", run, *flags)
-        return json.loads((run / "eval" / "test_chunk" / "results.json").read_text())
+        flags = ["--num_rollouts", options.rollouts, "--seed_set", options.seed_set, "--videos", 0]
+        self.call("eval.py", run, *flags, "--num_workers", options.workers)
+        return json.loads((run / "eval" / f"{options.seed_set}_chunk" / "results.json").read_text())
 
     def cell(self, method: str, seed: int, round_: int, data: Sequence[Path], run: Path, *flags: object) -> None:
         """Trains and evaluates one policy, unless that was done before; tells and keeps what came of it."""

@@ -109,6 +109,8 @@ def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert dagger.main(["--methods", "magic", "--work", str(tmp_path)]) == 2
     assert "there are bc, dart" in capsys.readouterr().err
     assert dagger.main(["--budget", "later", "--work", str(tmp_path)]) == 2
+    assert dagger.main(["--seeds", "9", "--work", str(tmp_path)]) == 2
+    assert "--seeds 9: give 0 to 8" in capsys.readouterr().err
 
 
 def test_a_program_that_fails_is_told(tmp_path: Path):
