@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from act.episodes import (
+    MOST_ENCODING,
     EpisodeRecorder,
     check_episode,
     decode_image,
@@ -19,6 +20,7 @@ from act.episodes import (
     write_episode,
 )
 from act.rollout import SerialEnvs, rollout
+from act.types import RolloutResult
 from tests.act.toy_world import GoalAgent
 from tests.toy_env import ToyEnv
 
@@ -193,6 +195,21 @@ def test_the_recorder_keeps_successes_only_unless_told_otherwise(tmp_path: Path)
     recorders += [EpisodeRecorder(lambda r: tmp_path / "episode_1.hdf5", env.env_spec, keep=lambda r: True)]
     list(rollout(SerialEnvs([env]), agent, recorders, seeds=[0]))
     assert [path.name for path in tmp_path.iterdir()] == ["episode_1.hdf5"]
+
+
+def test_images_are_those_that_were_seen_though_their_memory_is_used_again(tmp_path: Path) -> None:
+    env = ToyEnv(("top",), episode_len=8)
+    recorder = EpisodeRecorder(lambda _: tmp_path / "episode_0.hdf5", env.env_spec, keep=lambda _: True)
+    rows, image = np.zeros(14, np.float32), np.zeros((480, 640, 3), np.uint8)
+    obs = {"qpos": rows, "qvel": rows, "images": {"top": image}}
+    recorder.on_reset(0, 0, obs, {})
+    length = MOST_ENCODING + 20
+    for t in range(length):  # faster than they can be encoded
+        image[:] = t
+        recorder.on_step(0, t, obs, rows, obs, 0.0, {})
+    recorder.on_end(0, RolloutResult(0, length, 0.0, 0.0, True, True, []))
+    episode = read_episode(recorder.paths[0])
+    assert [int(episode.read_images("top", t, t + 1).mean().round()) for t in range(length)] == [*range(length)]
 
 
 def test_validate_repair_and_info_find_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
