@@ -51,22 +51,22 @@ class Options:
     methods: tuple[str, ...] = tuple(METHODS)
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of training; every one has its own demonstrations and its own rollouts."""
-    demos: int = 10
+    demos: int = 6
     """Demonstrations of the weak policy."""
-    rounds: int = 4
-    labels: int = 2000
-    """Expert labels a round, five demonstrations' worth."""
+    rounds: int = 3
+    labels: int = 1500
+    """Expert labels a round, four demonstrations' worth."""
     rollouts: int = 200
     """Of every evaluation."""
     seed_set: Literal["test", "validation"] = "test"
     """Choose settings on validation seeds."""
-    steps: int = 1500
+    steps: int = 3000
     """Optimizer updates, each time."""
     warm_start: bool = False
     """Go on from the policy of the round before instead of training from scratch."""
     record: str = "--cameras"
     """Further flags of record_sim_episodes.py for demonstrations: without cameras. What a policy drives has its own."""
-    train: str = "--preset state --hidden_dim 128 --dim_feedforward 256 --batch_size 32"
+    train: str = "--preset state"
     """Further flags of train.py, as --train="--preset state --lr 1e-4"."""
     aggregation: str = "uniform"
     """Of DAgger and HG-DAgger: uniform, equal_mass or sirius."""
