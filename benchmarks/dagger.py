@@ -6,10 +6,10 @@ r"""What a label is worth: success against expert labels for BC, DART, DAgger an
         --work runs/dagger_images --out benchmarks/results/dagger_images.json        four cameras, DIR by act.pretrain
 
 Every round spends about the same number of expert labels (actions the expert gave): on fresh demonstrations (bc), on
-demonstrations with noise in what is executed (dart), on driving to the end from states the policy visited (dagger), or
-on driving when a simulated operator took over (hg_dagger). Then the policy learns from all data so far and is evaluated
-on test seeds. The work is done by record_sim_episodes.py, train.py and eval.py, each of which continues where it was
-stopped. Results: benchmarks/results/dagger.json and dagger.png, brought up to date after every cell.
+demonstrations with noise in what is executed (dart), on driving in turns with the policy (dagger), or on driving when a
+simulated operator took over (hg_dagger). Then the policy learns from all data so far and is evaluated on test seeds.
+The work is done by record_sim_episodes.py, train.py and eval.py, each of which continues where it was stopped.
+Results: benchmarks/results/dagger.json and dagger.png, brought up to date after every cell.
 """
 
 import json
@@ -70,9 +70,8 @@ class Options:
     """Further flags of train.py, as --train="--preset state --lr 1e-4"."""
     aggregation: str = "uniform"
     """Of DAgger and HG-DAgger: uniform, equal_mass or sirius."""
-    dagger: str = "--beta_schedule constant:0.25 --to_the_end --label_every 0"
-    """Flags of record_sim_episodes.py for DAgger: at a query of the policy the expert takes over with that
-    probability, and then drives to the end."""
+    dagger: str = "--beta_schedule constant:0.5 --n_action_steps 30 --label_every 0"
+    """Flags of record_sim_episodes.py for DAgger: a coin falls every 30 control steps, the expert's are the labels."""
     hg_dagger: str = "--take_over 0.1 --hand_back 0.05"
     """The same for HG-DAgger."""
     dart_noise: float = 0.0025
