@@ -8,7 +8,6 @@ Interrupted and called again with the same settings it goes on where it stopped.
 """
 
 import argparse
-import hashlib
 import importlib
 import shutil
 import sys
@@ -21,7 +20,7 @@ import gymnasium
 
 from act.agents import PolicyAgent
 from act.cluster import Waves, connected
-from act.engine import OnnxPolicy
+from act.engine import FILES, OnnxPolicy, fingerprint
 from act.evaluation import (
     SEED_SETS,
     EpisodeLog,
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         run_evaluation(options)
-    except ValueError as error:
+    except (ValueError, ConnectionError) as error:
         print(f"eval: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -73,7 +72,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--videos", type=int, default=4, help="film the first so many rollouts")
     add("--video_every", type=int, default=2, help="control steps per frame: 2 is 25 frames per second")
     add("--device", help="cpu or cuda (default: cuda when there is one)")
-    add("--engine", choices=("torch", "onnx", "int8"), default="torch", help="onnx, int8: what act.export wrote")
+    add("--engine", default="torch", help="torch; onnx, int8: what act.export wrote; ws://HOST:PORT: act.server")
     add("--out", type=Path, help="folder for results (default: the run's folder)")
     add("--eval", action="store_true", help=argparse.SUPPRESS)
     for flag in ORIGINAL_FLAGS:
@@ -83,6 +82,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options.modes = options.modes or (["ensemble"] if options.temporal_agg else ["chunk"])
     if options.run is None:
         parser.error("which run? Give its folder: python eval.py runs/demo")
+    if options.engine not in ("torch", *FILES) and "://" not in options.engine:
+        parser.error(f"--engine {options.engine}: there is torch, {', '.join(FILES)} and ws://HOST:PORT")
+    if options.ray and "://" in options.engine:
+        parser.error(f"--engine {options.engine} and --ray do not go together: leave one of them out")
     for name in ("num_rollouts", "num_workers", "video_every"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} {getattr(options, name)}: must be at least 1")
@@ -92,8 +95,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def run_evaluation(options: argparse.Namespace) -> None:
     """Loads the policy once, evaluates every mode, and writes the report of all that was ever evaluated here."""
     policy, about = load(options.run, options.device)
-    if options.engine != "torch":
+    if options.engine in FILES:
         policy = OnnxPolicy.load(options.run, options.engine)
+    elif options.engine != "torch":
+        policy = connect(options.engine, options.run)
     task = task_of(options.task_name or about["train"]["task_name"])
     cameras, image_size = cameras_for(policy, options.videos)
     # By a name that other machines know, too: theirs is not the __main__ of this program.
@@ -157,6 +162,21 @@ def load(run: Path, device: str | None) -> tuple[Any, dict[str, Any]]:
     return load_policy(run, device or ("cuda" if torch.cuda.is_available() else "cpu")), about
 
 
+def connect(address: str, run: Path) -> Any:
+    """The policy of a run, as a server has it. Raises ValueError when it has another."""
+    from act.client import RemotePolicy
+
+    policy = RemotePolicy(address)
+    if policy.about["weights"] != fingerprint(run / "policy.safetensors"):
+        raise ValueError(f"{address} serves other weights than {run} holds; start python -m act.server {run}")
+    return policy
+
+
+def engine_name(options: argparse.Namespace) -> str:
+    """As results and folders call it: torch, onnx, int8 or remote."""
+    return "remote" if "://" in options.engine else options.engine
+
+
 def make_env(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -> gymnasium.Env:
     """An environment; only the simulating processes call this.
 
@@ -189,7 +209,6 @@ def describe(
     options: argparse.Namespace, about: Mapping[str, Any], task: str, mode: str, agent: PolicyAgent
 ) -> dict[str, Any]:
     """What decides the outcome of a rollout (besides its seed) and what a reader must know of the policy."""
-    weights = hashlib.sha256((options.run / "policy.safetensors").read_bytes()).hexdigest()[:16]
     train = about["train"]
     return {
         "run": str(options.run),
@@ -201,7 +220,7 @@ def describe(
         "step": about["step"],
         "train_seed": about["seed"],
         "train_commit": about["git"],
-        "weights": weights,
+        "weights": fingerprint(options.run / "policy.safetensors"),
         "task": task,
         "mode": mode,
         "chunk_size": agent.policy.chunk_size,
@@ -209,14 +228,14 @@ def describe(
         "ensemble_m": options.ensemble_m if mode == "ensemble" else None,
         "seed_set": options.seed_set,
         "device": options.device or "automatic",
-        **({} if options.engine == "torch" else {"engine": options.engine}),
+        **({} if options.engine == "torch" else {"engine": engine_name(options)}),
     }
 
 
 def folder_name(options: argparse.Namespace, mode: str) -> str:
     every = f"_every{options.n_action_steps}" if options.n_action_steps else ""
     weight = f"_m{options.ensemble_m:g}" if mode == "ensemble" and options.ensemble_m != 0.01 else ""
-    engine = "" if options.engine == "torch" else f"_{options.engine}"
+    engine = "" if options.engine == "torch" else f"_{engine_name(options)}"
     return f"{options.seed_set}_{mode}{every}{weight}{engine}"
 
 
