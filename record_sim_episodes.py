@@ -24,6 +24,7 @@ import gymnasium
 import tyro
 
 from act.agents import PolicyAgent
+from act.aggregation import count_labels
 from act.cluster import RayCrew, connected
 from act.dagger import (
     BetaSchedule,
@@ -31,7 +32,6 @@ from act.dagger import (
     GatedAgent,
     MixtureAgent,
     SimulatedOperator,
-    count_labels,
     dagger_rows,
     distance_to_expert,
     gated_rows,

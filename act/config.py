@@ -10,8 +10,8 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Suppress, arg
 
 from act import policies
+from act.aggregation import Aggregation
 from act.augment import Augmentation
-from act.dagger import Aggregation
 from act.dataset import Cache
 from act.policies.policy import PolicyConfig, tuples
 
@@ -47,7 +47,7 @@ class TrainConfig:
     dataset_dir: tuple[Path, ...] = ()
     """Directories with episode_*.hdf5: demonstrations, rounds of DAgger; data/TASK_NAME if not given."""
     aggregation: Aggregation = "uniform"
-    """How demonstrations, an expert's labels and the policy's own steps are weighed: act/dagger.py, frame_weights."""
+    """How demonstrations, an expert's labels and the policy's own steps are weighed: act/aggregation.py."""
     warm_start: Path | None = None
     """A run whose policy training begins with, statistics included; fresh weights if not given."""
     run_dir: Annotated[Path | None, arg(aliases=["--ckpt-dir"])] = None

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from act.aggregation import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
 from act.batch import Batch
-from act.dagger import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
 from act.distributed import processes_here
 from act.episodes import Episode, find_episodes, read_episode, whole_file
 from act.normalize import Normalizer

@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from act.dagger import count_labels
+from act.aggregation import count_labels
 from act.episodes import find_episodes, read_episode, whole_file
 from act.evaluation import VALIDATION_SEEDS, wilson_interval
 from act.provenance import available_cores, provenance

@@ -15,7 +15,19 @@ PHYSICS = ("mujoco", "dm_control", "mink", "sim_envs")
 TORCH = ("torch", "torchvision")
 # Files that run beside a robot, in a recording laptop or in a simulating process: they never import torch.
 TORCHLESS = (
-    *("types", "episodes", "recording", "rollout", "agents", "dagger", "video", "evaluation", "report", "charts"),
+    *(
+        "types",
+        "episodes",
+        "recording",
+        "rollout",
+        "agents",
+        "dagger",
+        "aggregation",
+        "video",
+        "evaluation",
+        "report",
+        "charts",
+    ),
     *("page", "provenance", "realtime", "engine", "sketches", "client", "wire"),
 )
 POLICY_BASES = ("policy", "observing")

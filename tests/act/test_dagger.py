@@ -1,4 +1,4 @@
-"""Who drives, what is labelled, and what it weighs."""
+"""Who drives, and what is labelled."""
 
 import json
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import torch
 import record_sim_episodes
 import train
 from act.agents import PolicyAgent
+from act.aggregation import Kind, count_labels, frame_kinds
 from act.checkpoint import load_policy
 from act.config import TrainConfig
 from act.dagger import (
@@ -22,17 +23,12 @@ from act.dagger import (
     EnsembleDisagreement,
     GatedAgent,
     HumanOperator,
-    Kind,
     MixtureAgent,
     Mode,
     SimulatedOperator,
-    count_labels,
     dagger_rows,
     distance_to_expert,
-    frame_kinds,
-    frame_weights,
     gated_rows,
-    last_of_chunk,
     record_round,
 )
 from act.dataset import EpisodeDataset, Sampling
@@ -236,66 +232,6 @@ def test_human_gated_episodes_say_what_was_done_and_by_whom(tmp_path: Path):
     assert episode.action_chunk is None and count_labels(episode) == 37 and episode.attrs["success"]
 
 
-# -------------------------------------------------------------------------------------------------------- aggregation
-def episode(intervention: str, labelled: bool = False, chunks: list[int] | None = None) -> Episode:
-    """One driver per letter: p policy, e expert, - pause. Executed actions count up; unlabelled ones are the label."""
-    length = len(intervention)
-    executed = np.tile(np.arange(length, dtype=np.float32)[:, None], (1, 14))
-    for t, who in enumerate(intervention):
-        executed[t] = executed[t - 1] if who == "-" else executed[t]
-    expert = np.array([who == "e" for who in intervention])
-    action = np.where(expert[:, None] | (not labelled), executed, executed + 100)
-    at = None if chunks is None else np.array(chunks, np.int32)
-    chunk = None if chunks is None else np.zeros((len(chunks), K, 14), np.float32)
-    zeros = np.zeros((length, 14), np.float32)
-    return Episode(Path(), zeros, zeros, action, None, None, (), True, {}, executed, expert, chunk, at)
-
-
-def test_demonstrations_are_one_plan_each():
-    zeros = np.zeros((5, 14), np.float32)
-    demonstration = Episode(Path(), zeros, zeros, zeros, None, None, (), True, {})
-    assert (frame_kinds(demonstration) == Kind.DEMONSTRATED).all()
-    assert last_of_chunk(demonstration).tolist() == [4] * 5 and count_labels(demonstration) == 5
-
-
-def test_a_label_asked_where_the_policy_drove_is_no_plan_for_the_next_step():
-    made = episode("eeppe", labelled=True)
-    assert frame_kinds(made).tolist() == [Kind.LABELLED] * 5
-    assert last_of_chunk(made).tolist() == [1, 1, 2, 3, 4]
-
-
-def test_where_whole_chunks_were_given_single_labels_are_not_used():
-    kinds = frame_kinds(episode("eppppp", labelled=True, chunks=[2, 4]))
-    unlabelled, labelled = Kind.UNLABELLED, Kind.LABELLED
-    assert kinds.tolist() == [labelled, unlabelled, labelled, unlabelled, labelled, unlabelled]
-
-
-def test_a_correction_begins_and_ends_at_the_hand_over():
-    made = episode("p" * 20 + "--" + "eeee" + "pp")
-    kinds = frame_kinds(made)
-    assert kinds[:7].tolist() == [Kind.ROBOT] * 7 and (kinds[7:20] == Kind.PRE_INTERVENTION).all()
-    assert (kinds[20:22] == Kind.UNLABELLED).all()  # nobody drove
-    assert (kinds[22:26] == Kind.LABELLED).all() and (kinds[26:] == Kind.ROBOT).all()
-    assert last_of_chunk(made)[[0, 22, 25, 26]].tolist() == [21, 25, 25, 27]
-
-
-KINDS = np.repeat(list(Kind), (60, 10, 20, 6, 4))
-
-
-def masses(weights: np.ndarray) -> list[float]:
-    return [round(float(weights[kind == KINDS].sum() / weights.sum()), 6) for kind in Kind]
-
-
-def test_aggregation_gives_every_kind_its_share():
-    assert masses(frame_weights(KINDS, "uniform")) == pytest.approx([60 / 70, 10 / 70, 0, 0, 0], abs=1e-5)
-    assert masses(frame_weights(KINDS, "equal_mass")) == pytest.approx([30 / 86, 0.5, 10 / 86, 3 / 86, 0], abs=1e-5)
-    assert masses(frame_weights(KINDS, "sirius")) == pytest.approx([0.5, 0.5, 0, 0, 0], abs=1e-5)
-    few = np.where(np.arange(100) < 40, Kind.ROBOT, KINDS)  # 20 of 96 that count are demonstrated
-    weights = frame_weights(few, "sirius")
-    shares = [weights[few == kind].sum() for kind in (Kind.DEMONSTRATED, Kind.LABELLED, Kind.ROBOT)]
-    assert shares == pytest.approx([20 / 96, 0.5, 0.5 - 20 / 96])
-
-
 def test_the_dataset_takes_whole_chunks_and_ends_plans_at_hand_overs(tmp_path: Path):
     agent = MixtureAgent(PolicyAgent(Constant(0.1)), beta=0.5, seed=1)
     episodes = teach(tmp_path, agent, dagger_rows(agent), 2)
@@ -315,12 +251,6 @@ def test_the_dataset_takes_whole_chunks_and_ends_plans_at_hand_overs(tmp_path: P
     taught = np.concatenate([frame_kinds(made) == Kind.LABELLED for made in episodes])
     np.testing.assert_array_equal(dataset.weights > 0, taught)
     assert sum(len(batch.qpos) for batch in dataset.validation_batches(64)) == taught.sum()
-
-
-def test_labels_between_observed_frames_only_are_refused():
-    made = episode("pppp", labelled=True, chunks=[1, 3])
-    with pytest.raises(ValueError, match="frame_stride"):
-        EpisodeDataset([made], Sampling(4, frame_stride=2))
 
 
 # ----------------------------------------------------------------------------------------------------------- programs

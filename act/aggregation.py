@@ -1,0 +1,89 @@
+"""What a teacher's episodes are to a learner: whose action each frame teaches, and how much it weighs.
+
+Expert and policy drive in turns there, and not every state was labelled; act/dagger.py records them.
+"""
+
+import enum
+from typing import Literal
+
+import numpy as np
+
+from act.episodes import Episode
+
+Aggregation = Literal["uniform", "equal_mass", "sirius"]
+PRE_INTERVENTION = 15  # control steps before a take-over that led to it (Sirius)
+
+
+def count_labels(episode: Episode) -> int:
+    """Expert actions an episode cost: all of a demonstration; of a round, the steps he drove and the chunks he gave."""
+    if episode.intervention is None:
+        return len(episode)
+    chunks = 0 if episode.action_chunk is None else episode.action_chunk.shape[0] * episode.action_chunk.shape[1]
+    return int(episode.intervention.sum()) + chunks
+
+
+class Kind(enum.IntEnum):
+    """Whose action a frame teaches."""
+
+    DEMONSTRATED = 0
+    LABELLED = 1  # by the expert: in an intervention, or as a label of what the policy visited
+    ROBOT = 2  # the policy's own
+    PRE_INTERVENTION = 3  # the policy's own, shortly before somebody had to take over
+    UNLABELLED = 4  # nobody's: a pause; or the expert's single action between states from which he gave whole chunks
+
+
+def frame_kinds(episode: Episode) -> np.ndarray:
+    """(T,) Kind of every control step."""
+    if episode.intervention is None or episode.executed_action is None:
+        return np.full(len(episode), Kind.DEMONSTRATED)
+    followed = np.all(episode.action == episode.executed_action, axis=1)
+    kinds = np.where(episode.intervention | ~followed, Kind.LABELLED, Kind.ROBOT)
+    starts = np.flatnonzero(np.diff(episode.intervention.astype(int)) == 1) + 1
+    for start in starts:
+        before = slice(max(0, start - PRE_INTERVENTION), start)
+        kinds[before] = np.where(kinds[before] == Kind.ROBOT, Kind.PRE_INTERVENTION, kinds[before])
+    held = np.all(episode.executed_action[1:] == episode.executed_action[:-1], axis=1)
+    kinds[1:][held & ~episode.intervention[1:]] = Kind.UNLABELLED  # paused: nobody drove
+    if episode.action_chunk_t is not None:
+        kinds[~episode.intervention] = Kind.UNLABELLED
+        kinds[episode.action_chunk_t] = Kind.LABELLED
+    return kinds
+
+
+def last_of_chunk(episode: Episode) -> np.ndarray:
+    """(T,) last control step to which /action from each step on is one plan of one driver.
+
+    It ends where somebody else drives on, and where what was recorded is not what was executed.
+    """
+    ends = np.zeros(len(episode), bool)
+    ends[-1] = True
+    if episode.intervention is not None and episode.executed_action is not None:
+        ends[:-1] |= np.diff(episode.intervention.astype(int)) != 0
+        ends |= np.any(episode.action != episode.executed_action, axis=1)
+    at = np.flatnonzero(ends)
+    return at[np.searchsorted(at, np.arange(len(episode)))]
+
+
+def frame_weights(kinds: np.ndarray, aggregation: Aggregation) -> np.ndarray:
+    """How likely each frame (frames,) is drawn, up to a factor.
+
+    uniform: demonstrations and labels alike, nothing of the policy's own (DAgger, HG-DAgger).
+    equal_mass: labels and everything else half each, the policy's own steps included (IWR: Mandlekar et al. 2020,
+    arXiv 2012.06733). sirius: labels half, demonstrations their share, the policy's own the rest, and nothing of what
+    led to an intervention (Liu et al. 2022, arXiv 2211.08416).
+    """
+    weights = np.zeros(len(kinds))
+    labelled, demonstrated, robot = (kinds == k for k in (Kind.LABELLED, Kind.DEMONSTRATED, Kind.ROBOT))
+    used = kinds != Kind.UNLABELLED
+    if aggregation == "uniform":
+        weights[labelled | demonstrated] = 1.0
+        return weights
+    others = used & ~labelled
+    if aggregation == "equal_mass":
+        masses = [(labelled, 0.5), (others, 0.5)]
+    else:
+        share = min(0.5, demonstrated.sum() / max(1, used.sum())) if robot.any() else 0.5
+        masses = [(labelled, 0.5), (demonstrated, share), (robot, 0.5 - share)]
+    for chosen, mass in masses:
+        weights[chosen] = mass / max(1, chosen.sum())
+    return weights
