@@ -10,7 +10,10 @@ Nothing here knows of physics or networks; docs/realtime.md says how to bring a 
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -25,6 +28,8 @@ import numpy as np
 from act.agents import ChunkPolicy, TemporalEnsemble, remembered
 from act.rollout import Change, Envs, Start
 from act.types import CONTROL_TIMESTEP, EnvSpec, Observation
+
+QUERY_NICE = 10  # more than the control loop's, of the thread that asks the policy
 
 
 # ------------------------------------------------------------------------------------------------------------ deadlines
@@ -210,7 +215,7 @@ class AsyncAgent:
             raise ValueError(f"n_action_steps={n_action_steps}: must be 1 to the policy's chunk_size, {chunk_size}")
         self.policy, self.n_action_steps, self.newest_only = policy, n_action_steps, ensemble_m is None
         self.ensemble = TemporalEnsemble(ensemble_m or 0.0, chunk_size)
-        self.executor = executor or ThreadPoolExecutor(1, thread_name_prefix="policy")
+        self.executor = executor or ThreadPoolExecutor(1, "policy", _after_the_loop)
         self.clock, self.say = clock or WallClock(), say
         self.latencies: list[float] = []
         self.reset(0)
@@ -222,6 +227,11 @@ class AsyncAgent:
         self._action: np.ndarray | None = None
         self.held: list[int] = []
         self.ensemble.reset()
+
+    def warm_up(self, observations: Sequence[Observation]) -> None:
+        """A query whose answer is not used: the first one of a thread is slow."""
+        self.executor.submit(self._query, [[_Seen(obs)] * self.policy.n_obs_steps for obs in observations]).result()
+        self.latencies.clear()
 
     def needs_images(self) -> bool:
         return self.policy.needs_images and (self._t >= self._next_query or self.policy.n_obs_steps > 1)
@@ -270,6 +280,13 @@ class AsyncAgent:
             last = f"the last one ended at {self._covered - 1}" if self._covered else "none has come yet"
             self.say(f"control step {t}: no chunk of the policy covers it ({last}); holding position")
         self.held.append(t)
+
+
+def _after_the_loop() -> None:
+    """Lets the control loop and the simulator go before this thread and those it starts; on Linux, one thread can."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + QUERY_NICE))
 
 
 # -------------------------------------------------------------------------------------------------------------- process

@@ -221,11 +221,13 @@ def realtime(quick: bool) -> Iterator[Round]:
     from act.rollout import ParallelEnvs
 
     policy, _ = make_policy("fast")
-    policy.predict_chunk([make_history(policy)])  # the first query of a process is slow
+    agent = AsyncAgent(policy, ensemble_m=0.01, say=lambda _: None)
+    agent.warm_up(make_history(policy)[-1:])
     with ParallelEnvs(partial(make_env, CAMERAS), 1, 1) as simulator:
         while True:
-            envs, agent = PacedEnvs(simulator), AsyncAgent(policy, ensemble_m=0.01, say=lambda _: None)
+            envs = PacedEnvs(simulator)
             agent.reset(1)
+            agent.latencies.clear()
             ((obs, _),) = envs.reset([0], images_due=True)
             stand_still(policy, obs["qpos"])
             for _ in range(100 if quick else 400):

@@ -1,5 +1,8 @@
 """Real time: exact with a clock that only moves when told, and for a second on the wall clock, in the simulator."""
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 from act.agents import PolicyAgent, TemporalEnsemble
-from act.realtime import AsyncAgent, Pace, PacedEnvs, PolicyProcess, RobotEnvs
+from act.realtime import QUERY_NICE, AsyncAgent, Pace, PacedEnvs, PolicyProcess, RobotEnvs
 from act.rollout import SerialEnvs, rollout
 from act.types import EnvSpec, Observation
 from tests.toy_env import ToyEnv
@@ -254,6 +257,24 @@ def test_an_answer_to_the_last_episode_is_never_executed():
     assert float(agent.select_action(obs_at(1))[0, 0]) == 0
     later.finish()
     assert float(agent.select_action(obs_at(2))[0, 0]) == 2
+
+
+def test_a_query_ahead_of_time_leaves_no_trace_and_queries_come_after_the_loop():
+    policy, priorities = Plan(n_obs_steps=2), []
+    ask = policy.predict_chunk
+
+    def predict_chunk(histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return ask(histories)
+
+    policy.predict_chunk = predict_chunk
+    agent = AsyncAgent(policy)
+    agent.warm_up([{"qpos": np.full(14, 7.0)}])
+    assert policy.shown == [[7.0, 7.0]] and agent.latencies == []
+    agent.reset(1)
+    assert agent.select_action([{"qpos": np.full(14, 1.0)}])[0, 0] == 1.0  # holds: no chunk has come
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert sys.platform != "linux" or priorities[0] == min(19, before + QUERY_NICE)
 
 
 def test_an_error_of_the_policy_is_raised_and_impossible_numbers_are_refused():
