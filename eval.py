@@ -229,6 +229,7 @@ def describe(
         "seed_set": options.seed_set,
         "device": options.device or "automatic",
         **({} if options.engine == "torch" else {"engine": engine_name(options)}),
+        **({"server": agent.policy.about} if "://" in options.engine else {}),  # type: ignore[attr-defined]
     }
 
 

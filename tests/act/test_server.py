@@ -1,5 +1,6 @@
 """A policy over the network: the same answers, and neither strangers nor nonsense stop it."""
 
+import json
 import logging
 import socket
 import threading
@@ -192,7 +193,8 @@ def test_an_evaluation_asks_a_server(run: Path, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(program, "load", lambda run, device: (policy, {"train": {"task_name": "toy"}}))
         assert program.main([str(run), *flags, "--engine", address]) == 2
     assert "serves other weights" in capsys.readouterr().err
-    assert (run / "eval" / "test_chunk_remote" / "results.json").exists()
+    settings = json.loads((run / "eval" / "test_chunk_remote" / "results.json").read_text())["settings"]
+    assert settings["engine"] == "remote" and settings["server"]["engine"] == "torch"
     with pytest.raises(SystemExit):
         program.main([str(run), "--engine", "magic"])
     assert "--engine magic: there is torch, onnx, int8" in capsys.readouterr().err
