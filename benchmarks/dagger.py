@@ -28,6 +28,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
+from tqdm import tqdm
 
 from act.aggregation import count_labels
 from act.episodes import find_episodes, read_episode, whole_file
@@ -118,6 +119,11 @@ class Bench:
     deadline: float = math.inf
     cells: list[dict[str, Any]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        options = self.options
+        total = len(options.seeds) * (1 + options.rounds * len(options.methods))
+        self.bar = tqdm(total=total, desc="policies", unit="policy", dynamic_ncols=True)
+
     def call(self, program: Path | str, *words: object) -> None:
         """One program; at the deadline it is asked to stop, as with Ctrl-C. RuntimeError when it fails."""
         argv = [sys.executable, str(ROOT / program), *map(str, words)]
@@ -179,7 +185,8 @@ class Bench:
     def cell(self, method: str, seed: int, round_: int, data: Sequence[Path], run: Path, *flags: object) -> None:
         """Trains and evaluates one policy, unless that was done before; tells and keeps what came of it."""
         done = run / "cell.json"
-        if not done.exists():
+        known = done.exists()
+        if not known:
             self.learn(run, data, seed, *flags)
             results = self.judge(run)
             counts = {name: results[name]["successes"] for name in ("success", "strict_success")}
@@ -190,11 +197,12 @@ class Bench:
                 temporary.write_text(json.dumps({**cell, **counts, "rollouts": results["n"]}))
         self.cells.append(json.loads(done.read_text()))
         told = self.cells[-1]
-        print(
+        self.bar.initial += known  # which the estimate leaves out
+        self.bar.update()
+        self.bar.write(
             f"seed {seed} {method:9s} round {round_}: {told['labels']:6d} labels, {told['episodes']:3d} episodes, "
             f"success {100 * told['success'] / told['rollouts']:.1f} %, strict "
-            f"{100 * told['strict_success'] / told['rollouts']:.1f} % of {told['rollouts']}",
-            flush=True,
+            f"{100 * told['strict_success'] / told['rollouts']:.1f} % of {told['rollouts']}"
         )
         write(self.options, self.cells)
 
@@ -225,7 +233,7 @@ def labels_in(directory: Path, number: int | None = None) -> int:
 # ------------------------------------------------------------------------------------------------------------ results
 def write(options: Options, cells: Sequence[dict[str, Any]]) -> None:
     """The JSON, and the figure beside it."""
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
+    settings = {key: value for key, value in asdict(options).items() if key not in ("workers", "budget", "work", "out")}
     results = {"settings": settings, "cells": list(cells), "curves": curves(cells), "provenance": provenance()}
     with whole_file(options.out) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
@@ -293,9 +301,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = None
     try:
         options.check()
-        bench = Bench(options, time.monotonic() + seconds(options.budget))
+        deadline = time.monotonic() + seconds(options.budget)
         options.claim()
-        bench.run()
+        bench = Bench(options, deadline)
+        with bench.bar:
+            bench.run()
     except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
