@@ -193,8 +193,9 @@ class Bench:
             labels = sum(labels_in(directory) for directory in data)
             episodes = sum(len(find_episodes(directory)) for directory in data)
             cell = {"method": method, "seed": seed, "round": round_, "labels": labels, "episodes": episodes}
+            cell |= {**counts, "rollouts": results["n"], "git": results["provenance"]["git"]}
             with whole_file(done) as temporary:
-                temporary.write_text(json.dumps({**cell, **counts, "rollouts": results["n"]}))
+                temporary.write_text(json.dumps(cell))
         self.cells.append(json.loads(done.read_text()))
         told = self.cells[-1]
         self.bar.initial += known  # which the estimate leaves out

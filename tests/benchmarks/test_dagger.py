@@ -30,7 +30,7 @@ class Programs:
             folder = Path(str(words[0])) / "eval" / "test_chunk"
             folder.mkdir(parents=True)
             rate = {"successes": 3}
-            results = {"n": 4, "success": rate, "strict_success": rate}
+            results = {"n": 4, "success": rate, "strict_success": rate, "provenance": {"git": "abc"}}
             (folder / "results.json").write_text(json.dumps(results))
         if program == "record_sim_episodes.py":
             for index in range(int(str(flags["--num_episodes"]))):
@@ -58,6 +58,7 @@ def test_every_round_spends_the_same_labels(tmp_path: Path, monkeypatch: pytest.
     assert [(c["method"], c["round"]) for c in cells if c["seed"] == 1] == [
         *[("weak", 0), ("bc", 1), ("hg_dagger", 1), ("bc", 2), ("hg_dagger", 2)]
     ]
+    assert {cell["git"] for cell in cells} == {"abc"}
     assert {(c["round"], c["labels"]) for c in cells} == {(0, 30), (1, 50), (2, 70)}
     assert len(find_episodes(tmp_path / "work" / "hg_dagger_seed0" / "round1" / "data")) == 5  # of 4 labels each
     seeds = {str(call[call.index("--seed") + 1]) for call in programs.calls if call[0] == "record_sim_episodes.py"}
