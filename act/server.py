@@ -60,7 +60,7 @@ class PolicyServer:
         OSError if the address is taken.
         """
         how: dict[str, Any] = {"origins": [None], "process_request": self._admit, "compression": None}
-        with serve(self._talk, host, port, max_size=MOST_BYTES, max_queue=1, **how) as server:
+        with serve(self._talk, host, port, max_size=MOST_BYTES, max_queue=1, close_timeout=2, **how) as server:
             try:
                 yield server
             finally:
@@ -78,11 +78,11 @@ class PolicyServer:
 
     def _talk(self, connection: ServerConnection) -> None:
         """With one client, until it leaves."""
+        who = connection.remote_address
         if not self._places.acquire(blocking=False):
             connection.close(CloseCode.TRY_AGAIN_LATER, f"{MOST_CLIENTS} clients are connected already")
             return
         self._clients.add(connection)
-        who = connection.remote_address
         try:
             log.info("connected: %s", who)
             connection.send(self.greeting)

@@ -26,6 +26,7 @@ DTYPES = ("<f4", "|u1")
 MOST_AXES = 4
 MOST_BYTES = 64 * 2**20  # of a message: 17 observations of four raw 480x640 images
 MOST_HISTORIES = 64
+LIMITS: dict[str, Any] = {"max_array_len": 1000, "max_map_len": 100}  # so that a message does not grow when it is read
 
 
 class Spec(Protocol):
@@ -52,7 +53,7 @@ def decode(data: bytes | str) -> dict[str, Any]:
     if isinstance(data, str):
         raise ValueError("a message of text, expected msgpack")
     try:
-        message = msgpack.unpackb(data, ext_hook=_array)
+        message = msgpack.unpackb(data, ext_hook=_array, **LIMITS)
     except (ValueError, msgpack.UnpackException) as error:
         raise ValueError(f"{len(data)} bytes that are no message ({error})") from None
     if not isinstance(message, dict):
@@ -69,7 +70,7 @@ def _drawn(value: Any) -> msgpack.ExtType:
 def _array(code: int, data: bytes) -> np.ndarray:
     if code != ARRAY:
         raise ValueError(f"extension type {code}")
-    match msgpack.unpackb(data):
+    match msgpack.unpackb(data, **LIMITS):
         case [str(dtype), [*shape], bytes(content)] if dtype in DTYPES and len(shape) <= MOST_AXES:
             whole = all(isinstance(side, int) and side >= 0 for side in shape)
             if whole and math.prod(shape) * np.dtype(dtype).itemsize == len(content):

@@ -65,6 +65,7 @@ def array(*content: Any) -> bytes:
         array("|u1", [2**62, 4], b""),
         b"\x81\xa1a" + b"\x91" * 5000,
         b"\xdf\xff\xff\xff\xff",
+        msgpack.packb({"a": [0] * 2000}),
     ],
 )
 def test_what_is_no_message_is_refused(data: Any):
