@@ -190,10 +190,10 @@ class Episode:
     ) -> np.ndarray:
         """Every `stride`-th of frames start..stop-1 as (n, H, W, 3) uint8 RGB, resized by area to `image_size`."""
         with h5py.File(self.path, "r") as root:
-            rows = _dataset(root, f"observations/images/{self._known(camera)}", self.path)[start:stop:stride]
+            rows = _dataset(root, f"observations/images/{self._known(camera)}", self.path)[start:stop]
         try:
             decode = decode_image if self.compressed else resize_image
-            return np.stack([decode(row, image_size) for row in rows])
+            return np.stack([decode(row, image_size) for row in rows[::stride]])  # HDF5's own strides are 90 x slower
         except ValueError as error:
             raise ValueError(f"{self.path}: camera {camera}, steps {start} to {stop or len(self)}: {error}") from None
 
