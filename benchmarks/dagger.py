@@ -41,6 +41,7 @@ METHODS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_
 COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger": "#d55e00"}  # Okabe and Ito 2008
 MAY_GROW = ("methods", "seeds", "rounds", "workers", "budget", "work", "out")  # without touching finished cells
 SEEDS = 100_000  # of attempts, that a training seed may use
+PATIENCE = 60.0  # [s] a program has to stop after SIGINT before it is killed
 MOST_EPISODES = 200  # of a round: a policy that is hardly ever corrected cannot spend its labels
 
 
@@ -132,7 +133,11 @@ class Bench:
                 _, told = process.communicate(timeout=max(0.0, min(self.deadline - time.monotonic(), 1e6)))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
-                process.communicate()
+                try:
+                    process.communicate(timeout=PATIENCE)
+                except subprocess.TimeoutExpired:  # one that was started in the background does not hear it
+                    process.kill()
+                    process.communicate()
                 raise OutOfTime from None
         if process.returncode:
             raise RuntimeError(f"{' '.join(argv[1:])} ended with {process.returncode}:\n{told[-2000:]}")

@@ -1,6 +1,7 @@
 """The DAgger benchmark, with programs that only leave what the real ones would: budgets, resuming, results."""
 
 import json
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,11 @@ def test_a_program_that_fails_is_told(tmp_path: Path):
         Bench(dagger.Options(work=tmp_path)).call(tmp_path / "fail.py", "--x")
 
 
-def test_a_program_is_stopped_at_the_deadline(tmp_path: Path):
-    sleeper = tmp_path / "sleep.py"
+def test_a_program_is_stopped_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dagger, "PATIENCE", 0.5)
+    sleeper, deaf = tmp_path / "sleep.py", tmp_path / "deaf.py"
     sleeper.write_text("import time\ntime.sleep(60)\n")
-    with pytest.raises(OutOfTime):
-        Bench(dagger.Options(work=tmp_path), deadline=0.0).call(sleeper)
+    deaf.write_text("import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)\n")
+    for program, patience in ((sleeper, 0.0), (deaf, 2.0)):
+        with pytest.raises(OutOfTime):
+            Bench(dagger.Options(work=tmp_path), deadline=time.monotonic() + patience).call(program)
