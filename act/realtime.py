@@ -231,7 +231,7 @@ class AsyncAgent:
     def warm_up(self, observations: Sequence[Observation]) -> None:
         """A query whose answer is not used: the first one of a thread is slow."""
         self.executor.submit(self._query, [[_Seen(obs)] * self.policy.n_obs_steps for obs in observations]).result()
-        self.latencies.clear()
+        self.latencies.pop()
 
     def needs_images(self) -> bool:
         return self.policy.needs_images and (self._t >= self._next_query or self.policy.n_obs_steps > 1)
