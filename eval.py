@@ -20,7 +20,7 @@ import gymnasium
 
 from act.agents import PolicyAgent
 from act.cluster import Waves, connected
-from act.engine import FILES, OnnxPolicy, fingerprint
+from act.engine import fingerprint
 from act.evaluation import (
     SEED_SETS,
     EpisodeLog,
@@ -29,6 +29,7 @@ from act.evaluation import (
     query_latency,
     write_results,
 )
+from act.loading import is_address, open_policy
 from act.provenance import available_cores
 from act.report import write_report
 from act.rollout import Envs, ParallelEnvs
@@ -82,9 +83,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options.modes = options.modes or (["ensemble"] if options.temporal_agg else ["chunk"])
     if options.run is None:
         parser.error("which run? Give its folder: python eval.py runs/demo")
-    if options.engine not in ("torch", *FILES) and "://" not in options.engine:
-        parser.error(f"--engine {options.engine}: there is torch, {', '.join(FILES)} and ws://HOST:PORT")
-    if options.ray and "://" in options.engine:
+    if options.ray and is_address(options.engine):
         parser.error(f"--engine {options.engine} and --ray do not go together: leave one of them out")
     for name in ("num_rollouts", "num_workers", "video_every"):
         if getattr(options, name) < 1:
@@ -94,11 +93,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run_evaluation(options: argparse.Namespace) -> None:
     """Loads the policy once, evaluates every mode, and writes the report of all that was ever evaluated here."""
-    policy, about = load(options.run, options.device)
-    if options.engine in FILES:
-        policy = OnnxPolicy.load(options.run, options.engine)
-    elif options.engine != "torch":
-        policy = connect(options.engine, options.run)
+    from act.checkpoint import read_about  # here, because the simulating processes import this file and need no torch
+
+    about = read_about(options.run)
+    policy = open_policy(options.run, options.engine, options.device)
     task = task_of(options.task_name or about["train"]["task_name"])
     cameras, image_size = cameras_for(policy, options.videos)
     # By a name that other machines know, too: theirs is not the __main__ of this program.
@@ -152,29 +150,9 @@ def run_mode(
     return summary
 
 
-def load(run: Path, device: str | None) -> tuple[Any, dict[str, Any]]:
-    """The policy of a run, and its policy.json: what was trained, on what, from which commit."""
-    import torch  # here, because the simulating processes import this file and need no torch
-
-    from act.checkpoint import load_policy, read_about
-
-    about = read_about(run)
-    return load_policy(run, device or ("cuda" if torch.cuda.is_available() else "cpu")), about
-
-
-def connect(address: str, run: Path) -> Any:
-    """The policy of a run, as a server has it. Raises ValueError when it has another."""
-    from act.client import RemotePolicy
-
-    policy = RemotePolicy(address)
-    if policy.about["weights"] != fingerprint(run / "policy.safetensors"):
-        raise ValueError(f"{address} serves other weights than {run} holds; start python -m act.server {run}")
-    return policy
-
-
 def engine_name(options: argparse.Namespace) -> str:
     """As results and folders call it: torch, onnx, int8 or remote."""
-    return "remote" if "://" in options.engine else options.engine
+    return "remote" if is_address(options.engine) else options.engine
 
 
 def make_env(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -> gymnasium.Env:
@@ -229,7 +207,7 @@ def describe(
         "seed_set": options.seed_set,
         "device": options.device or "automatic",
         **({} if options.engine == "torch" else {"engine": engine_name(options)}),
-        **({"server": agent.policy.about} if "://" in options.engine else {}),  # type: ignore[attr-defined]
+        **({"server": agent.policy.about} if is_address(options.engine) else {}),  # type: ignore[attr-defined]
     }
 
 

@@ -32,9 +32,10 @@ import numpy as np
 from tqdm import tqdm
 
 from act.agents import PolicyAgent
-from act.engine import FILES, OnnxPolicy, about_path
+from act.engine import FILES, about_path
 from act.episodes import whole_file
 from act.evaluation import EpisodeLog, LoggedEpisode, evaluate
+from act.loading import open_policy
 from act.provenance import available_cores
 from act.recording import Attempts, Outcome, Recording, use_one_core
 from act.rollout import ParallelEnvs
@@ -290,13 +291,7 @@ class _Evaluator:
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 (Path(folder) / name).write_bytes(content)
-            if engine == "torch":
-                from act.checkpoint import load_policy
-
-                importlib.import_module("torch").set_num_threads(num_cpus)
-                self._policy: Any = load_policy(folder, device)
-            else:
-                self._policy = OnnxPolicy.load(folder, engine, num_cpus)
+            self._policy = open_policy(folder, engine, device, num_cpus)
         self._envs = ParallelEnvs(make, num_envs, num_cpus)
 
     def __call__(self, seeds: Sequence[int], n_action_steps: int, ensemble_m: float | None) -> list[LoggedEpisode]:

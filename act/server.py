@@ -29,7 +29,8 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from act.agents import ChunkPolicy
-from act.engine import OnnxPolicy, fingerprint
+from act.engine import fingerprint
+from act.loading import open_policy
 from act.wire import MOST_BYTES, PROTOCOL, decode, encode, unpack_histories
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -140,19 +141,6 @@ class Options:
             )
 
 
-def load(options: Options) -> tuple[Any, dict[str, Any]]:
-    """The policy, and what clients are told of it."""
-    if options.engine == "torch":
-        import torch  # here: onnx does without
-
-        from act.checkpoint import load_policy
-
-        policy = load_policy(options.run, options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    else:
-        policy = OnnxPolicy.load(options.run, options.engine)
-    return policy, {"weights": fingerprint(options.run / "policy.safetensors"), "engine": options.engine}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """0: stopped by Ctrl-C; 2: not asked properly."""
     options = tyro.cli(Options, args=argv, use_underscores=True, description=__doc__)
@@ -160,7 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("websockets").setLevel(logging.WARNING)
     try:
         options.check()
-        policy, about = load(options)
+        policy = open_policy(options.run, options.engine, options.device)
+        about = {"weights": fingerprint(options.run / "policy.safetensors"), "engine": options.engine}
         with PolicyServer(policy, about, options.token).listen(options.host, options.port) as server:
             host, port = server.socket.getsockname()[:2]
             print(f"{options.run} answers at ws://{host}:{port}; Ctrl-C ends it", flush=True)

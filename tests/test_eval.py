@@ -39,7 +39,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(program, "make_env", make_toy)
     train = {"task_name": "sim_toy_scripted", "preset": "fast"}
     about = {"policy": "act", "train": train, "step": 7, "seed": 0, "git": None, "backbone_weights": "sim"}
-    monkeypatch.setattr(program, "load", lambda run, device: (Policy(), about))
+    monkeypatch.setattr(program, "open_policy", lambda run, engine, device: Policy())
+    (tmp_path / "policy.json").write_text(json.dumps(about))
     (tmp_path / "policy.safetensors").write_bytes(b"weights")
     return tmp_path
 

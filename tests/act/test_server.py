@@ -22,7 +22,9 @@ import eval as program
 from act import server
 from act.checkpoint import load_policy
 from act.client import RemotePolicy
+from act.engine import fingerprint
 from act.export import random_histories
+from act.loading import open_policy
 from act.server import PolicyServer
 from act.wire import MOST_BYTES, decode, encode
 from tests.act.test_export import make_policy
@@ -186,15 +188,12 @@ def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_an_evaluation_asks_a_server(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(program, "make_env", make_toy)
     flags = ["--num_rollouts", "2", "--num_workers", "1", "--videos", "0", "--task_name", "toy"]
-    policy, about = server.load(server.Options(run))
-    with serving(policy, **about) as address:
+    with serving(open_policy(run), weights=fingerprint(run / "policy.safetensors"), engine="torch") as address:
         assert program.main([str(run), *flags, "--engine", address]) == 0
         (run / "policy.safetensors").write_bytes(b"others")
-        monkeypatch.setattr(program, "load", lambda run, device: (policy, {"train": {"task_name": "toy"}}))
         assert program.main([str(run), *flags, "--engine", address]) == 2
     assert "serves other weights" in capsys.readouterr().err
     settings = json.loads((run / "eval" / "test_chunk_remote" / "results.json").read_text())["settings"]
     assert settings["engine"] == "remote" and settings["server"]["engine"] == "torch"
-    with pytest.raises(SystemExit):
-        program.main([str(run), "--engine", "magic"])
-    assert "--engine magic: there is torch, onnx, int8" in capsys.readouterr().err
+    assert program.main([str(run), "--engine", "magic"]) == 2
+    assert "engine 'magic' is unknown; there is torch, onnx, int8 and ws://HOST:PORT" in capsys.readouterr().err

@@ -1,0 +1,40 @@
+"""The policy of a run, by whatever executes it: torch, ONNX Runtime, or a server elsewhere.
+
+policy = open_policy("runs/demo", "int8")
+"""
+
+from pathlib import Path
+from typing import Any
+
+from act.engine import FILES, OnnxPolicy, fingerprint
+
+
+def is_address(engine: str) -> bool:
+    """Whether an engine is somewhere else: ws://HOST:PORT, where `python -m act.server` answers."""
+    return "://" in engine
+
+
+def open_policy(run: Path | str, engine: str = "torch", device: str | None = None, threads: int | None = None) -> Any:
+    """The policy of a run, executed by `engine`: "torch" (on `device`; a GPU if there is one), "onnx", "int8", ws://...
+
+    `threads` None leaves their number to the engine. Raises ValueError when there is no such policy, or when what was
+    exported or is served has other weights than the run; ConnectionError when nobody answers.
+    """
+    if engine not in ("torch", *FILES) and not is_address(engine):
+        raise ValueError(f"engine {engine!r} is unknown; there is torch, {', '.join(FILES)} and ws://HOST:PORT")
+    if is_address(engine):
+        from act.client import RemotePolicy
+
+        remote = RemotePolicy(engine)
+        if remote.about["weights"] != fingerprint(Path(run) / "policy.safetensors"):
+            raise ValueError(f"{engine} serves other weights than {run} holds; start python -m act.server {run}")
+        return remote
+    if engine in FILES:
+        return OnnxPolicy.load(run, engine, threads)
+    import torch  # here, because all others do without
+
+    from act.checkpoint import load_policy
+
+    if threads:
+        torch.set_num_threads(threads)
+    return load_policy(run, device or ("cuda" if torch.cuda.is_available() else "cpu"))
