@@ -38,14 +38,15 @@ class Config(ObservingConfig):
     """Layers over the K queries, all of them used (the original computes 7 and uses the first)."""
     actions_per_query: int = 1
     """1: a query per action, as in the paper. More: queries are control points, so many actions apart, of a uniform
-    cubic B-spline, which makes chunks smooth (shaking hands drop things) and a step about 3 times cheaper."""
+    cubic B-spline, which makes chunks smooth (shaking hands drop things) and a step about 3 times cheaper; the CVAE
+    reads demonstrations as coarsely."""
     decoder_input: Literal["queries", "zeros"] = "queries"
     """What the first decoder layer refines: the learned queries, or zeros as in the paper (self-attention then only
     adds a bias there)."""
     use_cvae: bool = True
     """Whether a CVAE encoder reads the demonstrated chunk in training (Fig. 8c: 35 against 2 % on human data)."""
     n_cvae_layers: int = 4
-    """Layers of the CVAE encoder over [CLS, qpos, K actions]."""
+    """Layers of the CVAE encoder over [CLS, qpos, actions]."""
     latent_dim: int = 32
     """L: size of the latent z."""
     latent: Literal["zero", "prior"] = "zero"
@@ -178,19 +179,21 @@ class Policy(ObservingPolicy):
 
 
 class Cvae(nn.Module):
-    """The encoder of the CVAE: [CLS, qpos, K actions] -> mean and log variance of z; and z -> its token."""
+    """The encoder of the CVAE: [CLS, qpos, every actions_per_query-th action] -> mean and log variance of z; and
+    z -> its token."""
 
     def __init__(self, config: Config, spec: DataSpec):
         super().__init__()
-        dim = config.hidden_dim
+        dim, self.stride = config.hidden_dim, config.actions_per_query
         self.cls = nn.Parameter(torch.randn(1, dim))
         self.from_qpos, self.from_action = nn.Linear(spec.qpos_dim, dim), nn.Linear(spec.action_dim, dim)
         self.encoder = Encoder(config.n_cvae_layers, dim, config.n_heads, config.dim_feedforward, config.dropout)
         self.to_latent, self.from_latent = nn.Linear(dim, 2 * config.latent_dim), nn.Linear(config.latent_dim, dim)
-        self.register_buffer("position", sine_1d(config.chunk_size + 2, dim), persistent=False)
+        self.register_buffer("position", sine_1d(config.chunk_size // self.stride + 2, dim), persistent=False)
 
     def forward(self, qpos: Tensor, action: Tensor, is_pad: Tensor) -> tuple[Tensor, Tensor]:
         """mu, logvar (B, L), of normalised qpos (B, Q) and actions (B, K, A); padded actions are never looked at."""
+        action, is_pad = action[:, :: self.stride], is_pad[:, :: self.stride]
         action = action.masked_fill(is_pad[..., None], 0)
         actions, joints = self.from_action(action), self.from_qpos(qpos)[:, None]
         cls = self.cls.expand(len(qpos), 1, -1).to(actions.dtype)

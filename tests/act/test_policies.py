@@ -282,6 +282,19 @@ def test_the_prior_latent_gives_different_chunks_and_zero_the_same():
     assert not np.array_equal(policy.predict_chunk(histories), policy.predict_chunk(histories))
 
 
+def test_the_cvae_reads_the_demonstration_as_coarsely_as_the_chunk_is_drawn():
+    spec = DataSpec((), IMAGE_SIZE, env_state_dim=7)
+    cvae = Policy(dataclasses.replace(TINY["act"][2], use_cvae=True), spec, spec.normalizer()).eval().cvae
+    assert cvae is not None
+    qpos, action, is_pad = torch.rand(1, 14), torch.rand(1, 6, 14), torch.zeros(1, 6, dtype=torch.bool)
+    is_pad[:, 4:] = True
+    mu = cvae(qpos, action, is_pad)[0]
+    for t, looked_at in enumerate([True, False, True, False, False, False]):
+        other = action.clone()
+        other[:, t] += 1
+        assert torch.equal(cvae(qpos, other, is_pad)[0], mu) != looked_at
+
+
 def test_the_spline_is_smooth_and_reproduces_straight_lines():
     basis = cubic_spline(12, 4)
     assert basis.shape == (12, 6) and torch.allclose(basis.sum(1), torch.ones(12))
