@@ -28,7 +28,7 @@ TORCHLESS = (
         "report",
         "charts",
     ),
-    *("page", "provenance", "realtime", "engine", "sketches", "client", "wire"),
+    *("page", "provenance", "realtime", "engine", "sketches", "client", "wire", "upkeep"),
 )
 POLICY_BASES = ("policy", "observing")
 POLICIES_MAY_IMPORT = (

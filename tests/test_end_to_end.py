@@ -10,7 +10,7 @@ import record_sim_episodes
 import train
 from act import pretrain
 from act.checkpoint import read_metrics
-from act.episodes import main as episodes_main
+from act.upkeep import main as upkeep
 
 CAMERAS = ("cam_high", "cam_right_wrist")
 FLAGS = ("--preset", "fast", "--task_name", "sim_transfer_cube_scripted", "--cameras", *CAMERAS)
@@ -29,7 +29,7 @@ def test_from_an_empty_folder_to_a_report(folder, monkeypatch, capsys):
     record = ["--dataset_dir", str(data), "--image_size", "48", "64", "--cameras", *CAMERAS, "--workers", "1"]
     assert record_sim_episodes.main([*record, "--num_episodes", "2"]) == 0
     assert record_sim_episodes.main([*record, "--random_scenes", "24"]) == 0
-    assert episodes_main(["validate", str(data)]) == 0
+    assert upkeep(["validate", str(data)]) == 0
     assert pretrain.main([str(data / "scenes.hdf5"), "--out", str(trunk), "--steps", "10", "--device", "cpu"]) == 0
 
     training = [*FLAGS, "--dataset_dir", str(data), "--trunk", str(trunk), "--run_dir", str(run)]

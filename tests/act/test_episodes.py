@@ -10,17 +10,16 @@ import pytest
 from act.episodes import (
     MOST_ENCODING,
     EpisodeRecorder,
-    check_episode,
     decode_image,
     encode_image,
     episode_path,
     find_episodes,
-    main,
     read_episode,
     write_episode,
 )
 from act.rollout import SerialEnvs, rollout
 from act.types import RolloutResult
+from act.upkeep import check_episode
 from tests.act.toy_world import GoalAgent
 from tests.toy_env import ToyEnv
 
@@ -210,32 +209,6 @@ def test_images_are_those_that_were_seen_though_their_memory_is_used_again(tmp_p
     recorder.on_end(0, RolloutResult(0, length, 0.0, 0.0, True, True, []))
     episode = read_episode(recorder.paths[0])
     assert [int(episode.read_images("top", t, t + 1).mean().round()) for t in range(length)] == [*range(length)]
-
-
-def test_validate_repair_and_info_find_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    for index in range(3):
-        write_episode(episode_path(tmp_path, index), **content())
-    assert main(["validate", str(tmp_path)]) == 0
-    path = episode_path(tmp_path, 1)
-    path.write_bytes(path.read_bytes()[:-500])
-    (tmp_path / ".episode_3.hdf5.77.tmp").write_text("half")
-    assert main(["validate", str(tmp_path)]) == 1
-    assert main(["info", str(tmp_path)]) == 1
-    assert "episode_1.hdf5" in capsys.readouterr().out
-    assert main(["repair", str(tmp_path)]) == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken", "episode_0.hdf5", "episode_2.hdf5"]
-    assert main(["repair", "--renumber", str(tmp_path)]) == 0
-    assert [p.name for p in find_episodes(tmp_path)] == ["episode_0.hdf5", "episode_1.hdf5"]
-    assert main(["validate", str(tmp_path / "nowhere")]) == 2
-
-
-def test_a_damaged_jpeg_is_found(tmp_path: Path) -> None:
-    path = write_episode(tmp_path / "episode_0.hdf5", **content())
-    with h5py.File(path, "r+") as root:
-        dataset = root["observations/images/cam_low"]
-        assert isinstance(dataset, h5py.Dataset)
-        dataset[3, :200] = 7
-    assert "step 3" in str(check_episode(path))
 
 
 def test_what_is_not_a_jpeg_is_refused() -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from act.episodes import check_episode, episode_path, find_episodes, read_episode, write_episode
+from act.episodes import episode_path, find_episodes, read_episode, write_episode
 from act.recording import Recording
 from act.rollout import SerialEnvs, rollout
 from act.sketches import Sketchbook, draw
+from act.upkeep import check_episode
 from tests.act.toy_world import GoalAgent
 from tests.toy_env import ToyEnv
 

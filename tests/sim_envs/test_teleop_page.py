@@ -12,7 +12,7 @@ import record_sim_episodes
 import sim_envs
 import train
 from act.episodes import episode_path, read_episode
-from act.episodes import main as episodes_main
+from act.upkeep import main as upkeep
 from sim_envs.kinematics import Kinematics
 from sim_envs.teleop import session as session_module
 from sim_envs.teleop.link import About, PageProcess
@@ -68,7 +68,7 @@ def test_an_operator_drags_the_gizmos_through_a_whole_transfer_and_training_take
     images = ["--cameras", "cam_high", "--image_size", "24", "32"]
     assert record_sim_episodes.main([*data, *images, "--agent", "human", "--num_episodes", "1", "--port", "0"]) == 0
     assert "open http://127.0.0.1:" in capsys.readouterr().out
-    assert episodes_main(["validate", str(tmp_path)]) == 0
+    assert upkeep(["validate", str(tmp_path)]) == 0
     episode = read_episode(episode_path(tmp_path, 0))
     assert episode.attrs["strict_success"]
     assert episode.attrs["source"] == "human"

@@ -1,0 +1,45 @@
+"""Directories of episodes: what is broken is found, set aside, and the rest is listed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+
+from act.episodes import episode_path, find_episodes, write_episode
+from act.upkeep import check_episode, main
+from tests.act.test_episodes import content
+
+
+def test_validate_repair_and_info_find_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for index in range(3):
+        write_episode(episode_path(tmp_path, index), **content())
+    assert main(["validate", str(tmp_path)]) == 0
+    path = episode_path(tmp_path, 1)
+    path.write_bytes(path.read_bytes()[:-500])
+    (tmp_path / ".episode_3.hdf5.77.tmp").write_text("half")
+    assert main(["validate", str(tmp_path)]) == 1
+    assert main(["info", str(tmp_path)]) == 1
+    assert "episode_1.hdf5" in capsys.readouterr().out
+    assert main(["repair", str(tmp_path)]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken", "episode_0.hdf5", "episode_2.hdf5"]
+    assert main(["repair", "--renumber", str(tmp_path)]) == 0
+    assert [p.name for p in find_episodes(tmp_path)] == ["episode_0.hdf5", "episode_1.hdf5"]
+    assert main(["validate", str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_damaged_jpeg_is_found(tmp_path: Path) -> None:
+    path = write_episode(tmp_path / "episode_0.hdf5", **content())
+    with h5py.File(path, "r+") as root:
+        dataset = root["observations/images/cam_low"]
+        assert isinstance(dataset, h5py.Dataset)
+        dataset[3, :200] = 7
+    assert "step 3" in str(check_episode(path))
+
+
+def test_it_is_called_by_the_name_of_what_it_looks_after(tmp_path: Path) -> None:
+    write_episode(episode_path(tmp_path, 0), **content())
+    command = [sys.executable, "-m", "act.episodes", "validate", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "1 of 1 episodes" in done.stdout and not done.stderr
