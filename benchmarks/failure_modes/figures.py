@@ -77,7 +77,7 @@ def _chain(axes: Axes, results: Results) -> None:
         counted = [_mean(results, "exact", f"cliff chain, {name}", f"simulated at {t}") for t in CHAIN_HORIZONS]
         axes.loglog(CHAIN_HORIZONS, counted, "o", color=colour, ms=5)
         text = {False: f"no way back:\n≈ {formula}", True: f"knows the way back:\n{formula}"}[recovers]
-        place = (200, cliff_cost(200, CHAIN_ERROR, recovers) * (0.35 if recovers else 8))
+        place = (250, cliff_cost(250, CHAIN_ERROR, recovers) * (0.12 if recovers else 8))
         axes.text(*place, text, color=colour, ha="center", va="center")
     axes.set(title="One mistake in 1000 steps: what it costs", xlabel="horizon T [steps]", ylabel="expected cost")
 

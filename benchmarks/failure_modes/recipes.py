@@ -82,7 +82,7 @@ ROADS = {
 }
 
 # --------------------------------------------------------------------------- multimodal demonstrations
-DETOUR = Recipe(Detour(), PLAIN, n_demos=100, chunk_size=20)
+DETOUR = Recipe(Detour(), PLAIN, n_demos=200, chunk_size=20)
 _VAE = {**SMALL, "latent_dim": 2, "kl_weight": 0.1, "loss": "l2"}
 _ACT = {"hidden_dim": 32, "dim_feedforward": 64, "n_heads": 4, "n_encoder_layers": 1, "n_cvae_layers": 1}
 _ACT |= {"latent_dim": 2, "kl_weight": 0.02, "dropout": 0.0, "actions_per_query": 20}
@@ -102,9 +102,9 @@ HEADS = {
     "two-step regression": Head("diffusion", {**_DENOISER, "objective": "regression"}, 600, 1e-3),
 }
 DETOURS = {name: replace(DETOUR, head=head) for name, head in HEADS.items()} | {
-    "more demos": replace(DETOUR, n_demos=400),
+    "more demos": replace(DETOUR, n_demos=800),
     "dart": replace(DETOUR, jitter=0.02),
-    "dagger": replace(DETOUR, n_demos=50, rounds=2, per_round=25),
+    "dagger": replace(DETOUR, n_demos=100, rounds=2, per_round=50),
     "l2, asked every step": replace(DETOUR, n_action_steps=1),
     "gmm, asked every step": replace(DETOUR, head=GMM, n_action_steps=1),
     "chunks": replace(DETOUR, chunk_size=40),
