@@ -38,8 +38,7 @@ class Config(ObservingConfig):
     """Layers over the K queries, all of them used (the original computes 7 and uses the first)."""
     actions_per_query: int = 1
     """1: a query per action, as in the paper. More: queries are control points, so many actions apart, of a uniform
-    cubic B-spline, which makes chunks smooth (shaking hands drop things) and a step about 3 times cheaper; the CVAE
-    reads demonstrations as coarsely."""
+    cubic B-spline, which makes chunks smooth (shaking hands drop things) and a step about 3 times cheaper."""
     decoder_input: Literal["queries", "zeros"] = "queries"
     """What the first decoder layer refines: the learned queries, or zeros as in the paper (self-attention then only
     adds a bias there)."""
@@ -47,6 +46,8 @@ class Config(ObservingConfig):
     """Whether a CVAE encoder reads the demonstrated chunk in training (Fig. 8c: 35 against 2 % on human data)."""
     n_cvae_layers: int = 4
     """Layers of the CVAE encoder over [CLS, qpos, actions]."""
+    cvae_stride: int = 1
+    """The CVAE encoder reads every so-many-th action of the chunk: 1 in the paper, 4 costs a third at K 400."""
     latent_dim: int = 32
     """L: size of the latent z."""
     latent: Literal["zero", "prior"] = "zero"
@@ -75,6 +76,7 @@ class Config(ObservingConfig):
             actions_per_query=4,
             use_cvae=False,  # one scripted way needs no latent; --use_cvae for human demonstrations
             n_cvae_layers=2,
+            cvae_stride=4,
             dropout=0.0,
         )
 
@@ -82,9 +84,11 @@ class Config(ObservingConfig):
         super().__post_init__()
         if self.hidden_dim % self.n_heads or self.hidden_dim % 4:
             raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of 4 and of n_heads {self.n_heads}")
-        layers = (self.n_encoder_layers, self.n_decoder_layers, self.n_cvae_layers, self.latent_dim)
-        if min(layers) < 1 or not 0 <= self.dropout < 1:
-            raise ValueError(f"layers and latent_dim {layers} must be at least 1, dropout {self.dropout} in [0, 1)")
+        sizes = (self.n_encoder_layers, self.n_decoder_layers, self.n_cvae_layers, self.cvae_stride, self.latent_dim)
+        if min(sizes) < 1 or not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"layers, cvae_stride and latent_dim {sizes} must be at least 1, dropout {self.dropout} in [0, 1)"
+            )
         if self.latent == "prior" and not self.use_cvae:
             raise ValueError("latent 'prior' needs use_cvae: without a CVAE there is no latent")
         if self.chunk_size % self.actions_per_query:
@@ -179,17 +183,17 @@ class Policy(ObservingPolicy):
 
 
 class Cvae(nn.Module):
-    """The encoder of the CVAE: [CLS, qpos, every actions_per_query-th action] -> mean and log variance of z; and
+    """The encoder of the CVAE: [CLS, qpos, every cvae_stride-th action] -> mean and log variance of z; and
     z -> its token."""
 
     def __init__(self, config: Config, spec: DataSpec):
         super().__init__()
-        dim, self.stride = config.hidden_dim, config.actions_per_query
+        dim, self.stride = config.hidden_dim, config.cvae_stride
         self.cls = nn.Parameter(torch.randn(1, dim))
         self.from_qpos, self.from_action = nn.Linear(spec.qpos_dim, dim), nn.Linear(spec.action_dim, dim)
         self.encoder = Encoder(config.n_cvae_layers, dim, config.n_heads, config.dim_feedforward, config.dropout)
         self.to_latent, self.from_latent = nn.Linear(dim, 2 * config.latent_dim), nn.Linear(config.latent_dim, dim)
-        self.register_buffer("position", sine_1d(config.chunk_size // self.stride + 2, dim), persistent=False)
+        self.register_buffer("position", sine_1d(-(-config.chunk_size // self.stride) + 2, dim), persistent=False)
 
     def forward(self, qpos: Tensor, action: Tensor, is_pad: Tensor) -> tuple[Tensor, Tensor]:
         """mu, logvar (B, L), of normalised qpos (B, Q) and actions (B, K, A); padded actions are never looked at."""

@@ -282,9 +282,10 @@ def test_the_prior_latent_gives_different_chunks_and_zero_the_same():
     assert not np.array_equal(policy.predict_chunk(histories), policy.predict_chunk(histories))
 
 
-def test_the_cvae_reads_the_demonstration_as_coarsely_as_the_chunk_is_drawn():
+def test_the_cvae_reads_every_so_many_th_action_and_nothing_that_is_padding():
     spec = DataSpec((), IMAGE_SIZE, env_state_dim=7)
-    cvae = Policy(dataclasses.replace(TINY["act"][2], use_cvae=True), spec, spec.normalizer()).eval().cvae
+    config = dataclasses.replace(TINY["act"][2], use_cvae=True, cvae_stride=2)
+    cvae = Policy(config, spec, spec.normalizer()).eval().cvae
     assert cvae is not None
     qpos, action, is_pad = torch.rand(1, 14), torch.rand(1, 6, 14), torch.zeros(1, 6, dtype=torch.bool)
     is_pad[:, 4:] = True
