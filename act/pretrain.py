@@ -46,7 +46,7 @@ class Flags:
     """Images, each of a random scene and camera."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
-    channels: tuple[int, int, int, int] = (16, 24, 32, 32)
+    channels: tuple[int, int, int, int] = KeypointConfig.channels
     """Of the trunk at stride 2, 4, 8, 16."""
     seed: int = 0
     device: str = "auto"

@@ -45,7 +45,7 @@ from benchmarks.grid import (
 )
 
 DEMOS = 50  # per task and style, as in the paper
-SCENES = {"transfer_cube": (3000, 500), "insertion": (4000, 800)}  # random scenes, steps of learning to see
+SCENES = {"transfer_cube": (3000, 500), "insertion": (4000, 1000)}  # random scenes, steps of learning to see
 PATIENCE = 60  # [s] a program has to stop after SIGINT before it is killed
 POLL = 0.2  # [s]
 

@@ -116,7 +116,7 @@ class KeypointConfig:
     keypoints: tuple[str, ...] = ("object",)  # what is looked for, in every camera
     cameras: tuple[str, ...] = ("top",)  # one output head each
     image_size: tuple[int, int] = (240, 320)  # (H, W) of the images it was trained on; multiples of 16
-    channels: tuple[int, int, int, int] = (16, 24, 32, 32)  # at stride 2, 4, 8, 16
+    channels: tuple[int, int, int, int] = (8, 16, 32, 64)  # at stride 2, 4, 8, 16: few where pixels are many
     n_blocks: int = 1  # residual blocks at each of strides 4, 8, 16
     norm: bool = True  # batch norm: while it learns; folded into the convolutions afterwards
 
