@@ -14,31 +14,28 @@ Results: benchmarks/results/dagger.json and dagger.png, brought up to date after
 
 import json
 import math
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import tyro
 from tqdm import tqdm
 
 from act.aggregation import count_labels
 from act.episodes import find_episodes, read_episode, whole_file
-from act.evaluation import VALIDATION_SEEDS, wilson_interval
+from act.evaluation import VALIDATION_SEEDS
 from act.provenance import available_cores, provenance
+from benchmarks.dagger_figure import METHODS, curves, draw
+from benchmarks.grid import seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "dagger.json"
-METHODS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_dagger": "human-gated DAgger"}
-COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger": "#d55e00"}  # Okabe and Ito 2008
 MAY_GROW = ("methods", "seeds", "rounds", "workers", "budget", "work", "out")  # without touching finished cells
 SEEDS = 100_000  # of attempts, that a training seed may use
 PATIENCE = 60.0  # [s] a program has to stop after SIGINT before it is killed
@@ -81,7 +78,7 @@ class Options:
     workers: int = available_cores()
     """Processes that simulate."""
     budget: str = ""
-    """Stop cleanly after 90s, 30m or 8h; without it, when all is done."""
+    """Stop cleanly after 90s, 30m or 1h30m; without it, when all is done."""
     work: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/dagger")
     """Where data and runs of the cells are kept."""
     out: Path = RESULTS
@@ -245,60 +242,6 @@ def write(options: Options, cells: Sequence[dict[str, Any]]) -> None:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
     if results["curves"]:
         draw(results["curves"], options.out.with_suffix(".png"))
-
-
-def curves(cells: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Per method and round, over seeds: mean labels, success with its Wilson interval over all rollouts.
-
-    The weak policy begins every curve; a seed that is still under way does not count.
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
-    done = Counter(cell["seed"] for cell in cells)
-    cells = [cell for cell in cells if done[cell["seed"]] == max(done.values())]
-    methods = list(dict.fromkeys(cell["method"] for cell in cells if cell["method"] != "weak"))
-    for method in methods:
-        mine = [cell for cell in cells if cell["method"] in ("weak", method)]
-        for round_ in sorted({cell["round"] for cell in mine}):
-            group = [cell for cell in mine if cell["round"] == round_]
-            successes, n = (sum(cell[key] for cell in group) for key in ("success", "rollouts"))
-            low, high = wilson_interval(successes, n)
-            point = {"round": round_, "labels": float(np.mean([cell["labels"] for cell in group]))}
-            point |= {"success": successes / n, "low": low, "high": high, "rollouts": n, "seeds": len(group)}
-            point["strict_success"] = sum(cell["strict_success"] for cell in group) / n
-            found.setdefault(method, []).append(point)
-    return found
-
-
-def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Success over labels, a line per method with its 95 % interval."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    for method, points in found.items():
-        labels = [point["labels"] for point in points]
-        axes.plot(labels, [100 * p["success"] for p in points], "o-", color=COLOURS[method], label=METHODS[method])
-        low, high = ([100 * p[key] for p in points] for key in ("low", "high"))
-        axes.fill_between(labels, low, high, color=COLOURS[method], alpha=0.15, linewidth=0)
-    axes.axhline(97, color="0.6", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="labels: actions the expert gave", ylabel="success [%]", ylim=(0, 101))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
-    plt.close(figure)
-
-
-def seconds(text: str) -> float:
-    """90.0 of "90s", 1800.0 of "30m"; infinity of ""."""
-    if not text:
-        return math.inf
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not match:
-        raise ValueError(f"--budget {text}: give a time like 90s, 30m or 8h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,8 @@ import pytest
 
 from act.episodes import episode_path, find_episodes, write_episode
 from benchmarks import dagger
-from benchmarks.dagger import Bench, OutOfTime, curves, seconds
+from benchmarks.dagger import Bench, OutOfTime
+from benchmarks.dagger_figure import curves, draw
 
 T = 10  # control steps of every episode; the operator drives 4 of them
 
@@ -97,14 +98,8 @@ def test_curves_begin_at_the_weak_policy_and_pool_the_seeds():
 
 def test_the_figure_is_a_png(tmp_path: Path):
     point = {"labels": 100.0, "success": 0.5, "low": 0.4, "high": 0.6}
-    dagger.draw({"bc": [point, {**point, "labels": 200.0}]}, tmp_path / "figure.png")
+    draw({"bc": [point, {**point, "labels": 200.0}]}, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_budgets_are_read():
-    assert (seconds("90s"), seconds("30m"), seconds("1.5h"), seconds("")) == (90, 1800, 5400, float("inf"))
-    with pytest.raises(ValueError, match="--budget soon"):
-        seconds("soon")
 
 
 def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
