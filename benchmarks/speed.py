@@ -2,7 +2,8 @@
 
 One table, one file (benchmarks/results/speed.json). Ours (subjects.py) and the peers (peers.py) run in processes of
 their own and take turns, round by round (A B A B); a ratio is the median over rounds of peer / ours, or of ours / peer
-for rates: always "times as fast". Weights are random: speed does not depend on them.
+for rates: always "times as fast". Weights are random: speed does not depend on them. A part (`--parts query_fast`) can
+be measured anew by itself: each keeps its own commit, hardware and time.
 
 --original is a checkout of github.com/tonyzhaozh/act, --lerobot an interpreter that has LeRobot (see peers.py). Figures
 measured while others compute on the machine are rough; the load before the start is written down and told.
@@ -17,7 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -61,7 +62,7 @@ class Options:
     parts: tuple[str, ...] = tuple(GROUPS)
     """What to measure."""
     out: Path = RESULTS
-    """Where the figures go."""
+    """Where the figures go; those of other parts stay as they are."""
 
     def check(self) -> None:
         """ValueError for what cannot be measured."""
@@ -170,17 +171,32 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def measure(options: Options) -> list[Row]:
-    """All parts, one after another; the file is rewritten after each."""
+    """The parts asked for, one after another; the file is rewritten after each and keeps what it has of others."""
     options.check()
-    load, rows = os.getloadavg()[0], []
+    load, rows, parts = os.getloadavg()[0], [], read_parts(options.out)
     if load > BUSY:
         print(f"load {load:.1f} before the start: others compute here, so figures are rough and ratios less so")
     for part in tqdm(options.parts, unit="part", disable=None):
-        rows += rows_of(take_turns(options.commands(part), QUICK_ROUNDS if options.quick else ROUNDS))
-        results = {"quick": options.quick, "load_before": load, "rows": [vars(row) for row in rows]}
+        measured = rows_of(take_turns(options.commands(part), QUICK_ROUNDS if options.quick else ROUNDS))
+        how = {"quick": options.quick, "load_before": load, "provenance": provenance()}
+        parts[part] = {"rows": [vars(row) for row in measured], **how}
         with whole_file(options.out) as temporary:
-            temporary.write_text(json.dumps({**results, "provenance": provenance()}, indent=1) + "\n")
+            temporary.write_text(json.dumps({name: parts[name] for name in GROUPS if name in parts}, indent=1) + "\n")
+        rows += measured
     return rows
+
+
+def read_parts(path: Path) -> dict[str, Any]:
+    """What is known of each part. ValueError for a file of something else."""
+    if not path.exists():
+        return {}
+    try:
+        parts = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} holds no figures of this program ({error}); give another --out") from None
+    if not isinstance(parts, dict) or set(parts) - set(GROUPS):
+        raise ValueError(f"{path} holds no figures of this program; give another --out")
+    return parts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

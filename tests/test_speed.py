@@ -65,10 +65,21 @@ def test_wrong_input_ends_with_one_sentence_and_code_2(tmp_path: Path, capsys: p
     assert "has no policy.py: give a checkout of github.com/tonyzhaozh/act" in capsys.readouterr().err
 
 
-def test_one_part_measured_for_real_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert speed.main(["--quick", "--parts", "physics", "--out", str(tmp_path / "speed.json")]) == 0
+def test_one_part_measured_for_real_is_printed_and_takes_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "speed.json"
+    out.write_text('{"rendering": "as it was", "physics": "older"}')
+    assert speed.main(["--quick", "--parts", "physics", "--out", str(out)]) == 0
     assert "physics of one control step [ms]" in capsys.readouterr().out
-    results = json.loads((tmp_path / "speed.json").read_text())
-    (row,) = results["rows"]
+    parts = json.loads(out.read_text())
+    (row,) = parts["physics"]["rows"]
     assert row["n"] == 2 * 50 and 0.01 < row["p50"] <= row["p99"]
-    assert results["quick"] is True and "cpu" in results["provenance"]["hardware"]
+    assert parts["physics"]["quick"] is True and "cpu" in parts["physics"]["provenance"]["hardware"]
+    assert parts["rendering"] == "as it was"
+
+
+@pytest.mark.parametrize("text", ["half a fi", '{"rows": []}'])
+def test_another_file_is_not_overwritten(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "speed.json"
+    out.write_text(text)
+    assert speed.main(["--parts", "physics", "--out", str(out)]) == 2
+    assert "holds no figures of this program" in capsys.readouterr().err and out.read_text() == text
