@@ -100,6 +100,7 @@ def _ask_for_images(env: gymnasium.Env, images_due: bool) -> None:
 class ParallelEnvs:
     """`num_envs` environments made by `make` (picklable) in `num_workers` processes; use as a context manager.
 
+    They are dealt out like cards, so that a few active ones keep all processes busy.
     An exception in a worker is raised here with its message and traceback: ValueError stays one, the rest become
     RuntimeError. Workers die with `close()` and with this process.
     """
@@ -108,21 +109,19 @@ class ParallelEnvs:
         if num_envs < 1 or num_workers < 1:
             raise ValueError(f"num_envs={num_envs}, num_workers={num_workers}: both must be at least 1")
         self.num_envs = num_envs
-        shares = np.array_split(np.arange(num_envs), min(num_workers, num_envs))
-        bounds = [(int(share[0]), int(share[-1]) + 1) for share in shares]
-        self._bounds = bounds
+        workers = min(num_workers, num_envs)
         self._active = 0
         context = multiprocessing.get_context("spawn")
-        pipes = [context.Pipe() for _ in bounds]
+        pipes = [context.Pipe() for _ in range(workers)]
         self._connections = [ours for ours, _ in pipes]
         self._processes = [
-            context.Process(target=_serve, args=(theirs, make, end - start), daemon=True)
-            for (_, theirs), (start, end) in zip(pipes, bounds, strict=True)
+            context.Process(target=_serve, args=(theirs, make, len(range(worker, num_envs, workers))), daemon=True)
+            for worker, (_, theirs) in enumerate(pipes)
         ]
         for process, (_, theirs) in zip(self._processes, pipes, strict=True):
             process.start()
             theirs.close()
-        self.env_spec: EnvSpec = self._collect(range(len(bounds)))[0]
+        self.env_spec: EnvSpec = self._collect(range(workers))[0]
 
     def reset(
         self, seeds: Sequence[int], options: Sequence[dict | None] | None = None, images_due: bool = True
@@ -136,12 +135,15 @@ class ParallelEnvs:
         return self._everyone("step", images_due, actions)
 
     def _everyone(self, command: str, images_due: bool, *per_env: Any) -> list[Any]:
-        busy = [worker for worker, (start, _) in enumerate(self._bounds) if start < self._active]
+        workers = len(self._connections)
+        busy = range(min(workers, self._active))
         for worker in busy:
-            start, end = self._bounds[worker]
             with contextlib.suppress(BrokenPipeError):  # `_collect` names the dead worker
-                self._connections[worker].send((command, [part[start:end] for part in per_env], images_due))
-        return [item for answer in self._collect(busy) for item in answer]
+                self._connections[worker].send((command, [part[worker::workers] for part in per_env], images_due))
+        dealt: list[Any] = [None] * self._active
+        for worker, answer in zip(busy, self._collect(busy), strict=True):
+            dealt[worker::workers] = answer
+        return dealt
 
     def _collect(self, workers: Sequence[int]) -> list[Any]:
         answers = []

@@ -195,15 +195,15 @@ def exported(policy: Any, run: Path) -> dict[str, Any]:
 
 
 def evaluation(quick: bool) -> Iterator[Round]:
-    """Rollouts to their end, as eval.py runs them."""
+    """Rollouts to their end, as many at once as eval.py runs."""
     from act.agents import PolicyAgent
     from act.evaluation import evaluate
     from act.rollout import ParallelEnvs
 
     policy, _ = make_policy("fast")
     cores = available_cores()
-    chunked, ensembled = (2 * cores, cores) if quick else (16 * cores, 4 * cores)
-    with ParallelEnvs(partial(make_env, CAMERAS), chunked, cores) as envs:
+    chunked, ensembled = (2 * cores, cores) if quick else (16 * cores, 8 * cores)
+    with ParallelEnvs(partial(make_env, CAMERAS), ensembled, cores) as envs:
         stand_still(policy, envs.reset([0], images_due=False)[0][0]["qpos"])
         rates = lambda agent, n: [evaluate(envs, agent, range(n), progress=False).rollouts_per_min]  # noqa: E731
         while True:

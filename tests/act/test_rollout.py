@@ -1,5 +1,6 @@
 """The one loop: waves, early ends, images only when due, and worker processes that make no difference."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -33,6 +34,14 @@ class ImpatientEnv(ToyEnv):
 class BrokenEnv(ToyEnv):
     def step(self, action: np.ndarray) -> Any:
         raise ValueError("action of joint 3 is not finite")
+
+
+class NamedEnv(ToyEnv):
+    """Tells which process it is in."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        obs, info = super().reset(seed=seed, options=options)
+        return obs, {**info, "process": os.getpid()}
 
 
 class Staggered(GoalAgent):
@@ -131,6 +140,13 @@ def test_worker_processes_give_the_same_results() -> None:
         assert [r.to_json() for r in rollout(envs, Staggered(), seeds=seeds)] == serial
         with pytest.raises(ValueError, match="4 seeds for 3 environments"):
             envs.reset([1, 2, 3, 4])
+
+
+def test_a_few_active_environments_keep_all_processes_busy() -> None:
+    with ParallelEnvs(NamedEnv, num_envs=6, num_workers=2) as envs:
+        for active in (1, 2, 3, 6):
+            first, *others = [info["process"] for _, info in envs.reset(range(active))]
+            assert [process == first for process in others] == [index % 2 == 0 for index in range(1, active)]
 
 
 def test_an_error_in_a_worker_is_raised_here_with_its_message() -> None:
