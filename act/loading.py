@@ -1,7 +1,4 @@
-"""The policy of a run, by whatever executes it: torch, ONNX Runtime, or a server elsewhere.
-
-policy = open_policy("runs/demo", "int8")
-"""
+"""The policy of a run, by whatever executes it: torch, ONNX Runtime or a server; open_policy("runs/demo", "int8")."""
 
 from pathlib import Path
 from typing import Any
