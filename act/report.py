@@ -75,9 +75,17 @@ class Evaluation:
 
     @property
     def name(self) -> str:
+        """The run and how it was executed; two evaluations of a run that differ in execution have different names."""
         settings = self.results["settings"]
-        run = settings.get("run")
-        return " · ".join(part for part in (Path(run).name if run else "", settings.get("mode", "")) if part) or "run"
+        mode, steps, m = (settings.get(key) for key in ("mode", "n_action_steps", "ensemble_m"))
+        if mode == "chunk" and steps != settings.get("chunk_size"):
+            mode = f"chunk, {steps} steps of it"
+        elif mode == "ensemble" and steps != 1:
+            mode = f"ensemble, every {steps} steps"
+        weight = "" if m in (None, 0.01) else f"m {m:g}"
+        seeds = "validation seeds" if settings.get("seed_set") == "validation" else ""
+        parts = (Path(settings.get("run") or "").name, mode, weight, settings.get("engine"), seeds)
+        return " · ".join(filter(None, parts)) or "run"
 
     @property
     def style(self) -> int:

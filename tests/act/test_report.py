@@ -23,9 +23,12 @@ def episode(index: int, objects: int) -> LoggedEpisode:
     return LoggedEpisode(made, [0.004], 1.0)
 
 
-def write_run(run: Path, task: str = "transfer_cube", objects: int = 1, n: int = 50, mode: str = "chunk") -> Path:
+def write_run(
+    run: Path, task: str = "transfer_cube", objects: int = 1, n: int = 50, mode: str = "chunk", **execution: object
+) -> Path:
     summary = summarize(EnvSpec(task, CUBE_STAGES, 400), [episode(i, objects) for i in range(n)], 8)
     settings = {"run": str(run), "mode": mode, "seed_set": "test", "backbone_weights": "sim", "demo_style": "scripted"}
+    settings |= execution
     write_results(run / "eval" / mode / "results.json", summary, settings, Latency.of([0.009] * 10, 1))
     lines = [{"step": step, "loss": 1 / (1 + step), "success": step / 1000} for step in range(0, 1000, 10)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -49,6 +52,21 @@ def test_the_headline_stands_beside_the_papers_figures(tmp_path: Path):
 def test_few_rollouts_are_called_preliminary(tmp_path: Path):
     assert "preliminary" in page_of(write_run(tmp_path / "few"))
     assert "preliminary" not in page_of(write_run(tmp_path / "many", n=200))
+
+
+def test_the_ways_a_run_was_executed_can_be_told_apart(tmp_path: Path):
+    whole = {"chunk_size": 60, "n_action_steps": 60}
+    ways = {
+        "demo · chunk": write_run(tmp_path / "a" / "demo", **whole),
+        "demo · chunk · int8": write_run(tmp_path / "b" / "demo", **whole, engine="int8"),
+        "demo · chunk, 20 steps of it": write_run(tmp_path / "c" / "demo", chunk_size=60, n_action_steps=20),
+        "demo · ensemble": write_run(tmp_path / "d" / "demo", mode="ensemble", n_action_steps=1, ensemble_m=0.01),
+        "demo · ensemble, every 4 steps · m 0.1 · onnx": write_run(
+            tmp_path / "e" / "demo", mode="ensemble", n_action_steps=4, ensemble_m=0.1, engine="onnx"
+        ),
+        "demo · chunk · validation seeds": write_run(tmp_path / "f" / "demo", **whole, seed_set="validation"),
+    }
+    assert [report.load(run)[0].name for run in ways.values()] == list(ways)
 
 
 def test_the_page_needs_no_network(tmp_path: Path):
