@@ -13,7 +13,7 @@ import pytest
 from act import policies
 from act.config import parse
 from act.report import PAPER
-from benchmarks import ablations, grid, grid_page, grid_run, table1
+from benchmarks import ablations, grid, grid_jobs, grid_page, grid_run, table1
 from benchmarks.grid import Cell, Method, Options, Results, Row, plan
 from benchmarks.grid_page import Entry, Mean, Rows, Tally, differences, holm
 
@@ -133,12 +133,14 @@ def test_a_cell_is_recorded_trained_and_evaluated_in_every_way_and_then_left_alo
 
 
 def test_a_spent_budget_stops_within_a_cell_and_the_next_call_goes_on_there(folder: Path, monkeypatch, capsys):
-    monkeypatch.setattr(grid_run, "time", Clock())
+    for module in (grid_run, grid_jobs):
+        monkeypatch.setattr(module, "time", Clock())
     assert run(replace(OPTIONS, steps=500, budget="1s")) == 0
     assert "the budget of 1s is spent" in capsys.readouterr().err
     (done,) = steps_done()
     assert 0 < done < 500 and rows() == []
-    monkeypatch.setattr(grid_run, "time", time)
+    for module in (grid_run, grid_jobs):
+        monkeypatch.setattr(module, "time", time)
     (folder / "train.py").write_text((folder / "train.py").read_text().replace("0.02)", "0)"))
     assert run(replace(OPTIONS, steps=500)) == 0
     assert f"training from step {done}" in next(Path("runs").rglob("grid.log")).read_text()
