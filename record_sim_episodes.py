@@ -35,6 +35,7 @@ from act.dagger import (
     dagger_rows,
     distance_to_expert,
     gated_rows,
+    missing_seeds,
     record_round,
 )
 from act.episodes import JPEG_QUALITY, find_episodes, read_episode
@@ -232,14 +233,15 @@ def record_policy(flags: Flags, world: str) -> int:
     spec = policies[0].spec
     gated = flags.agent == "hg_dagger"
     label_every = 0 if gated else flags.label_every
-    agent = make_gated(flags, policies) if gated else make_mixture(flags, policies[0])
+    first = flags.seed + SEEDS_PER_ROUND * flags.round
+    seeds = range(first, first + flags.num_episodes)
+    todo = missing_seeds(flags.directory, seeds)
+    agent = make_gated(flags, policies) if gated else make_mixture(flags, policies[0], todo)
     size = spec.recorded_size or spec.image_size
     make = partial(
         load_world(world).make_env_with_expert,
         *(task, style, tuple(spec.cameras), tuple(size), flags.quality, policies[0].chunk_size, label_every),
     )
-    first = flags.seed + SEEDS_PER_ROUND * flags.round
-    seeds = range(first, first + flags.num_episodes)
     attrs = {"source": flags.agent, "recording": describe(flags)}
     rows = gated_rows(agent) if isinstance(agent, GatedAgent) else dagger_rows(agent)
     try:
@@ -256,9 +258,9 @@ def record_policy(flags: Flags, world: str) -> int:
     return 0
 
 
-def make_mixture(flags: Flags, policy: Any) -> MixtureAgent:
+def make_mixture(flags: Flags, policy: Any, seeds: Sequence[int]) -> MixtureAgent:
     beta = BetaSchedule.parse(flags.beta_schedule)(flags.round)
-    return MixtureAgent(PolicyAgent(policy, flags.n_action_steps, flags.ensemble_m), beta, flags.seed, flags.to_the_end)
+    return MixtureAgent(PolicyAgent(policy, flags.n_action_steps, flags.ensemble_m), beta, seeds, flags.to_the_end)
 
 
 def make_gated(flags: Flags, policies: Sequence[Any]) -> GatedAgent:

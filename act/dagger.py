@@ -12,7 +12,8 @@ asked at states to which somebody else, the policy, has driven.
 """
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,19 +69,21 @@ class MixtureAgent:
     once somebody else has driven. So the coin falls when the policy is asked, and whoever wins drives until the next.
     With `to_the_end` an expert who has won once drives until the episode ends: a demonstration that begins where the
     policy has been, with a sample for every label.
+    `seeds`: of the episodes to come, in order; an episode's coins follow from its seed, whatever runs beside it.
     `intervention` (B,) says for the last action of which environments it was the expert's.
     """
 
-    def __init__(self, policy: PolicyAgent, beta: float, seed: int = 0, to_the_end: bool = False):
+    def __init__(self, policy: PolicyAgent, beta: float, seeds: Iterable[int] | None = None, to_the_end: bool = False):
         if not 0 <= beta <= 1:
             raise ValueError(f"beta {beta}: must be 0 to 1, the share of the expert")
-        self.policy, self.beta, self.seed, self.to_the_end, self._waves = policy, beta, seed, to_the_end, 0
+        self.policy, self.beta, self.to_the_end = policy, beta, to_the_end
+        self._seeds = itertools.count() if seeds is None else iter(seeds)
         self.intervention = np.zeros(0, bool)
 
     def reset(self, num_envs: int) -> None:
         self.policy.reset(num_envs)
-        self._rng, self._t = np.random.default_rng((self.seed, self._waves)), 0
-        self._waves += 1
+        # A stream of its own: the seed alone is what the environment draws its objects from.
+        self._coins, self._t = [np.random.default_rng((next(self._seeds), 2)) for _ in range(num_envs)], 0
         self.intervention = np.zeros(num_envs, bool)
 
     def needs_images(self) -> bool:
@@ -88,7 +91,8 @@ class MixtureAgent:
 
     def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
         if self._t % self.policy.n_action_steps == 0:
-            self.intervention = self.to_the_end & self.intervention | (self._rng.random(len(observations)) < self.beta)
+            heads = np.array([coin.random() < self.beta for coin in self._coins])
+            self.intervention = self.to_the_end & self.intervention | heads
         self._t += 1
         own = self.policy.select_action(observations)
         return np.where(self.intervention[:, None], [obs["expert_action"] for obs in observations], own)
@@ -344,7 +348,12 @@ def record_round(
         return episode_path(directory, index_of[result.seed])
 
     recorder = EpisodeRecorder(path_of, envs.env_spec, keep=lambda _: True, attrs=attrs, rows=rows, **form)
-    missing = [seed for seed in seeds if not episode_path(directory, index_of[seed]).exists()]
+    missing = missing_seeds(directory, seeds)
     for _ in tqdm(rollout(envs, agent, [recorder], seeds=missing), total=len(missing), unit="episode"):
         pass
     return [episode_path(directory, index) for index in range(len(seeds))]
+
+
+def missing_seeds(directory: Path, seeds: Sequence[int]) -> list[int]:
+    """Those of a round's episodes that are still to be recorded, in order."""
+    return [seed for index, seed in enumerate(seeds) if not episode_path(directory, index).exists()]

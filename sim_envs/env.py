@@ -88,8 +88,8 @@ class BimanualEnv(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """One control step of 0.02 s towards absolute joint targets (14,); truncated at the task's episode_len.
 
-        Terminated only when the physics diverges (arms driven hard into each other): the last sound observation again,
-        reward 0 and `info["diverged"]`.
+        Terminated where nothing can succeed any more: an object has fallen off the table, or the physics diverges (arms
+        driven hard into each other): the last sound observation again, reward 0 and `info["diverged"]`.
         """
         action = self._checked_action(action)
         target = np.clip(action, self._limits[:, 0], self._limits[:, 1])
@@ -101,8 +101,9 @@ class BimanualEnv(gymnasium.Env):
             self._task.streak, stage, diverged = 0, 0, True
         self._t += 1
         truncated = self._t >= self.env_spec.episode_len
+        terminated = diverged or self._task.fallen(self.physics)
         info = {**self._info(stage), "diverged": diverged}
-        return self._with_images(self._observation), float(stage), diverged, truncated, info
+        return self._with_images(self._observation), float(stage), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
         return self.render_camera("angle") if self.render_mode == "rgb_array" else None

@@ -15,6 +15,7 @@ from sim_envs.robot import Robot
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 HOME_KEY = 0  # the keyframe `home` of every scene
 TABLE = ("table",)
+FALLEN = -0.05  # [m] below the table's top: nothing that lies there is reached again
 
 
 class BimanualTask(base.Task):
@@ -90,6 +91,10 @@ class BimanualTask(base.Task):
     @property
     def strict_success(self) -> bool:
         return self.streak >= self.strict_steps
+
+    def fallen(self, physics: Any) -> bool:
+        """Whether an object has fallen off the table."""
+        return any(physics.named.data.qpos[body][2] < FALLEN for body in self.objects)
 
     def env_state(self, physics: Any) -> np.ndarray:
         """Object poses (7n,) float32 [m, quaternion wxyz]."""

@@ -101,6 +101,21 @@ def test_an_expert_may_keep_the_wheel_to_the_end():
         np.testing.assert_array_equal(agent.intervention, drives[-1])
 
 
+def test_an_episodes_coins_follow_from_its_seed_alone():
+    def turns(seeds: Sequence[int], wave: int) -> dict[int, str]:
+        agent, told = MixtureAgent(PolicyAgent(Constant(1.0)), 0.5, seeds), {}
+        for start in range(0, len(seeds), wave):
+            agent.reset(wave)
+            drives = [agent.select_action([seen()] * wave)[:, 0] == 0.0 for _ in range(12 * K)]
+            told |= {seed: str(lane) for seed, lane in zip(seeds[start:], np.transpose(drives), strict=False)}
+        return told
+
+    seeds = list(range(70, 82))
+    assert turns(seeds, 4) == turns(seeds, 1)  # whatever runs beside it
+    assert turns(seeds[3:], 3) == {seed: turn for seed, turn in turns(seeds, 4).items() if seed >= 73}  # continued
+    assert len(set(turns(seeds, 4).values())) > 10  # no two episodes, and so no two rounds, share theirs
+
+
 @pytest.mark.parametrize(("beta", "driver"), [(0.0, 1.0), (1.0, 0.0)])
 def test_beta_of_one_is_the_expert_and_of_zero_the_policy(beta: float, driver: float):
     agent = MixtureAgent(PolicyAgent(Constant(1.0)), beta)
@@ -233,7 +248,7 @@ def test_human_gated_episodes_say_what_was_done_and_by_whom(tmp_path: Path):
 
 
 def test_the_dataset_takes_whole_chunks_and_ends_plans_at_hand_overs(tmp_path: Path):
-    agent = MixtureAgent(PolicyAgent(Constant(0.1)), beta=0.5, seed=1)
+    agent = MixtureAgent(PolicyAgent(Constant(0.1)), beta=0.5)
     episodes = teach(tmp_path, agent, dagger_rows(agent), 2)
     dataset = EpisodeDataset(episodes, Sampling(6))
     for e, made in enumerate(episodes):
@@ -279,6 +294,18 @@ def test_the_program_records_a_round(run: Path, capsys: pytest.CaptureFixture[st
     episodes = [read_episode(path) for path in find_episodes(run / "data")]
     assert [made.attrs["seed"] for made in episodes] == [20_000, 20_001, 20_002]
     assert all(made.attrs["source"] == "dagger" and made.action_chunk is not None for made in episodes)
+
+
+def test_every_round_tosses_coins_of_its_own_also_when_it_was_continued(run: Path):
+    def turns(folder: str, *flags: str) -> list[bytes]:
+        assert record(run, "--agent", "dagger", "--beta_schedule", "constant:0.5", "--dataset_dir", folder, *flags) == 0
+        drives = [read_episode(path).intervention for path in find_episodes(Path(folder))]
+        return [driver.tobytes() for driver in drives if driver is not None]
+
+    second = turns(str(run / "second"), "--round", "2")
+    assert len({*second, *turns(str(run / "third"), "--round", "3")}) == 6
+    turns(str(run / "stopped"), "--round", "2", "--num_episodes", "1")
+    assert turns(str(run / "stopped"), "--round", "2") == second
 
 
 def test_the_program_records_corrections(run: Path, capsys: pytest.CaptureFixture[str]):

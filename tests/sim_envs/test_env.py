@@ -8,6 +8,7 @@ import sim_envs
 from act import types
 from sim_envs import env as env_module
 from sim_envs import robot
+from sim_envs.task import resting_pose
 
 
 @pytest.fixture
@@ -96,6 +97,18 @@ def test_physics_that_diverges_ends_the_episode_as_a_failure(env, monkeypatch):
     after, reward, terminated, _, info = env.step(obs["qpos"])
     assert (reward, terminated, info["diverged"], info["success"]) == (0.0, True, True, False)
     np.testing.assert_array_equal(after["qpos"], obs["qpos"])
+
+
+def test_an_object_that_fell_off_the_table_ends_the_episode(env):
+    env.images_due = False
+    beside = resting_pose(0.75, 0.5, 0.02)  # the table ends at x = 0.61
+    obs, _ = env.reset(seed=0, options={"env_state": beside})
+    steps = [env.step(obs["qpos"]) for _ in range(10)]  # 0.2 s; falling 7 cm takes 0.12 s
+    ends = [step[2:4] for step in steps]
+    assert ends[0] == (False, False) and ends[-1] == (True, False)
+    assert not steps[-1][4]["diverged"] and not steps[-1][4]["success"]
+    for (terminated, _), step in zip(ends, steps, strict=True):
+        assert terminated == bool(step[0]["env_state"][2] < -0.05)
 
 
 def test_sound_episodes_are_truncated_never_terminated(env):
