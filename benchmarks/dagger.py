@@ -69,8 +69,10 @@ class Options:
     """Further flags of train.py, as --train="--preset state --lr 1e-4"."""
     aggregation: str = "uniform"
     """Of DAgger and HG-DAgger: uniform, equal_mass or sirius."""
-    dagger: str = "--beta_schedule constant:0.5 --n_action_steps 30 --label_every 0"
-    """Flags of record_sim_episodes.py for DAgger: a coin falls every 30 control steps, the expert's are the labels."""
+    n_action_steps: int = 30
+    """Control steps between queries whenever a policy drives, in lessons as in rollouts: labels end with a turn."""
+    dagger: str = "--beta_schedule constant:0.5 --label_every 0"
+    """Flags of record_sim_episodes.py for DAgger: a coin falls with every query, what the expert does is the label."""
     hg_dagger: str = "--take_over 0.1 --hand_back 0.05"
     """The same for HG-DAgger."""
     dart_noise: float = 0.0025
@@ -87,7 +89,7 @@ class Options:
         unknown = sorted(set(self.methods) - set(METHODS))
         if unknown:
             raise ValueError(f"--methods {unknown[0]}: there are {', '.join(METHODS)}")
-        for name in ("demos", "rounds", "labels", "rollouts", "steps", "workers"):
+        for name in ("demos", "rounds", "labels", "rollouts", "steps", "n_action_steps", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
         most = VALIDATION_SEEDS.start // SEEDS - 2
@@ -161,6 +163,7 @@ class Bench:
             noise = options.dart_noise if method == "dart" else 0.0
             return self.demonstrations(directory, seed, number, 1000 * round_, noise)
         flags = ["--agent", method, "--policy", policy, "--seed", SEEDS * (seed + 1), "--round", round_ + 1]
+        flags += ["--n_action_steps", options.n_action_steps]
         flags += {"dagger": options.dagger, "hg_dagger": options.hg_dagger}[method].split()
         number, spent = 0, 0
         while spent < options.labels and number < MOST_EPISODES:
@@ -181,8 +184,10 @@ class Bench:
     def judge(self, run: Path) -> dict[str, Any]:
         options = self.options
         flags = ["--num_rollouts", options.rollouts, "--seed_set", options.seed_set, "--videos", 0]
+        flags += ["--n_action_steps", options.n_action_steps]
         self.call("eval.py", run, *flags, "--num_workers", options.workers)
-        return json.loads((run / "eval" / f"{options.seed_set}_chunk" / "results.json").read_text())
+        folder = run / "eval" / f"{options.seed_set}_chunk_every{options.n_action_steps}"
+        return json.loads((folder / "results.json").read_text())
 
     def cell(self, method: str, seed: int, round_: int, data: Sequence[Path], run: Path, *flags: object) -> None:
         """Trains and evaluates one policy, unless that was done before; tells and keeps what came of it."""

@@ -29,7 +29,7 @@ class Programs:
         self.calls.append((program, *words))
         flags = dict(pairwise(words))
         if program == "eval.py":
-            folder = Path(str(words[0])) / "eval" / "test_chunk"
+            folder = Path(str(words[0])) / "eval" / f"test_chunk_every{flags['--n_action_steps']}"
             folder.mkdir(parents=True)
             rate = {"successes": 3}
             results = {"n": 4, "success": rate, "strict_success": rate, "provenance": {"git": "abc"}}
@@ -61,6 +61,8 @@ def test_every_round_spends_the_same_labels(tmp_path: Path, monkeypatch: pytest.
         *[("weak", 0), ("bc", 1), ("hg_dagger", 1), ("bc", 2), ("hg_dagger", 2)]
     ]
     assert {cell["git"] for cell in cells} == {"abc"}
+    driving = [call for call in programs.calls if call[0] == "eval.py" or "--policy" in call]
+    assert all(("--n_action_steps", 30) in pairwise(call) for call in driving)  # taught as it is judged
     assert {(c["round"], c["labels"]) for c in cells} == {(0, 30), (1, 50), (2, 70)}
     assert len(find_episodes(tmp_path / "work" / "hg_dagger_seed0" / "round1" / "data")) == 5  # of 4 labels each
     seeds = {str(call[call.index("--seed") + 1]) for call in programs.calls if call[0] == "record_sim_episodes.py"}
