@@ -35,6 +35,7 @@ class Method:
     flags: tuple[str, ...] = ()  # of train.py
     human: tuple[str, ...] = ()  # the same, for human demonstrations only
     modes: tuple[str, ...] = ("chunk",)
+    length: int = 1  # of training, in those of the other methods
 
     @property
     def name(self) -> str:
@@ -114,7 +115,7 @@ class Options:
     modes: tuple[str, ...] = MODES
     """Ways of executing chunks, where the grid asks for them."""
     steps: int | None = None
-    """Of training; 3000 for the transfer, 6000 for the insertion if not given."""
+    """Of training, for every method; if not given 3000 for the transfer, 6000 for the insertion, 4 x that for RT-1."""
     budget: str = ""
     """Time after which the grid stops, such as 90m or 1h30m; it loses at most what a resumed program repeats."""
     jobs: int = min(2, available_cores())
@@ -143,6 +144,10 @@ class Options:
             raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more, none of them negative")
         seconds(self.budget)
 
+    def steps_of(self, method: Method, task: str) -> int:
+        """Of training."""
+        return self.steps or STEPS[task] * method.length
+
     @property
     def threads(self) -> int:
         """Cores for each of the cells side by side."""
@@ -170,7 +175,7 @@ def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
     wanted = {name.lower() for name in options.policies} or names
     chosen = [m for m in methods if m.names & wanted and m.policy in policies.available()]
     return [
-        Cell(method, task, style, options.track, seed, options.steps or STEPS[task])
+        Cell(method, task, style, options.track, seed, options.steps_of(method, task))
         for seed in options.seeds
         for style in options.styles
         for task in options.tasks

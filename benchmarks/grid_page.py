@@ -14,7 +14,7 @@ from act.evaluation import PRELIMINARY_BELOW, PairedComparison, Rate, compare_pa
 from act.page import page
 from act.report import PAPER
 from act.types import RolloutResult
-from benchmarks.grid import STEPS, Cell, Method, Options, Row
+from benchmarks.grid import Cell, Method, Options, Row
 
 SETTINGS = tuple((task, style) for style in ("scripted", "human") for task in PAPER)
 TRACKS = {
@@ -80,7 +80,7 @@ class Rows:
     options: Options
 
     def tally(self, method: Method, task: str, style: str, track: str, mode: str) -> Tally | None:
-        cell = Cell(method, task, style, track, 0, self.options.steps or STEPS[task])
+        cell = Cell(method, task, style, track, 0, self.options.steps_of(method, task))
         wanted = (cell.recipe, mode, cell.every(mode))
         found = [row for row in self.rows if (row["recipe"], row["mode"], row["n_action_steps"]) == wanted]
         return Tally(tuple(found)) if found else None

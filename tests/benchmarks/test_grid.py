@@ -107,7 +107,7 @@ class Clock:
 def row(method: Method, rewards: str, task: str = "transfer_cube", style: str = "scripted", **more) -> Row:
     """A row of results; `more`: seed, mode."""
     seed, mode = more.get("seed", 0), more.get("mode", "chunk")
-    cell = Cell(method, task, style, "state", seed, grid.STEPS[task])
+    cell = Cell(method, task, style, "state", seed, Options().steps_of(method, task))
     made = {"method": method.name, "recipe": cell.recipe, "train_seed": seed, "mode": mode, "policy": method.policy}
     made |= {"n_action_steps": cell.every(mode), "chunk_size": method.chunk_size, "steps": cell.steps, "track": "state"}
     made |= {"n": len(rewards), "first_seed": 2_000_000, "rewards": rewards, "strict": "0" * len(rewards)}
@@ -206,7 +206,8 @@ def test_train_py_takes_the_flags_of_every_cell(track):
     assert {cell.method.policy for cell in cells} <= set(policies.available())
     for cell in {cell.recipe: cell for cell in cells}.values():
         config = parse(cell.flags)
-        assert (config.steps, config.policy.chunk_size) == (grid.STEPS["insertion"], cell.method.chunk_size)
+        assert config.steps == options.steps_of(cell.method, "insertion")
+        assert config.policy.chunk_size == cell.method.chunk_size
         assert config.policy_class.lower() == cell.method.policy
 
 
@@ -228,6 +229,12 @@ def test_fewer_than_200_rollouts_are_starred_and_missing_cells_are_dashes():
     found = Rows([row(ACT, "4" * 200), row(ACT, "4" * 199, "insertion")], Options())
     entries = table1.overview(found, "state").rows[0][1]
     assert [entry.text for entry in entries] == ["100.0", "100.0*", "–", "–"]
+
+
+def test_a_method_may_train_longer_than_the_others_but_not_than_it_is_told():
+    (slow,) = [method for method in table1.METHODS if method.length > 1]
+    assert Options().steps_of(slow, "insertion") > Options().steps_of(ACT, "insertion")
+    assert Options(steps=10).steps_of(slow, "insertion") == 10
 
 
 def test_rows_of_other_recipes_stay_out():
