@@ -26,18 +26,18 @@ class Kind(enum.IntEnum):
     """Whose action a frame teaches."""
 
     DEMONSTRATED = 0
-    LABELLED = 1  # by the expert: in an intervention, or as a label of what the policy visited
+    LABELLED = 1  # by the expert: he drove, or gave a chunk from here
     ROBOT = 2  # the policy's own
     PRE_INTERVENTION = 3  # the policy's own, shortly before somebody had to take over
-    UNLABELLED = 4  # nobody's: a pause; or the expert's single action between states from which he gave whole chunks
+    UNLABELLED = 4  # nobody's: a pause; or /action, where the policy drove, is one action of the expert and no chunk
 
 
 def frame_kinds(episode: Episode) -> np.ndarray:
-    """(T,) Kind of every control step."""
+    """(T,) Kind of every control step. What is LABELLED is what `count_labels` counts, and nothing else teaches."""
     if episode.intervention is None or episode.executed_action is None:
         return np.full(len(episode), Kind.DEMONSTRATED)
     followed = np.all(episode.action == episode.executed_action, axis=1)
-    kinds = np.where(episode.intervention | ~followed, Kind.LABELLED, Kind.ROBOT)
+    kinds = np.where(episode.intervention, Kind.LABELLED, np.where(followed, Kind.ROBOT, Kind.UNLABELLED))
     starts = np.flatnonzero(np.diff(episode.intervention.astype(int)) == 1) + 1
     for start in starts:
         before = slice(max(0, start - PRE_INTERVENTION), start)

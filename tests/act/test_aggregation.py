@@ -35,8 +35,16 @@ def test_demonstrations_are_one_plan_each():
 
 def test_a_label_asked_where_the_policy_drove_is_no_plan_for_the_next_step():
     made = episode("eeppe", labelled=True)
-    assert frame_kinds(made).tolist() == [Kind.LABELLED] * 5
+    assert (frame_kinds(made) == Kind.LABELLED).tolist() == [True, True, False, False, True]
     assert last_of_chunk(made).tolist() == [1, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("chunks", [None, [2, 4]])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_no_label_is_used_that_was_not_counted(labelled: bool, chunks: list[int] | None):
+    made = episode("eppppe", labelled, chunks)
+    starts = (frame_kinds(made) == Kind.LABELLED).sum()
+    assert count_labels(made) == (starts if chunks is None else 2 + len(chunks) * K) and starts == 2 + 2 * bool(chunks)
 
 
 def test_where_whole_chunks_were_given_single_labels_are_not_used():
