@@ -39,6 +39,7 @@ from act.dagger import (
     record_round,
 )
 from act.episodes import JPEG_QUALITY, find_episodes, read_episode
+from act.evaluation import VALIDATION_SEEDS
 from act.recording import Recording, load_world, record
 from act.rollout import ParallelEnvs
 from act.scenes import Sampler, SceneRecording, record_scenes
@@ -46,7 +47,7 @@ from act.sketches import Sketchbook
 from act.types import Agent
 
 STYLES = ("scripted", "human")
-MAX_SEED = 1_000_000  # here validation seeds begin, at 2,000,000 those of testing
+MAX_SEED = VALIDATION_SEEDS.start
 SEEDS_PER_ROUND = 10_000  # of DAgger; round 0 are the demonstrations
 OPERATOR_STEPS = 3000  # control steps that a human's episode may take: a minute
 ENVS_PER_WORKER = 8  # at most, that share one query of a policy
@@ -178,8 +179,11 @@ class Flags:
             )
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"--jpeg_quality {self.jpeg_quality}: must be 1 to 100")
-        if not 0 <= self.seed < MAX_SEED:
-            raise ValueError(f"--seed {self.seed}: must be 0 to {MAX_SEED - 1}; larger ones validate and test policies")
+        if not 0 <= self.seed <= MAX_SEED - self.num_episodes:
+            raise ValueError(
+                f"--seed {self.seed} --num_episodes {self.num_episodes}: attempts have seeds from 0 to {MAX_SEED - 1}; "
+                "larger ones validate and test policies"
+            )
         if not 0 <= self.dart_noise < 1:
             raise ValueError(f"--dart_noise {self.dart_noise}: must be 0 to 1 rad, e.g. 0.02")
         if self.agent != "human" and (self.agent == "expert") == bool(self.policy):
@@ -189,11 +193,17 @@ class Flags:
                 f"--dart_noise {self.dart_noise} disturbs an expert; a policy errs by itself: leave it out"
             )
         last_seed = self.seed + (self.round + 1) * SEEDS_PER_ROUND if self.policy else 0
+        if self.policy and self.num_episodes > SEEDS_PER_ROUND:
+            raise ValueError(f"--num_episodes {self.num_episodes}: a round has at most {SEEDS_PER_ROUND}")
         if self.round < 1 or self.label_every < 0 or last_seed > MAX_SEED:
             raise ValueError(
                 f"--round {self.round} --label_every {self.label_every} --seed {self.seed}: rounds count from 1, "
                 f"and every round takes {SEEDS_PER_ROUND} seeds of the {MAX_SEED} there are"
             )
+        if not 0 <= self.port < 2**16:
+            raise ValueError(f"--port {self.port}: must be 0 (any) to {2**16 - 1}")
+        if self.directory.exists() and not self.directory.is_dir():
+            raise ValueError(f"--dataset_dir {self.directory} is a file; give a directory")
 
 
 def split_task_name(task_name: str, tasks: Sequence[str]) -> tuple[str, str]:
@@ -322,7 +332,11 @@ def record_random_scenes(flags: Flags, world: str) -> int:
     task, _ = split_task_name(flags.task_name, load_world(world).available())
     path = flags.directory / "scenes.hdf5"
     recording = SceneRecording(task, flags.cameras, flags.image_size, flags.quality, flags.seed, world)
-    record_scenes(recording, path, flags.random_scenes, flags.workers)
+    try:
+        record_scenes(recording, path, flags.random_scenes, flags.workers)
+    except KeyboardInterrupt:
+        print("\nstopped; scenes are kept once all are drawn", file=sys.stderr)
+        return 130
     print(f"{flags.random_scenes} labelled scenes of {task} in {path}; python -m act.pretrain {path} learns from them")
     return 0
 
@@ -340,7 +354,7 @@ def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") 
             return record_random_scenes(flags, world)
         record_with = {"expert": record_demonstrations, "human": record_human}.get(flags.agent, record_policy)
         return record_with(flags, world)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
 

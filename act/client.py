@@ -3,7 +3,7 @@
     policy = RemotePolicy("ws://gpu-box:8765", token)              # python -m act.server RUN, over there
     agent = AsyncAgent(policy, ensemble_m=0.01)                    # act/realtime.py; or PolicyAgent, in a simulator
 
-Needs numpy, OpenCV, h5py, msgpack and websockets (`pip install act-aloha[remote]`).
+Needs numpy, OpenCV, h5py, msgpack and websockets; docs/realtime.md says how to install no more than that.
 """
 
 import os
@@ -68,9 +68,11 @@ class RemotePolicy:
         try:
             return self._exchange(query)
         except WebSocketException:
-            self._connection, about = self._connect()
-            if about != self.about:
+            connection, about = self._connect()
+            if about != self.about:  # nor is it asked by the next query: an ensemble must not mix two policies
+                connection.close()
                 raise ConnectionError(f"{self.address} runs another policy now, or with other settings") from None
+            self._connection = connection
         try:
             return self._exchange(query)
         except WebSocketException as error:

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from act.agents import ChunkPolicy, PolicyAgent
-from act.episodes import EpisodeRecorder, episode_path, read_episode
+from act.episodes import EpisodeRecorder, episode_index, episode_path, find_episodes, read_episode
 from act.rollout import Envs, rollout
 from act.types import ACTION_DIM, Agent, Observation, RolloutResult
 
@@ -336,13 +336,20 @@ def record_round(
     """One episode per seed, successful or not: seeds[i] becomes episode_<i>.hdf5. What is there already is kept.
 
     `form` (compress, jpeg_quality) goes to the recorder.
-    ValueError when the directory holds episodes of which `attrs` ("source", "recording") say something else.
+    ValueError when the directory holds episodes of which `attrs` ("source", "recording") say something else, or that
+    are numbered otherwise.
     """
     index_of = {seed: index for index, seed in enumerate(seeds)}
-    for path in directory.glob("episode_*.hdf5"):
-        theirs = read_episode(path).attrs.get("recording")
-        if theirs != attrs["recording"]:
-            raise ValueError(f"{path} was recorded with {theirs}, not {attrs['recording']}; give another --dataset_dir")
+    for path in find_episodes(directory) if directory.is_dir() else []:
+        theirs, index = read_episode(path).attrs, episode_index(path)
+        if theirs.get("recording") != attrs["recording"]:
+            told = f"{theirs.get('recording')}, not {attrs['recording']}"
+            raise ValueError(f"{path} was recorded with {told}; give another --dataset_dir")
+        if index < len(seeds) and theirs.get("seed") != seeds[index]:
+            told = f"seed {theirs.get('seed')}, not {seeds[index]}: it was renumbered"
+            raise ValueError(
+                f"{path} has {told}; a round goes on only with its own numbers, give another --dataset_dir"
+            )
 
     def path_of(result: RolloutResult) -> Path:
         return episode_path(directory, index_of[result.seed])

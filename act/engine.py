@@ -2,7 +2,7 @@
 
     agent = PolicyAgent(OnnxPolicy.load("runs/demo"), ensemble_m=0.01)
 
-Needs numpy, OpenCV and onnxruntime (`pip install act-aloha[onnx]`): this is what runs beside a robot.
+Needs numpy, OpenCV, h5py and onnxruntime: this is what runs beside a robot (docs/realtime.md says how to install it).
 """
 
 import hashlib

@@ -10,7 +10,7 @@
       /compress_len             (cameras, T) int32       bytes used of each row; cameras in alphabetical order
       /action                   (T, 14) float32    absolute targets sent at t
       /reward                   (T,)    float32    what came of it; absent in files of the original code
-      /executed_action          (T, 14) float32    what was sent where that is not /action: there /action is the label
+      /executed_action          (T, 14) float32    what was sent where that is not /action, the label (not DART)
       /intervention             (T,)    bool       whether expert or operator drove, of episodes a policy had part in
       /action_chunk             (n, K, 14) float32 what the expert would have done from control steps
       /action_chunk_t           (n,)    int32      these, growing, on
@@ -187,20 +187,24 @@ class Episode:
         stride: int = 1,
     ) -> np.ndarray:
         """Every `stride`-th of frames start..stop-1 as (n, H, W, 3) uint8 RGB, resized by area to `image_size`."""
-        with h5py.File(self.path, "r") as root:
-            rows = _dataset(root, f"observations/images/{self._known(camera)}", self.path)[start:stop]
+        name = f"observations/images/{self._known(camera)}"
         try:
+            with h5py.File(self.path, "r") as root:
+                rows = _dataset(root, name, self.path)[start:stop]
             decode = decode_image if self.compressed else resize_image
             return np.stack([decode(row, image_size) for row in rows[::stride]])  # HDF5's own strides are 90 x slower
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"{self.path}: camera {camera}, steps {start} to {stop or len(self)}: {error}") from None
 
     def encoded(self, t: int) -> dict[str, bytes]:
         """JPEG bytes of every camera at t, not decoded (one file access); ValueError for a file with raw images."""
         if not self.compressed:
             raise ValueError(f"{self.path}: images are raw, not JPEG; use read_images")
-        with h5py.File(self.path, "r") as root:
-            rows = {c: _dataset(root, f"observations/images/{c}", self.path)[t] for c in self.cameras}
+        try:
+            with h5py.File(self.path, "r") as root:
+                rows = {c: _dataset(root, f"observations/images/{c}", self.path)[t] for c in self.cameras}
+        except OSError as error:
+            raise ValueError(f"{self.path}: images of step {t}: {error}") from None
         return {camera: row.tobytes().rstrip(b"\0") for camera, row in rows.items()}  # a JPEG ends in FF D9
 
     @property

@@ -294,7 +294,7 @@ class Progress:
 def find_known(directory: Path, recording: Recording) -> dict[int, Outcome]:
     """Outcomes told by the files: numbered episodes, failures between consecutive ones, whole files in .partial.
 
-    ValueError if a file is broken or was recorded otherwise.
+    ValueError if an episode is broken, or if anything was recorded otherwise; what is broken in .partial is removed.
     """
     known: dict[int, Outcome] = {}
     last_index, last_attempt = -1, -1
@@ -305,13 +305,20 @@ def find_known(directory: Path, recording: Recording) -> dict[int, Outcome]:
         last_index, last_attempt = episode_index(path), outcome.attempt
         known[last_attempt] = outcome
     for path in (directory / ".partial").glob("*.hdf5"):
-        try:
-            outcome = _outcome_of(path, recording)
-        except ValueError:
+        if not _is_whole(path):
             path.unlink()
             continue
+        outcome = _outcome_of(path, recording)
         known.setdefault(outcome.attempt, outcome)
     return known
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_episode(path)
+    except ValueError:
+        return False
+    return True
 
 
 def _outcome_of(path: Path, recording: Recording) -> Outcome:

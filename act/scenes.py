@@ -1,7 +1,7 @@
 """Labelled random scenes: drawn in worker processes, kept in one file that `act.pretrain` learns to see from.
 
     scenes.hdf5
-      attrs            task_name, camera_names (N), keypoint_names (P), image_size (H, W), seed
+      attrs            task_name, camera_names (N), keypoint_names (P), image_size (H, W), quality, seed
       /images/<cam>    (S, padded_len) uint8   JPEG, zero-padded, RGB kept in order as in episodes
       /compress_len    (N, S) int64            bytes of each JPEG, rows in the order of camera_names
       /keypoints/<cam> (S, P, 2) float32       pixels: x to the right, y down, centre of the top-left pixel is (0, 0)
@@ -11,11 +11,13 @@
 Scene k depends on (seed, k) alone, so the file is the same bytes whatever the number of workers.
 """
 
+import functools
 import importlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,17 +104,22 @@ def _attributes(recording: SceneRecording) -> dict[str, Any]:
         "task_name": recording.task,
         "camera_names": list(recording.cameras),
         "image_size": list(recording.image_size),
+        "quality": recording.quality,
         "seed": recording.seed,
     }
 
 
 def _holds(path: Path, recording: SceneRecording, count: int) -> bool:
-    with h5py.File(path) as file:
-        same = all(
-            np.array_equal(np.asarray(file.attrs.get(key)), value) for key, value in _attributes(recording).items()
-        )
-        lengths = file.get("compress_len")
-        return same and isinstance(lengths, h5py.Dataset) and lengths.shape[1] == count
+    try:
+        with h5py.File(path) as file:
+            theirs = {"quality": "fast", **file.attrs}  # all there was before it was written down
+            lengths = file.get("compress_len")
+            held = lengths.shape[1] if isinstance(lengths, h5py.Dataset) else 0
+    except OSError:  # not HDF5, or broken: drawn again
+        return False
+    ours = _attributes(recording)
+    same = all(np.array_equal(np.asarray(theirs.get(key)), value) for key, value in ours.items())
+    return same and held == count
 
 
 def _draw(recording: SceneRecording, count: int, workers: int) -> Iterator[EncodedScene]:
@@ -120,8 +127,8 @@ def _draw(recording: SceneRecording, count: int, workers: int) -> Iterator[Encod
         yield from map(_Drawer(recording), range(count))
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _start_worker, (recording,)) as pool:
-        yield from pool.imap(_draw_in_worker, range(count), chunksize=TASKS_AT_ONCE)
+    with ProcessPoolExecutor(workers, context, _start_worker, (recording,)) as pool:
+        yield from pool.map(_draw_in_worker, range(count), chunksize=TASKS_AT_ONCE)
 
 
 class _Drawer:
@@ -139,7 +146,7 @@ class _Drawer:
         )
 
 
-_drawer: _Drawer  # of this worker process
+_drawer: Callable[[], _Drawer]  # of this worker process
 
 
 def _start_worker(recording: SceneRecording) -> None:
@@ -147,8 +154,8 @@ def _start_worker(recording: SceneRecording) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     cv2.setNumThreads(1)
     os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one worker, one core
-    _drawer = _Drawer(recording)
+    _drawer = functools.cache(lambda: _Drawer(recording))  # made with the first scene: whoever waits hears its errors
 
 
 def _draw_in_worker(k: int) -> EncodedScene:
-    return _drawer(k)
+    return _drawer()(k)

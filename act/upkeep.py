@@ -79,11 +79,11 @@ def info(directory: Path) -> int:
     for path in paths:
         try:
             episode = read_episode(path)
+            size, form = episode.image_size, "JPEG" if episode.compressed else "raw"
         except ValueError as error:
             print(error)
             broken += 1
             continue
-        size, form = episode.image_size, "JPEG" if episode.compressed else "raw"
         pictures = f"{form} {size[0]}x{size[1]} {','.join(episode.cameras)}" if size else "no cameras"
         told = {name: episode.attrs.get(name, "?") for name in ("task_name", "source", "seed", "strict_success")}
         megabytes = path.stat().st_size / 1e6

@@ -26,7 +26,8 @@ DTYPES = ("<f4", "|u1")
 MOST_AXES = 4
 MOST_BYTES = 64 * 2**20  # of a message: 17 observations of four raw 480x640 images
 MOST_HISTORIES = 64
-LIMITS: dict[str, Any] = {"max_array_len": 1000, "max_map_len": 100}  # so that a message does not grow when it is read
+LIMITS: dict[str, Any] = {"max_array_len": 1000, "max_map_len": 100}  # of one list, of one map
+MOST_PARTS = 100_000  # lists, maps and what is in them, so that a message does not grow when it is read
 
 
 class Spec(Protocol):
@@ -53,12 +54,26 @@ def decode(data: bytes | str) -> dict[str, Any]:
     if isinstance(data, str):
         raise ValueError("a message of text, expected msgpack")
     try:
-        message = msgpack.unpackb(data, ext_hook=_array, **LIMITS)
+        message = msgpack.unpackb(data, ext_hook=_array, **_counting(MOST_PARTS))
     except (ValueError, msgpack.UnpackException) as error:
         raise ValueError(f"{len(data)} bytes that are no message ({error})") from None
     if not isinstance(message, dict):
         raise ValueError(f"a message that is a {type(message).__name__}, expected a map")
     return message
+
+
+def _counting(most: int) -> dict[str, Any]:
+    """How to unpack at most so many parts: an empty list is one byte in a message and sixty in memory."""
+    seen = 0
+
+    def count(part: Any) -> Any:
+        nonlocal seen
+        seen += 1 + len(part)
+        if seen > most:
+            raise ValueError(f"more than {most} lists, maps and parts of them")
+        return part
+
+    return {"list_hook": count, "object_hook": count, **LIMITS}
 
 
 def _drawn(value: Any) -> msgpack.ExtType:
@@ -70,7 +85,7 @@ def _drawn(value: Any) -> msgpack.ExtType:
 def _array(code: int, data: bytes) -> np.ndarray:
     if code != ARRAY:
         raise ValueError(f"extension type {code}")
-    match msgpack.unpackb(data, **LIMITS):
+    match msgpack.unpackb(data, **_counting(3 + 2 + MOST_AXES)):
         case [str(dtype), [*shape], bytes(content)] if dtype in DTYPES and len(shape) <= MOST_AXES:
             whole = all(isinstance(side, int) and side >= 0 for side in shape)
             if whole and math.prod(shape) * np.dtype(dtype).itemsize == len(content):

@@ -1,7 +1,8 @@
 """Who may open the page: a small door in front of viser, which itself lets everybody in.
 
-viser listens on a loopback port that nobody is told; this listens on the address of the page, reads the head of each
-connection's first request, and passes the connection on only if
+viser listens on a loopback port and answers only requests that bear the mark of this door (`only_through`), a secret of
+this process: neither other accounts nor pages of other sites get past it by trying ports. The door listens on the
+address of the page, reads the head of each connection's first request, and marks and passes it on only if
   - a page of another site has not made it (`Origin`; browsers let any site open WebSockets to 127.0.0.1), nor a foreign
     name that was made to point here (`Host`, when there is no token), and
   - it has the token, if there is one: as ?token=... in the address, once, then as a cookie.
@@ -11,14 +12,21 @@ import asyncio
 import contextlib
 import hmac
 import http
+import inspect
 import logging
+import secrets
+from collections.abc import Iterator
 from http.cookies import CookieError, SimpleCookie
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import websockets.asyncio.server
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_TOKEN = 12  # characters
 MAX_HEAD = 16 * 1024  # bytes of a request's head
 PATIENCE = 5.0  # [s] a request's head may take
+MARK = "X-Teleop-Door"  # header of the requests that the door has passed on
 log = logging.getLogger("sim_envs.teleop")
 
 
@@ -35,6 +43,7 @@ class Gate:
 
     def __init__(self, token: str = ""):
         self.token = token
+        self.secret = secrets.token_hex(16)
 
     def verdict(self, head: bytes) -> tuple[http.HTTPStatus, str]:
         """(OK, ""), or the status to refuse with and its reason; (SEE_OTHER, "") sets the cookie."""
@@ -62,6 +71,28 @@ class Gate:
     def _matches(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self.token.encode())
 
+    @contextlib.contextmanager
+    def only_through(self) -> Iterator[None]:
+        """Servers of `websockets` that start meanwhile answer 403 to what has not come through this door."""
+        serve = websockets.asyncio.server.serve
+
+        def guarded(*args: Any, process_request: Any = None, **how: Any) -> Any:
+            async def ask(connection: Any, request: Any) -> Any:
+                marks = request.headers.get_all(MARK)
+                if not any(hmac.compare_digest(mark.encode(), self.secret.encode()) for mark in marks):
+                    log.warning("refused a connection past the door")
+                    return connection.respond(http.HTTPStatus.FORBIDDEN, "")
+                answer = process_request(connection, request) if process_request else None
+                return await answer if inspect.isawaitable(answer) else answer
+
+            return serve(*args, process_request=ask, **how)
+
+        websockets.asyncio.server.serve = guarded  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            websockets.asyncio.server.serve = serve
+
     async def serve(self, host: str, port: int, inner_port: int) -> asyncio.Server:
         """Starts to listen; OSError if the address is taken."""
 
@@ -83,7 +114,7 @@ class Gate:
             await writer.drain()
             return
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", inner_port)
-        inner_writer.write(head)
+        inner_writer.write(head[:-2] + f"{MARK}: {self.secret}\r\n\r\n".encode())
         ways = [asyncio.create_task(carry(*way)) for way in ((reader, inner_writer), (inner_reader, writer))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)

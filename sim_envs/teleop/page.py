@@ -279,10 +279,12 @@ def serve(connection: Any, about: About) -> None:
             connection.send(message)
 
     sys.stdout = io.StringIO()  # viser prints an address that nobody should open
-    server = Server(host="127.0.0.1", port=0, verbose=False)
-    gate = Gate(about.token).serve(about.host, about.port, server.get_port())
+    gate = Gate(about.token)
+    with gate.only_through():
+        server = Server(host="127.0.0.1", port=0, verbose=False)
+    opening = gate.serve(about.host, about.port, server.get_port())
     try:
-        door = asyncio.run_coroutine_threadsafe(gate, server.get_event_loop()).result()
+        door = asyncio.run_coroutine_threadsafe(opening, server.get_event_loop()).result()
     except OSError as error:
         send(("failed", f"cannot open {about.host}, port {about.port}: {error.strerror}; give another --port"))
         return

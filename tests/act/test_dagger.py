@@ -308,6 +308,14 @@ def test_every_round_tosses_coins_of_its_own_also_when_it_was_continued(run: Pat
     assert turns(str(run / "stopped"), "--round", "2") == second
 
 
+def test_a_round_that_was_renumbered_is_not_continued(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert record(run, "--agent", "dagger") == 0
+    (run / "data" / "episode_1.hdf5").unlink()
+    (run / "data" / "episode_2.hdf5").rename(run / "data" / "episode_1.hdf5")
+    assert record(run, "--agent", "dagger") == 2
+    assert "seed 10002, not 10001: it was renumbered" in capsys.readouterr().err
+
+
 def test_the_program_records_corrections(run: Path, capsys: pytest.CaptureFixture[str]):
     assert record(run, "--agent", "hg_dagger", "--take_over", "0.2", "--hand_back", "0.1") == 0
     assert "3 successful" in capsys.readouterr().out
@@ -317,6 +325,7 @@ def test_wrong_flags_are_answered(run: Path, capsys: pytest.CaptureFixture[str])
     for flags, answer in (
         (["--agent", "dagger", "--beta_schedule", "soon"], "give first, linear:N"),
         (["--agent", "dagger", "--round", "0"], "--round 0"),
+        (["--agent", "dagger", "--num_episodes", "10001"], "a round has at most 10000"),
         (["--agent", "hg_dagger", "--gate", "ensemble"], "at least two"),
         (["--agent", "hg_dagger", "--hand_back", "0.5"], "hand_back 0.5"),
         ([], "--agent expert and --policy"),

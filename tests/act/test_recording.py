@@ -76,6 +76,15 @@ def test_a_dataset_recorded_otherwise_is_not_touched(dataset: Path, capsys: pyte
     assert contents(dataset) == before
 
 
+def test_what_was_not_numbered_yet_is_not_lost_to_other_flags(dataset: Path, tmp_path: Path) -> None:
+    finished = tmp_path / ".partial" / "attempt_0.hdf5"
+    finished.parent.mkdir()
+    finished.write_bytes(episode_path(dataset, 0).read_bytes())
+    assert record(tmp_path, 1, "--jpeg_quality", "50") == 2 and finished.exists()
+    assert record(tmp_path, 1) == 0
+    assert contents(tmp_path) == {"episode_0.hdf5": contents(dataset)["episode_0.hdf5"]}
+
+
 def test_a_broken_episode_is_named_with_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     episode_path(tmp_path, 0).write_text("half a file")
     assert record(tmp_path, 1) == 2
@@ -101,6 +110,12 @@ def test_wrong_flags_are_answered_with_what_would_have_worked(tmp_path: Path, ca
 
     assert "there are sim_toy_scripted, sim_toy_human" in refusal("--task_name", "sim_chess_scripted")
     assert "--seed 1000000" in refusal("--task_name", "sim_toy_scripted", "--seed", "1000000")
+    assert "attempts have seeds" in refusal(
+        "--task_name", "sim_toy_scripted", "--seed", "999999", "--num_episodes", "2"
+    )
+    assert "--port 99999" in refusal("--task_name", "sim_toy_human", "--agent", "human", "--port", "99999")
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refusal("--task_name", "sim_toy_scripted", "--dataset_dir", str(tmp_path / "file"))
     assert "--num_episodes 0" in refusal("--task_name", "sim_toy_scripted", "--num_episodes", "0")
     assert "the toy is broken" in refusal("--task_name", "sim_broken_scripted", "--workers", "1")
     assert "the toy is broken" in refusal("--task_name", "sim_broken_scripted", "--workers", "2")

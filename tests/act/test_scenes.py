@@ -1,6 +1,8 @@
 """The file of labelled scenes: the same bytes from any number of workers, whole or absent, not drawn twice."""
 
-from dataclasses import dataclass
+import os
+import signal
+from dataclasses import dataclass, replace
 
 import h5py
 import numpy as np
@@ -36,7 +38,11 @@ class DotSampler:
 
 
 def make_scene_sampler(task, cameras, image_size, quality):
-    assert (task, cameras, image_size, quality) == ("dot", CAMERAS, (16, 16), "fast")
+    if task == "deadly":
+        os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is short
+    if task == "blind":
+        raise RuntimeError("no renderer here")
+    assert (task, cameras, image_size) == ("dot", CAMERAS, (16, 16))
     return DotSampler()
 
 
@@ -71,5 +77,17 @@ def test_a_finished_file_is_left_alone_and_another_wish_replaces_it(recording, t
     record_scenes(recording, path, 3, workers=1)
     assert path.stat().st_mtime_ns == written
     record_scenes(recording, path, 4, workers=1)
+    record_scenes(replace(recording, quality="pretty"), path, 4, workers=1)
+    with h5py.File(path) as file:
+        assert file.attrs["quality"] == "pretty"
+    path.write_bytes(b"half")
+    record_scenes(recording, path, 4, workers=1)
     with h5py.File(path) as file:
         assert np.array(file["qpos"]).shape == (4, 14)
+
+
+@pytest.mark.parametrize(("task", "told"), [("blind", "no renderer here"), ("deadly", "terminated abruptly")])
+def test_workers_that_cannot_draw_are_not_waited_for(recording, tmp_path, task, told):
+    with pytest.raises(RuntimeError, match=told):
+        record_scenes(replace(recording, task=task), tmp_path / "scenes.hdf5", 40, workers=2)
+    assert not list(tmp_path.iterdir())

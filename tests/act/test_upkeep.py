@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from act.episodes import episode_path, find_episodes, write_episode
+from act.episodes import episode_path, find_episodes, read_episode, write_episode
 from act.upkeep import check_episode, main
 from tests.act.test_episodes import content
 
@@ -36,6 +36,24 @@ def test_a_damaged_jpeg_is_found(tmp_path: Path) -> None:
         assert isinstance(dataset, h5py.Dataset)
         dataset[3, :200] = 7
     assert "step 3" in str(check_episode(path))
+
+
+def test_damage_inside_a_file_is_told_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for index in range(2):
+        write_episode(episode_path(tmp_path, index), **content())
+    path = episode_path(tmp_path, 1)
+    with h5py.File(path) as root:
+        dataset = root["observations/images/cam_low"]
+        assert isinstance(dataset, h5py.Dataset)
+        chunk = dataset.id.get_chunk_info(0)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    path.write_bytes(data)
+    for command in ("validate", "info"):
+        assert main([command, str(tmp_path)]) == 1
+        assert str(path) in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"episode_1.hdf5: images of step 0"):
+        read_episode(path).encoded(0)
 
 
 def test_it_is_called_by_the_name_of_what_it_looks_after(tmp_path: Path) -> None:

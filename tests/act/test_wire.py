@@ -66,6 +66,8 @@ def array(*content: Any) -> bytes:
         b"\x81\xa1a" + b"\x91" * 5000,
         b"\xdf\xff\xff\xff\xff",
         msgpack.packb({"a": [0] * 2000}),
+        msgpack.packb({"a": [[[]] * 1000] * 200}),  # 200 kB; 15 MB once it is read, and so on
+        array("|u1", [[]] * 900, b""),
     ],
 )
 def test_what_is_no_message_is_refused(data: Any):

@@ -4,6 +4,9 @@ import asyncio
 import http
 
 import pytest
+import websockets.asyncio.server
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from sim_envs.teleop.gate import Gate, check_address
 
@@ -83,6 +86,30 @@ def test_admitted_connections_are_passed_on_refused_ones_are_not(caplog):
     assert inside.endswith(b"hello")
     assert outside.startswith(b"HTTP/1.1 403 Forbidden")
     assert "evil.example" in caplog.text
+
+
+def test_who_finds_the_port_behind_the_door_stays_out():
+    async def echo(connection):
+        await connection.send(await connection.recv())
+
+    async def knock():
+        gate = Gate(TOKEN)
+        with gate.only_through():
+            behind = await websockets.asyncio.server.serve(echo, "127.0.0.1", 0)
+        inner = behind.sockets[0].getsockname()[1]
+        door = await gate.serve("127.0.0.1", 0, inner)
+        outer = door.sockets[0].getsockname()[1]
+        for headers in ({}, {"X-Teleop-Door": "a guess"}):
+            with pytest.raises(InvalidStatus, match="403"):
+                await connect(f"ws://127.0.0.1:{inner}", additional_headers=headers)
+        cookie = {"Cookie": f"teleop={TOKEN}", "X-Teleop-Door": "a guess"}
+        async with connect(f"ws://127.0.0.1:{outer}", additional_headers=cookie) as inside:
+            await inside.send("hello")
+            assert await inside.recv() == "hello"
+        for server in (door, behind):
+            server.close()
+
+    asyncio.run(knock())
 
 
 def test_the_token_in_the_address_becomes_a_cookie():
