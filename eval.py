@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         run_evaluation(options)
-    except (ValueError, ConnectionError) as error:
+    except (ValueError, OSError) as error:  # a connection is one, too
         print(f"eval: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -88,6 +88,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for name in ("num_rollouts", "num_workers", "video_every"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} {getattr(options, name)}: must be at least 1")
+    if options.videos < 0:
+        parser.error(f"--videos {options.videos}: must be 0 or more")
     return options
 
 
@@ -110,8 +112,10 @@ def run_evaluation(options: argparse.Namespace) -> None:
         for mode in options.modes:
             ensemble_m = options.ensemble_m if mode == "ensemble" else None
             agent = PolicyAgent(policy, options.n_action_steps, ensemble_m)
-            settings = {**describe(options, about, task, mode, agent), "cameras": cameras, "image_size": image_size}
-            summary = run_mode(envs, waves, agent, settings, options, out / "eval" / folder_name(options, mode))
+            settings = describe(options, about, task, mode, agent)
+            settings |= {"cameras": cameras, "image_size": image_size} if policy.needs_images else {}
+            folder = out / "eval" / folder_name(options, mode, "" if task == settings["trained_for"] else task)
+            summary = run_mode(envs, waves, agent, settings, options, folder)
             print_summary(summary, mode)
     write_report([out], out / "report.html")
     print(f"wrote {out / 'report.html'}")
@@ -130,7 +134,7 @@ def run_mode(
     With `waves` the others run on a cluster.
     """
     seeds = list(SEED_SETS[options.seed_set][: options.num_rollouts])
-    log = EpisodeLog(folder / "episodes.jsonl", settings)
+    log = EpisodeLog(folder / "episodes.jsonl", {k: v for k, v in settings.items() if k != "run"})
     if not log.episodes:
         shutil.rmtree(folder / "videos", ignore_errors=True)  # of other settings
     filmed = [seed for seed in seeds[: options.videos] if seed not in log]
@@ -194,6 +198,7 @@ def describe(
         "preset": train.get("preset"),
         "backbone_weights": about["backbone_weights"],
         "trained_on": train["task_name"],
+        "trained_for": task_of(train["task_name"]),
         "demo_style": "human" if train["task_name"].endswith("_human") else "scripted",
         "step": about["step"],
         "train_seed": about["seed"],
@@ -205,17 +210,18 @@ def describe(
         "n_action_steps": agent.n_action_steps,
         "ensemble_m": options.ensemble_m if mode == "ensemble" else None,
         "seed_set": options.seed_set,
-        "device": options.device or "automatic",
+        "device": str(getattr(agent.policy, "device", "cpu")),
         **({} if options.engine == "torch" else {"engine": engine_name(options)}),
         **({"server": agent.policy.about} if is_address(options.engine) else {}),  # type: ignore[attr-defined]
     }
 
 
-def folder_name(options: argparse.Namespace, mode: str) -> str:
+def folder_name(options: argparse.Namespace, mode: str, other_task: str = "") -> str:
     every = f"_every{options.n_action_steps}" if options.n_action_steps else ""
     weight = f"_m{options.ensemble_m:g}" if mode == "ensemble" and options.ensemble_m != 0.01 else ""
     engine = "" if options.engine == "torch" else f"_{engine_name(options)}"
-    return f"{options.seed_set}_{mode}{every}{weight}{engine}"
+    task = f"_{other_task}" if other_task else ""
+    return f"{options.seed_set}_{mode}{every}{weight}{engine}{task}"
 
 
 def print_summary(summary: Summary, mode: str) -> None:

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         assert config.run_dir is not None
         with joined(config.device) as (processes, device):
             train(replace(config, device=device, processes=processes.size), config.run_dir, processes)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

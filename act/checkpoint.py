@@ -78,10 +78,12 @@ class State:
     step: int  # steps done
     tensors: dict[str, Tensor]
     best_success: float | None = None  # of the weights in policy.safetensors, where rollouts choose them
+    episodes: str = ""  # fingerprint of what is learned from
 
 
 def save_state(run: Path, state: State, config: TrainConfig) -> None:
-    header = {"step": state.step, "best_success": state.best_success, "config": config.to_json()}
+    header = {"step": state.step, "best_success": state.best_success, "episodes": state.episodes}
+    header |= {"config": config.to_json()}
     tensors = {key: value.detach().contiguous() for key, value in state.tensors.items()}
     with whole_file(run / "last" / "state.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"state": json.dumps(header)})
@@ -106,7 +108,7 @@ def load_state(run: Path, config: TrainConfig) -> State | None:
         raise ValueError(
             f"{run} was trained with {'; '.join(changed)}. Repeat that to resume, or choose another --run_dir."
         )
-    return State(header["step"], tensors, header["best_success"])
+    return State(header["step"], tensors, header["best_success"], header.get("episodes", ""))
 
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:

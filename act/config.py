@@ -124,6 +124,11 @@ class TrainConfig:
                 raise ValueError(f"{name} {getattr(self, name)} must not be negative")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.val_fraction < 1:
             raise ValueError(f"ema_decay {self.ema_decay} and val_fraction {self.val_fraction} must be in [0, 1)")
+        looks = getattr(self.policy, "use_images", True) and not getattr(self.policy, "freeze_backbone", False)
+        if self.augmentation != "none" and not looks:
+            raise ValueError(
+                f"augmentation {self.augmentation} changes images, which only a trunk that is trained along would see"
+            )
 
     @property
     def env_name(self) -> str:
@@ -145,7 +150,7 @@ class TrainConfig:
             return dataclasses.replace(self, steps=1, num_epochs=None)
         if self.num_epochs is None:
             return self
-        steps = self.num_epochs * -(-n_train_episodes // self.batch_size)
+        steps = self.num_epochs * -(-n_train_episodes // (self.batch_size * self.processes))
         return dataclasses.replace(self, steps=steps, num_epochs=None)
 
     def with_paths(self) -> "TrainConfig":
@@ -232,8 +237,7 @@ def parse(argv: Sequence[str]) -> TrainConfig:
 def _peek(argv: Sequence[str], flag: str, default: str) -> str:
     """The value of `--flag value` or `--flag=value`, before the rest is looked at."""
     for i, word in enumerate(argv):
-        if word == flag and i + 1 < len(argv):
-            return argv[i + 1]
-        if word.startswith(f"{flag}="):
-            return word.removeprefix(f"{flag}=")
+        name, given, value = word.partition("=")
+        if name.startswith("--") and name[2:].replace("-", "_") == flag[2:]:
+            return value if given else "".join(argv[i + 1 : i + 2])
     return default

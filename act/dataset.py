@@ -51,7 +51,10 @@ class Sampling:
 
 
 class EpisodeDataset:
-    """Samples of some episodes. `weights` (frames,), when set, says how likely each frame is to be drawn (DAgger)."""
+    """Samples of some episodes. `weights` (frames,), when set, says how likely each frame is to be drawn (DAgger).
+
+    `observed` are the rows with an observation, `taught` those among them that are ever drawn: there may be none.
+    """
 
     def __init__(self, episodes: Sequence[Episode], sampling: Sampling):
         if not episodes:
@@ -66,6 +69,7 @@ class EpisodeDataset:
         ends = [int(start) + last_of_chunk(episode) for start, episode in zip(self.starts, episodes, strict=False)]
         self.last = torch.from_numpy(np.concatenate(ends))  # last row of one plan: that of the episode, or a hand-over
         self.observed = ((torch.arange(len(self)) - self.first) % sampling.frame_stride == 0).nonzero()[:, 0]  # rows
+        self.taught = self.observed
         self.features: Tensor | None = None  # (frames, N, F)
         self.images: Tensor | None = None  # (frames, N, H, W, 3) uint8
         self.weights: np.ndarray | None = None
@@ -84,14 +88,13 @@ class EpisodeDataset:
             normalizer.fit("env_state", self.env_state)
 
     def aggregate(self, aggregation: Aggregation) -> None:
-        """Sets `weights`, where a policy had part in an episode; demonstrations alone are drawn uniformly."""
+        """Sets `weights` and `taught`, where a policy had part in an episode; else all is drawn uniformly."""
         kinds = np.concatenate([frame_kinds(episode) for episode in self.episodes])
         if (kinds == Kind.DEMONSTRATED).all():
             return
         self.weights = np.zeros(len(self))
         self.weights[self.observed] = frame_weights(kinds[self.observed], aggregation)
-        if not self.weights.any():
-            raise ValueError(f"{self.episodes[0].path.parent} has no label at an observed frame; change frame_stride")
+        self.taught = self.observed[torch.from_numpy(self.weights > 0)[self.observed]]
 
     # -------------------------------------------------------------------------------------------------- samples
     def sample(self, episode: int, t: int) -> Batch:
@@ -129,6 +132,16 @@ class EpisodeDataset:
         last = self.last[rows][:, None]
         return self.chunks.replace(rows, self.action[steps.minimum(last)], steps > last)
 
+    def spans(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same without copies: (actions (N, A), first (n,), last (n,)).
+
+        The chunk of rows[i] is actions[first[i] ... last[i]] as far as it reaches, then its last action.
+        """
+        given, at = self.chunks.chunks, self.chunks.at[rows]
+        first = torch.where(at < 0, rows, len(self) + at * given.shape[1])
+        last = torch.where(at < 0, self.last[rows], first + self.chunks.lengths[at.clamp(min=0)] - 1)
+        return torch.cat([self.action, given.flatten(0, 1)]), first, last
+
     def draw(self, seed: int, step: int, batch_size: int, rank: int = 0, size: int = 1) -> Batch:
         """The batch of optimizer step `step`: uniform over what is observed, or by `weights`; a pure function.
 
@@ -161,9 +174,8 @@ class EpisodeDataset:
 
     def validation_batches(self, batch_size: int) -> Iterator[Batch]:
         """The same evenly spread samples every time."""
-        rows = self.observed if self.weights is None else self.observed[self.weights[self.observed] > 0]
-        chosen = torch.linspace(0, len(rows) - 1, min(VALIDATION_SAMPLES, len(rows))).long()
-        for part in rows[chosen].split(batch_size):
+        chosen = torch.linspace(0, len(self.taught) - 1, min(VALIDATION_SAMPLES, len(self.taught))).long()
+        for part in self.taught[chosen].split(batch_size):
             yield self.take(part)
 
     # --------------------------------------------------------------------------------------------------- images
@@ -294,6 +306,8 @@ class _Chunks:
             chunks.append(episode.action_chunk[:, steps])
             lengths.append(np.full(len(rows[-1]), length))
         self.at = torch.full((int(starts[-1]),), -1)  # (frames,) place in `chunks`
+        self.chunks = torch.zeros(0, chunk_size, episodes[0].action.shape[1])  # (n, K, A)
+        self.lengths = torch.ones(1, dtype=torch.int64)  # (n,) what of them is real
         if rows:
             self.chunks = torch.from_numpy(np.concatenate(chunks))
             self.lengths = torch.from_numpy(np.concatenate(lengths))

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from act.agents import ChunkPolicy, remembered
 from act.episodes import whole_file
-from act.provenance import provenance
+from act.provenance import git_commit, provenance
 from act.rollout import Envs, rollout
 from act.types import CONTROL_TIMESTEP, Agent, EnvSpec, Observation, Observer, RolloutResult
 
@@ -102,6 +102,7 @@ class Summary:
     clipped: float  # mean control steps per rollout with a target outside the joint limits
     latency: Latency | None  # of the batched queries of the rollouts
     episodes: list[RolloutResult]
+    rollout_commits: list[str]  # of the trees that simulated: rollouts that were there are not done again
     wall_time_s: float
     rollouts_per_min: float
 
@@ -120,17 +121,19 @@ class Summary:
 
 @dataclass(frozen=True)
 class LoggedEpisode:
-    """One finished episode, and the queries [s] and wall time [s] that passed since the one before it."""
+    """One finished episode, the queries [s] and wall time [s] that passed since the one before it, and the commit."""
 
     result: RolloutResult
     latencies: list[float]
     wall_time: float
+    git: str = ""
 
 
 class EpisodeLog:
-    """Finished episodes by seed, in `path` (JSON lines; in memory without one). A log of other settings starts over.
+    """Finished episodes by seed, in `path` (JSON lines; in memory without one).
 
     The first line of the file holds `settings`, each following one an episode; a line cut short by a crash is dropped.
+    A log of other settings is set aside as episodes.before.jsonl, and a new one begun.
     """
 
     def __init__(self, path: Path | None = None, settings: Mapping[str, Any] | None = None):
@@ -139,8 +142,8 @@ class EpisodeLog:
         if path is None:
             return
         header = json.dumps({"settings": settings or {}}, sort_keys=True)
-        if path.exists():
-            self._read(path, header)
+        if path.exists() and not self._read(path, header):
+            path.replace(path.with_suffix(".before.jsonl"))
         lines = [header, *(_to_line(episode) for episode in self.episodes.values())]
         with whole_file(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n")
@@ -157,17 +160,20 @@ class EpisodeLog:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def _read(self, path: Path, header: str) -> None:
+    def _read(self, path: Path, header: str) -> bool:
+        """Whether the file is of these settings."""
         first, *lines = path.read_text().split("\n")
         if first != header:
-            return
+            return False
         for line in lines:
             try:
                 fields = json.loads(line)
             except json.JSONDecodeError:
                 continue
             result = RolloutResult(**fields["result"])
-            self.episodes[result.seed] = LoggedEpisode(result, fields["latencies"], fields["wall_time"])
+            git = fields.get("git", "")
+            self.episodes[result.seed] = LoggedEpisode(result, fields["latencies"], fields["wall_time"], git)
+        return True
 
 
 class ProgressBar(Observer):
@@ -227,11 +233,11 @@ def evaluate(
     remaining = [seed for seed in seeds if seed not in log]
     bar = ProgressBar(len(seeds), envs.env_spec.episode_len, finished, progress and bool(remaining))
     latencies: list[float] = getattr(agent, "latencies", [])
-    told, since = len(latencies), time.perf_counter()
+    told, since, git = len(latencies), time.perf_counter(), git_commit() or ""
     try:
         for result in rollout(envs, agent, (*observers, bar), seeds=remaining) if remaining else ():
             now = time.perf_counter()
-            log.append(LoggedEpisode(result, [round(s, 6) for s in latencies[told:]], now - since))
+            log.append(LoggedEpisode(result, [round(s, 6) for s in latencies[told:]], now - since, git))
             told, since = len(latencies), now
     finally:
         bar.close()
@@ -257,6 +263,7 @@ def summarize(env_spec: EnvSpec, logged: Sequence[LoggedEpisode], batch_size: in
         clipped=fmean(result.clipped for result in results),
         latency=Latency.of([s for episode in logged for s in episode.latencies], min(batch_size, len(results))),
         episodes=results,
+        rollout_commits=sorted({episode.git for episode in logged if episode.git}),
         wall_time_s=wall_time,
         rollouts_per_min=60 * len(results) / wall_time if wall_time > 0 else 0.0,
     )

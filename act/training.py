@@ -7,6 +7,7 @@ two lines of the log.
 
 import copy
 import ctypes
+import hashlib
 import json
 import math
 import time
@@ -65,10 +66,17 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     names, held_out = split(paths, config.val_fraction, config.seed)
     train = EpisodeDataset([episodes[name] for name in names], sampling)
     train.aggregate(config.aggregation)
+    if not len(train.taught):
+        directories = ", ".join(map(str, config.dataset_dir))
+        raise ValueError(
+            f"{directories}: no expert's label at an observed frame (frame_stride {config.frame_stride}); "
+            "add demonstrations, or choose a frame_stride that divides the control steps of the labels"
+        )
     e_dim = train.env_state.shape[1] if train.env_state is not None else 0
     recorded = train.episodes[0].image_size if cameras else None
     spec = DataSpec(cameras, config.image_size, train.qpos.shape[1], train.action.shape[1], e_dim, recorded)
-    return train, EpisodeDataset([episodes[name] for name in held_out], sampling) if held_out else None, spec
+    validation = EpisodeDataset([episodes[name] for name in held_out], sampling) if held_out else None
+    return train, validation if validation is not None and len(validation.taught) else None, spec
 
 
 def make_policy(config: TrainConfig, train: EpisodeDataset, spec: DataSpec) -> Policy:
@@ -227,6 +235,8 @@ def fit(
 ) -> Iterator[Metrics]:
     """Trains `policy` on `train` to config.steps, resuming where RUN/last is; yields Metrics every config.log_every.
 
+    Raises ValueError when RUN was begun with other episodes, or with another frozen trunk.
+
     Of several processes the first evaluates and saves; `evaluate` is not called in the others.
 
     `evaluate` gives the success rate of a policy on validation seeds; with it the most successful weights are kept in
@@ -234,7 +244,9 @@ def fit(
     """
     assert config.run_dir is not None
     device = choose_device(config.device)
-    saved = load_state(config.run_dir, config)
+    saved, episodes = load_state(config.run_dir, config), fingerprint(train, held_out)
+    if saved:
+        _check_sources(saved, policy, episodes, config.run_dir)
     policy.to(device)
     with processes.main_first():  # features of a frozen trunk are computed once
         for dataset in (train, held_out):
@@ -243,27 +255,44 @@ def fit(
     if config.warm_start is None or not config.policy.learns_by_gradient:
         policy.before_training(train)
     trainer = Trainer(policy, config, processes)
-    run = _Run(trainer, config.run_dir, evaluate, saved)
+    run = _Run(trainer, config.run_dir, evaluate, saved, episodes)
     window, since = _Window(), time.perf_counter()
     place = (processes.rank, processes.size)
     for batch in train.batches(config.seed, trainer.step, config.steps, config.batch_size, *place):
         window.add(trainer.train_step(batch))
         step, last = trainer.step, trainer.step == config.steps
         validates = held_out is not None and (last or step % config.validate_every == 0)
-        evaluates = evaluate is not None and config.eval_every > 0 and (last or step % config.eval_every == 0)
+        evaluates = config.eval_every > 0 and (last or step % config.eval_every == 0)  # the same in all processes
         saves = last or step % config.save_every == 0
         if not (validates or evaluates or saves or step % config.log_every == 0):
             continue
         losses = window.close(step)
         seconds = (time.perf_counter() - since) / window.count
         validation = trainer.validate(held_out) if held_out is not None and validates else {}
-        success = run.evaluate() if evaluates and processes.is_main else None
+        success = run.evaluate() if evaluates and evaluate is not None and processes.is_main else None
         if last:
             trainer.deployed.after_training(train)
         if saves and processes.is_main:
             run.save()
         yield Metrics(step, losses, trainer.optimizer.param_groups[0]["lr"], seconds, validation, success)
         window, since = _Window(), time.perf_counter()
+
+
+def fingerprint(train: EpisodeDataset, held_out: EpisodeDataset | None) -> str:
+    """Of names and sizes of the episodes that are learned from, and of those that are not."""
+    paths = [[episode.path for episode in dataset.episodes] if dataset else [] for dataset in (train, held_out)]
+    told = [[(path.parent.name, path.name, path.stat().st_size) for path in part] for part in paths]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def _check_sources(saved: State, policy: Policy, episodes: str, run: Path) -> None:
+    """Raises ValueError when a run would go on with other episodes, or behind another frozen trunk."""
+    way_out = "bring them back, or choose another --run_dir"
+    if saved.episodes not in ("", episodes):
+        raise ValueError(f"{run} was trained on other episodes than there are now; {way_out}")
+    seen = {f"policy.{key}": value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
+    if policy.has_frozen_trunk and any(not torch.equal(saved.tensors[key], value) for key, value in seen.items()):
+        raise ValueError(f"{run} was trained behind another trunk than is there now; {way_out}")
 
 
 class _Window:
@@ -286,8 +315,10 @@ class _Window:
 class _Run:
     """What a trainer leaves in its run directory."""
 
-    def __init__(self, trainer: Trainer, directory: Path, evaluate: Evaluate | None, saved: State | None):
-        self.trainer, self.directory, self.judge = trainer, directory, evaluate
+    def __init__(
+        self, trainer: Trainer, directory: Path, evaluate: Evaluate | None, saved: State | None, episodes: str
+    ):
+        self.trainer, self.directory, self.judge, self.episodes = trainer, directory, evaluate, episodes
         self.best = saved.best_success if saved else None
         config = json.loads(json.dumps(trainer.config.to_json()))
         self.about = {
@@ -311,7 +342,7 @@ class _Run:
         return success
 
     def save(self) -> None:
-        state = State(self.trainer.step, self.trainer.state(), self.best)
+        state = State(self.trainer.step, self.trainer.state(), self.best, self.episodes)
         if self.best is None:
             self._keep()
         save_state(self.directory, state, self.trainer.config)

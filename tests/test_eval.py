@@ -34,6 +34,10 @@ def make_toy(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -
     return ToyEnv(cameras, image_size, episode_len=10)
 
 
+def make_any(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -> ToyEnv:
+    return make_toy("toy", cameras, image_size)
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(program, "make_env", make_toy)
@@ -72,6 +76,26 @@ def test_finished_rollouts_are_not_repeated_and_more_can_be_added(run: Path):
     (run / "policy.safetensors").write_bytes(b"trained further")
     assert program.main([*flags, "--num_rollouts", "2"]) == 0
     assert not log.read_text().startswith(before) and read(run)["n"] == 2
+    assert log.with_name("episodes.before.jsonl").read_text().startswith(before)
+
+
+def test_the_same_run_by_another_path_is_the_same_run(run: Path, monkeypatch: pytest.MonkeyPatch):
+    flags = ["--num_workers", "1", "--num_envs", "2", "--num_rollouts", "2"]
+    assert program.main([str(run), *flags, "--videos", "0"]) == 0
+    before = (run / "eval" / "test_chunk" / "episodes.jsonl").read_text()
+    monkeypatch.chdir(run)
+    assert program.main([".", *flags]) == 0
+    assert (run / "eval" / "test_chunk" / "episodes.jsonl").read_text() == before
+    commits = {json.loads(line)["git"] for line in before.splitlines()[1:]}
+    assert read(run)["rollout_commits"] == sorted(commits)
+
+
+def test_another_task_has_a_folder_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(program, "make_env", make_any)
+    flags = ["--num_workers", "1", "--num_envs", "2", "--num_rollouts", "2", "--videos", "0"]
+    assert program.main([str(run), *flags]) == 0
+    assert program.main([str(run), *flags, "--task_name", "sim_other_scripted"]) == 0
+    assert read(run)["settings"]["task"] == "toy" and read(run, "test_chunk_other")["settings"]["task"] == "other"
 
 
 def test_the_originals_flags_are_understood():

@@ -87,7 +87,7 @@ class Policy(ObservingPolicy):
 
     def before_training(self, dataset: TrainingData) -> None:
         super().before_training(dataset)
-        rows = dataset.observed[torch.randperm(len(dataset.observed))[:MAX_CHUNKS]]
+        rows = dataset.taught[torch.randperm(len(dataset.taught))[:MAX_CHUNKS]]
         chunks = self.normalizer.encode("action", dataset.labels(rows)[0].to(self.device))
         self.centres.copy_(kmeans(chunks.flatten(1), self.config.n_bins).unflatten(1, chunks.shape[1:]))
 

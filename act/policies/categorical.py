@@ -69,7 +69,7 @@ class Policy(ObservingPolicy):
         if not self.config.joint:
             self.bins.fit(self.normalizer.encode("action", dataset.action.to(self.device)))
             return
-        rows = dataset.observed[torch.randperm(len(dataset.observed))[:MOST_CHUNKS]]
+        rows = dataset.taught[torch.randperm(len(dataset.taught))[:MOST_CHUNKS]]
         chunks = self.normalizer.encode("action", hold(*dataset.labels(rows)).to(self.device))
         self.codes.copy_(kmeans(chunks.flatten(1), self.config.n_bins).view_as(self.codes))
 

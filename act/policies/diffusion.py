@@ -124,7 +124,7 @@ class Policy(ObservingPolicy):
 
     def before_training(self, dataset: TrainingData) -> None:
         super().before_training(dataset)
-        rows = dataset.observed[torch.randperm(len(dataset.observed))[:MOST_CHUNKS]]
+        rows = dataset.taught[torch.randperm(len(dataset.taught))[:MOST_CHUNKS]]
         points = self._points(*(part.to(self.device) for part in dataset.labels(rows)))
         self.limits.copy_(torch.stack([points.amin((0, 1)), points.amax((0, 1))]))
 

@@ -71,7 +71,7 @@ class Policy(ObservingPolicy):
     qpos_there: Tensor  # (n, Q) [rad, grippers 0-1]
     row: Tensor  # (n,) row of `actions` where the chunk of a frame begins
     last: Tensor  # (n,) row where that chunk ends at the latest
-    actions: Tensor  # (frames, A) normalised
+    actions: Tensor  # (N, A) normalised: of all frames, then of chunks that were given as labels
     k: Tensor  # () neighbours that answer
 
     def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
@@ -86,16 +86,17 @@ class Policy(ObservingPolicy):
         self.register_load_state_dict_pre_hook(_make_room)
 
     def before_training(self, dataset: TrainingData) -> None:
-        """Fills the memory with the observed frames; chooses k where it is adaptive."""
+        """Fills the memory with the frames that teach; chooses k where it is adaptive."""
         super().before_training(dataset)
-        rows, device = dataset.observed, self.device
+        rows, device = dataset.taught, self.device
         optional = {"env_state": dataset.env_state, "features": dataset.features}
         optional = {key: value[rows, None] for key, value in optional.items() if value is not None}
         self.seen_there, self.qpos_there = self._keys(Batch(dataset.qpos[rows, None], **optional).to(device))
-        self.row, self.last = rows.to(device), dataset.last[rows].to(device)
-        self.actions = self.normalizer.encode("action", dataset.action.to(device))
+        actions, first, last = dataset.spans(rows)
+        self.actions = self.normalizer.encode("action", actions.to(device))
+        self.row, self.last = first.to(device), last.to(device)
         if self.config.k == 0:
-            self.k.fill_(self._best_k(torch.searchsorted(dataset.starts.to(device), self.row, right=True)))
+            self.k.fill_(self._best_k(torch.searchsorted(dataset.starts, rows, right=True).to(device)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ "loss": L1 error of the recalled chunks. There is no gradient; of frames in memory it says little."""

@@ -79,7 +79,7 @@ def test_aggregation_gives_every_kind_its_share():
     assert shares == pytest.approx([20 / 96, 0.5, 0.5 - 20 / 96])
 
 
-def test_labels_between_observed_frames_only_are_refused():
+def test_labels_between_observed_frames_teach_nothing():
     made = episode("pppp", labelled=True, chunks=[1, 3])
-    with pytest.raises(ValueError, match="frame_stride"):
-        EpisodeDataset([made], Sampling(4, frame_stride=2))
+    assert EpisodeDataset([made], Sampling(4)).taught.tolist() == [1, 3]
+    assert EpisodeDataset([made], Sampling(4, frame_stride=2)).taught.tolist() == []

@@ -81,6 +81,20 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch_and_resume(tmp
         load_state(together, dataclasses.replace(config, processes=1))
 
 
+def test_rollouts_that_one_process_does_leave_the_others_in_step(tmp_path):
+    pytest.importorskip("accelerate")
+    write(tmp_path, lengths=(12, 9, 11))
+    flags = [*FLAGS.split(), "--dataset_dir", tmp_path, "--run_dir", tmp_path / "run", "--eval_every", 3]
+    done = launch("tests/act/train_judged.py", *flags)
+    assert done.returncode == 0, done.stderr
+    lines = read_metrics(tmp_path / "run")
+    assert [(line["step"], line["success"]) for line in lines if line["success"] is not None] == [
+        (3, 0.5),
+        (6, 0.5),
+        (8, 0.5),
+    ]
+
+
 def test_parts_of_a_batch_are_the_batch(tmp_path):
     write(tmp_path, lengths=(12, 9))
     data = EpisodeDataset(load_episodes(find(tmp_path), ()), Sampling(6))

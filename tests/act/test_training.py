@@ -12,6 +12,8 @@ import torch
 from act import config as configs
 from act.checkpoint import MetricsLog, load_policy, load_state, read_metrics
 from act.config import TrainConfig, preset
+from act.dataset import find, split
+from act.episodes import episode_index, episode_path, write_episode
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import act as act_policy
 from act.training import Trainer, TrainingDiverged, choose_device, fit, load_data, make_policy, prepare
@@ -107,6 +109,39 @@ def test_another_configuration_does_not_resume(tmp_path):
     assert load_state(tmp_path / "run", make(tmp_path, log_every=7)) is not None
 
 
+def test_a_run_does_not_go_on_with_other_episodes(tmp_path):
+    config = make(tmp_path)
+    run(config, stop=4)
+    (tmp_path / "data" / "episode_1.hdf5").rename(tmp_path / "data" / "episode_9.hdf5")
+    with pytest.raises(ValueError, match="trained on other episodes"):
+        run(config)
+    (tmp_path / "data" / "episode_9.hdf5").rename(tmp_path / "data" / "episode_1.hdf5")
+    assert [line.step for line in run(config)] == [6, 8]
+
+
+def drive(directory: Path, index: int, expert: bool) -> None:
+    """An episode in which the policy drove, and an operator never did, or at last."""
+    rows = np.random.default_rng(index).random((10, 14), np.float32)
+    intervention = np.arange(10) > (5 if expert else 10)
+    values = {"qpos": rows, "qvel": rows, "action": rows, "executed_action": rows, "intervention": intervention}
+    write_episode(episode_path(directory, index), env_state=np.ones((10, 7), np.float32), images={}, **values)
+
+
+def test_episodes_without_a_label_are_neither_learned_from_nor_validated_on(tmp_path):
+    (tmp_path / "data").mkdir()
+    for index in range(5):
+        drive(tmp_path / "data", index, expert=False)
+    config = make(tmp_path, cameras=())
+    with pytest.raises(ValueError, match="no expert's label"):
+        load_data(config)
+    kept, held_out = split(find(tmp_path / "data"), config.val_fraction, config.seed)
+    for path in kept:
+        path.unlink()
+        drive(tmp_path / "data", episode_index(path), expert=True)
+    train, validation, _ = load_data(config)
+    assert len(train.taught) == 4 * 4 and validation is None and len(held_out) == 1
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     config = make(tmp_path)
     train, _, spec = load_data(config)
@@ -156,6 +191,17 @@ def test_a_frozen_trunk_trains_on_cached_features(tmp_path):
     trunk = KeypointTrunk.load(tmp_path / "trunk").state_dict()
     assert all(torch.equal(value, loaded.state_dict()[f"trunk.{key}"]) for key, value in trunk.items())
 
+    run(dataclasses.replace(config, run_dir=tmp_path / "cut", steps=8), stop=4)
+    torch.manual_seed(1)  # another than any step's
+    KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
+    with pytest.raises(ValueError, match="behind another trunk"):
+        run(dataclasses.replace(config, run_dir=tmp_path / "cut", steps=8))
+
+
+def test_augmentation_that_nobody_would_see_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="augmentation photometric changes images"):
+        make(tmp_path, augmentation="photometric")
+
 
 def test_images_train_end_to_end_with_augmentation(tmp_path):
     size = (32, 32)
@@ -172,6 +218,17 @@ def test_the_schedule_warms_up_and_comes_down(tmp_path):
     trainer = Trainer(make_policy(config, train, spec), config)
     assert trainer.schedule(0) == 0.1 and trainer.schedule(10) == 1.0
     assert trainer.schedule(55) == pytest.approx(0.5) and trainer.schedule(99) < 0.001
+
+
+def test_an_epoch_is_shared_out_among_the_processes(tmp_path):
+    config = make(tmp_path, num_epochs=100, batch_size=4)
+    assert [dataclasses.replace(config, processes=n).resolved(40).steps for n in (1, 2)] == [1000, 500]
+
+
+@pytest.mark.parametrize("flag", [["--policy_class", "vae"], ["--policy-class=vae"], ["--policy-class", "vae"]])
+def test_a_flag_may_be_spelled_with_hyphens(flag):
+    config = configs.parse(["--task_name", "sim_toy_scripted", "--preset", "state", *flag])
+    assert type(config.policy).__module__ == "act.policies.vae"
 
 
 def test_a_configuration_survives_json(tmp_path):

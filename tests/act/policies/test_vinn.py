@@ -54,6 +54,22 @@ def test_a_frame_of_the_memory_recalls_its_own_chunk_to_the_end_of_its_episode()
         assert float(policy.loss(sample)["loss"]) < 1e-6
 
 
+def test_what_the_policy_did_itself_is_not_recalled_but_what_the_expert_would_have_done():
+    (made,) = episodes((20,)).episodes
+    expert, at = np.arange(20) < 8, np.array([10, 15], np.int32)
+    chunks = np.random.default_rng(1).random((2, K - 1, 14), np.float32)  # shorter than ours: its last action is held
+    labels = {"intervention": expert, "action_chunk": chunks, "action_chunk_t": at}
+    made = dataclasses.replace(made, executed_action=np.where(expert[:, None], made.action, 0.5), **labels)
+    dataset = EpisodeDataset([made], Sampling(K, use_env_state=True))
+    policy = remember(dataset, k=1)
+    assert len(policy.row) == 8 + 2
+    for row in (0, 7, 10, 15):
+        sample = dataset.take(torch.tensor([row]))
+        recalled = policy.normalizer.decode("action", policy.predict(sample))
+        assert sample.action is not None and torch.allclose(recalled, sample.action, atol=1e-6)
+    assert torch.allclose(recalled[0, -1], torch.from_numpy(chunks[1, -1]), atol=1e-6)
+
+
 @pytest.mark.parametrize("state_weight", [0.0, 10.0])
 def test_recall_is_the_brute_force_mean_over_the_sorted_neighbours(state_weight):
     dataset, batch, tau = episodes(), query(), 0.5

@@ -29,7 +29,7 @@ class Demonstrations:
         self.qpos, self.env_state = torch.zeros(frames, 2), torch.zeros(frames, 1)
         self.action = sign[:, None] + 0.02 * torch.randn(frames, 2)
         self.features = None
-        self.observed = torch.arange(0, frames, CHUNK)
+        self.observed = self.taught = torch.arange(0, frames, CHUNK)
         self.starts = torch.arange(0, frames + 1, CHUNK)
         self.last = (torch.arange(frames) // CHUNK + 1) * CHUNK - 1
 
@@ -37,6 +37,9 @@ class Demonstrations:
         steps = rows[:, None] + torch.arange(CHUNK)
         last = self.last[rows][:, None]
         return self.action[steps.minimum(last)], steps > last
+
+    def spans(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.action, rows, self.last[rows]
 
     def batch(self) -> Batch:
         """All of them."""
