@@ -35,7 +35,8 @@ setup: .venv/.installed
 	$(PY) -m pip install --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-# The stages of the demo. Every program continues where it was interrupted; a finished stage is a file here.
+# The stages of the demo; a finished one is a file here. Recording, training and evaluation continue where they were
+# interrupted; drawing scenes and learning to see, a minute or two each, begin anew.
 # Set-up is an order-only prerequisite (after the bar): a new library version does not throw demonstrations away.
 $(DEMOS)/.recorded: | setup
 	$(PY) record_sim_episodes.py --task_name $(TASK) --dataset_dir $(DEMOS) --image_size 240 320 --num_episodes $(EPISODES)

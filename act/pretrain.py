@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from act.episodes import decode_image, whole_file
 from act.nn.vision import KeypointConfig, KeypointTrunk, bf16_is_fast, to_float
+from act.training import choose_device
 
 N_PARTS = (
     2  # of a batch, each with its own thread, batch statistics and augmentation; fixed, so that cores do not matter
@@ -137,7 +138,7 @@ class Teacher:
 
     def __init__(self, scenes: Scenes, flags: Flags):
         self.scenes, self.flags = scenes, flags
-        self.device = torch.device(_resolve(flags.device))
+        self.device = choose_device(flags.device)
         self.held_out = max(1, round(HELD_OUT * len(scenes.images)))
         torch.manual_seed(flags.seed)
         config = KeypointConfig(scenes.keypoints, scenes.cameras, scenes.image_size, flags.channels)
@@ -219,10 +220,6 @@ def _one_core_each(threads: int) -> Iterator[ThreadPoolExecutor]:
     torch.set_num_threads(before)
 
 
-def _resolve(device: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
 def teach(flags: Flags) -> tuple[Path, dict[str, dict[str, float]]]:
     """Trains and saves; returns where, and the errors on held-out scenes."""
     scenes = read_scenes(flags.file)
@@ -247,9 +244,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.steps < 10 or flags.batch_size < 2:
             raise ValueError(f"--steps {flags.steps} --batch_size {flags.batch_size}: give at least 10 and 2")
         out, errors = teach(flags)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command begins anew", file=sys.stderr)
+        return 130
     for camera, row in errors.items():
         print(f"{camera:16s}", "  ".join(f"{name} {value:.2f}" for name, value in row.items()))
     print(f"median error in pixels where visible, and accuracy of the visibility answer; trunk in {out}")

@@ -16,7 +16,7 @@ DISTRIBUTIONS = ("mujoco", "dm_control", "gymnasium", "numpy", "torch", "torchvi
 def provenance() -> dict[str, Any]:
     """Where a number comes from: the command line, the commit, the machine, the versions and the time (UTC)."""
     return {
-        "command": shlex.join([Path(sys.executable).name, _program(), *sys.argv[1:]]),
+        "command": f"{Path(sys.executable).name} {_program()} {shlex.join(sys.argv[1:])}".rstrip(),
         "git": git_commit(),
         "hardware": hardware(),
         "versions": {"python": platform.python_version(), **_versions()},
@@ -25,7 +25,10 @@ def provenance() -> dict[str, Any]:
 
 
 def _program() -> str:
-    """The program's file as seen from this repository, where it is in it: `-m` gives it as a path of one machine."""
+    """As it is called from the root of this repository: "-m act.report" of a module, else the file."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is not None:
+        return f"-m {module.name.removesuffix('.__main__')}"
     path, root = Path(sys.argv[0]), Path(__file__).resolve().parent.parent
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 

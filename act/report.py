@@ -37,6 +37,8 @@ class PaperTask:
     others: Mapping[str, tuple[float | None, float | None]]  # later work, last stage only
 
 
+NEEDED = ("task", "n", "preliminary", "success", "strict_success", "stages", "mean_return", "episodes")
+NEEDED += ("settings", "provenance")  # of a results.json
 PAPER = {
     "transfer_cube": PaperTask(
         "Cube transfer",
@@ -88,6 +90,11 @@ class Evaluation:
         return " · ".join(filter(None, parts)) or "run"
 
     @property
+    def eyes(self) -> str:
+        """Where the policy learned to see."""
+        return self.results["settings"].get("backbone_weights") or "none"
+
+    @property
     def style(self) -> int:
         """Column of the paper's table: 0 trained on scripted demonstrations, 1 on human ones."""
         return int(self.results["settings"].get("demo_style") == "human")
@@ -114,10 +121,13 @@ def render(evaluations: Sequence[Evaluation], folder: Path) -> str:
     title = " and ".join(PAPER[task].title.lower() if task in PAPER else task.replace("_", " ") for task in tasks)
     sections = ["".join(_headline(evaluation) for evaluation in evaluations)]
     for task in tasks:
-        group = [evaluation for evaluation in evaluations if evaluation.results["task"] == task]
-        if task in PAPER:
-            sections.append(_paper_table(PAPER[task], group))
-        sections.append(_stage_table(group))
+        of_task = [evaluation for evaluation in evaluations if evaluation.results["task"] == task]
+        for eyes in (kinds := list(dict.fromkeys(evaluation.eyes for evaluation in of_task))):
+            group = [evaluation for evaluation in of_task if evaluation.eyes == eyes]
+            told = f", eyes: {eyes}" if len(kinds) > 1 else ""
+            if task in PAPER:
+                sections.append(_paper_table(PAPER[task], group, told))
+            sections.append(_stage_table(group, told))
     sections += [_curves(evaluations), _positions(evaluations), _videos(evaluations, folder)]
     sections += [_latency(evaluations), _settings(evaluations)]
     return page(title[:1].upper() + title[1:], sections)
@@ -129,9 +139,8 @@ def _headline(evaluation: Evaluation) -> str:
     paper = PAPER.get(results["task"])
     marks = [(name, rows[-1][evaluation.style] / 100) for name, rows in paper.methods.items()] if paper else []
     badge = '<span class="badge">preliminary: fewer than 200 rollouts</span>' if results["preliminary"] else ""
-    eyes = settings.get("backbone_weights")
     facts = [f"{results['n']} rollouts", f"strict success {_percent(strict)} ({_interval(strict)})"]
-    facts += [f"eyes: {eyes}"] if eyes else []
+    facts += [f"eyes: {evaluation.eyes}"]
     facts += [f"{settings['seed_set']} seeds"] if settings.get("seed_set") else []
     strip = interval_strip(success["low"], success["rate"], success["high"], marks)
     note = "<p class='note'>Ticks: success in the ACT paper's Table I.</p>" if marks else ""
@@ -142,7 +151,7 @@ def _headline(evaluation: Evaluation) -> str:
     )
 
 
-def _paper_table(paper: PaperTask, group: Sequence[Evaluation]) -> str:
+def _paper_table(paper: PaperTask, group: Sequence[Evaluation], told: str) -> str:
     header = "<tr><th></th>" + "".join(f'<th colspan="2">{name}</th>' for name, _ in paper.stages) + "</tr>"
     header += "<tr><th>demonstrations</th>" + "<th>scripted</th><th>human</th>" * len(paper.stages) + "</tr>"
     rows = []
@@ -161,10 +170,10 @@ def _paper_table(paper: PaperTask, group: Sequence[Evaluation]) -> str:
         "Success in %, ours with 95 % Wilson intervals. Paper: Zhao et al. 2023, Table I, 3 seeds × 50 rollouts. The "
         "last two rows are other people's reruns and claims, from their own demonstrations and protocols."
     )
-    return _section(f"{paper.title}: beside the paper", _table(header + "".join(rows)), note)
+    return _section(f"{paper.title}: beside the paper{escape(told)}", _table(header + "".join(rows)), note)
 
 
-def _stage_table(group: Sequence[Evaluation]) -> str:
+def _stage_table(group: Sequence[Evaluation], told: str) -> str:
     names = [rate["name"] for rate in group[0].results["stages"]]
     header = "<tr><th>reached</th>" + "".join(f"<th>{escape(e.name)}</th>" for e in group) + "</tr>"
     rows = [
@@ -174,7 +183,9 @@ def _stage_table(group: Sequence[Evaluation]) -> str:
     rows.append(_row("success", [_bar(evaluation.results["success"]) for evaluation in group], "ours"))
     rows.append(_row("strict success", [_bar(evaluation.results["strict_success"]) for evaluation in group], "ours"))
     rows.append(_row("mean return", [f"{evaluation.results['mean_return']:.0f}" for evaluation in group]))
-    return _section("Every stage", _table(header + "".join(rows)), "Share of the rollouts that got this far.")
+    return _section(
+        f"Every stage{escape(told)}", _table(header + "".join(rows)), "Share of the rollouts that got this far."
+    )
 
 
 def _curves(evaluations: Sequence[Evaluation]) -> str:
@@ -357,8 +368,8 @@ def _binned(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _read_results(file: Path) -> dict[str, Any]:
     try:
         results = json.loads(file.read_text())
-        missing = [key for key in ("task", "success", "stages", "settings", "provenance") if key not in results]
-    except json.JSONDecodeError as error:
+        missing = [key for key in NEEDED if key not in results]
+    except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{file} is not whole JSON ({error}): delete it and run eval.py again") from None
     if missing:
         raise ValueError(f"{file} lacks {', '.join(missing)}: it was not written by eval.py of this repository")
@@ -383,7 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out or (first.parent if first.is_file() else first) / "report.html"
     try:
         write_report(options.runs, out)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
     print(f"wrote {out}")

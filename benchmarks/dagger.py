@@ -97,14 +97,21 @@ class Options:
             if not 0 <= seed <= most:
                 raise ValueError(f"--seeds {seed}: give 0 to {most}; each takes {SEEDS} seeds of attempts")
 
-    def claim(self) -> None:
-        """Makes `work` a place for these settings; ValueError when it is one for others."""
-        ours = json.dumps({key: value for key, value in asdict(self).items() if key not in MAY_GROW}, indent=1)
-        place = self.work / "settings.json"
+    def claim(self) -> list[dict[str, Any]]:
+        """Makes `work` and `out` places for these settings, and returns the cells that `out` has.
+
+        ValueError when one of them is a place for others.
+        """
+        settings = {key: value for key, value in asdict(self).items() if key not in MAY_GROW}
+        ours, place = json.dumps(settings, indent=1), self.work / "settings.json"
         if place.exists() and place.read_text() != ours:
             raise ValueError(f"{self.work} holds cells of other settings ({place}); give another --work")
+        known = json.loads(self.out.read_text()) if self.out.exists() else {"settings": settings, "cells": []}
+        if {key: value for key, value in known["settings"].items() if key not in MAY_GROW} != settings:
+            raise ValueError(f"{self.out} holds results of other settings; give another --out")
         with whole_file(place) as temporary:
             temporary.write_text(ours)
+        return known["cells"]
 
 
 class OutOfTime(Exception):
@@ -117,6 +124,7 @@ class Bench:
 
     options: Options
     deadline: float = math.inf
+    known: Sequence[dict[str, Any]] = ()  # cells of earlier calls
     cells: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -212,7 +220,7 @@ class Bench:
             f"success {100 * told['success'] / told['rollouts']:.1f} %, strict "
             f"{100 * told['strict_success'] / told['rollouts']:.1f} % of {told['rollouts']}"
         )
-        write(self.options, self.cells)
+        write(self.options, merged(self.known, self.cells))
 
     def run(self) -> None:
         """Seed by seed, so that an early stop leaves whole comparisons; within one, round by round."""
@@ -239,9 +247,19 @@ def labels_in(directory: Path, number: int | None = None) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------ results
+def merged(known: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All cells in the order in which a whole run has them; what is in `cells` replaces what was known."""
+    found = {(cell["seed"], cell["round"], cell["method"]): cell for cell in (*known, *cells)}
+    order = ["weak", *METHODS]
+    return [found[key] for key in sorted(found, key=lambda key: (*key[:2], order.index(key[2])))]
+
+
 def write(options: Options, cells: Sequence[dict[str, Any]]) -> None:
     """The JSON, and the figure beside it."""
     settings = {key: value for key, value in asdict(options).items() if key not in ("workers", "budget", "work", "out")}
+    for name in ("methods", "seeds"):  # of all calls that wrote here
+        settings[name] = [value for value in dict.fromkeys(c[name.removesuffix("s")] for c in cells) if value != "weak"]
+    settings["rounds"] = max(cell["round"] for cell in cells)
     results = {"settings": settings, "cells": list(cells), "curves": curves(cells), "provenance": provenance()}
     with whole_file(options.out) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
@@ -256,8 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options.check()
         deadline = time.monotonic() + seconds(options.budget)
-        options.claim()
-        bench = Bench(options, deadline)
+        bench = Bench(options, deadline, options.claim())
         with bench.bar:
             bench.run()
     except (ValueError, RuntimeError) as error:

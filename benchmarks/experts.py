@@ -1,13 +1,12 @@
 """How often the experts succeed: `python -m benchmarks.experts --task transfer_cube --style scripted [--push]`.
 
 Seeds nobody else uses (3,000,000 upward), no rendering, two worker processes; the result is printed and written to
-benchmarks/results/experts_TASK_STYLE[_push].json. With --push a random object gets a random horizontal velocity of
-0.3 to 0.5 m/s at a random control step of the first 80, while the hands are reaching.
+--out. With --push a random object gets a random horizontal velocity of 0.3 to 0.5 m/s at a random control step of the
+first 80, while the hands are reaching.
 """
 
 import json
 import multiprocessing
-import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,9 @@ import tyro
 from tqdm import tqdm
 
 import sim_envs
+from act.episodes import whole_file
 from act.evaluation import wilson_interval
+from act.provenance import provenance
 from sim_envs import experts
 
 FIRST_SEED = 3_000_000
@@ -39,6 +40,8 @@ class Options:
     seed: int = FIRST_SEED
     """Of the first episode; the next ones count up."""
     workers: int = 2
+    out: Path | None = None
+    """benchmarks/results/experts_TASK_STYLE[_push].json if not given and 300 episodes or more were asked for."""
 
 
 def main() -> None:
@@ -49,7 +52,10 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"
-    write(RESULTS / name, result)
+    out = options.out or (RESULTS / name if options.num >= Options.num else None)
+    if out is not None:
+        with whole_file(out) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n")
     for rule in ("success", "strict_success"):
         low, high = result[f"{rule}_interval"]
         print(f"{rule}: {result[rule]} of {options.num} ({100 * low:.1f} to {100 * high:.1f} %)")
@@ -72,6 +78,7 @@ def measure(options: Options) -> dict[str, Any]:
         count = sum(episode[rule] for episode in episodes)
         result |= {rule: count, f"{rule}_interval": list(wilson_interval(count, options.num))}
     result |= {"mean_success_t": float(np.mean(times or [0])), "last_success_t": max(times, default=None)}
+    result |= {"provenance": provenance()}
     failed = [e["seed"] for e in episodes if not (e["success"] and e["strict_success"])]
     return result | {"failed_seeds": failed, "clipped_steps": sum(episode["clipped"] for episode in episodes)}
 
@@ -93,17 +100,6 @@ def run_episode(task: str, style: str, push: bool, seed: int) -> dict[str, Any]:
         if success_t is None and reward == env.env_spec.max_reward:
             success_t = t
     return {"seed": seed, "success_t": success_t} | {k: info[k] for k in ("success", "strict_success", "clipped")}
-
-
-def write(path: Path, result: dict[str, Any]) -> None:
-    """Writes the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(result, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

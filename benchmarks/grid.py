@@ -4,6 +4,7 @@ A cell is a method on a task, a demonstration style, a track and a training seed
 its identity: the same recipe is the same folder under RUNS, so grids share what they have in common.
 """
 
+import fcntl
 import json
 import math
 import re
@@ -185,26 +186,37 @@ def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
 
 # ----------------------------------------------------------------------------------------------------- what is known
 class Results:
-    """Rows by key, in a JSON file with one row per line; each addition writes it whole or not at all."""
+    """Rows by key, in a JSON file with one row per line; each addition writes it whole or not at all.
+
+    Grids may share the file: whoever adds a row takes over what others have added meanwhile.
+    """
 
     def __init__(self, path: Path):
         self.path = path
         self.rows: dict[tuple[Any, ...], Row] = {}
-        if path.exists():
-            try:
-                rows = json.loads(path.read_text())["rows"]
-                self.rows = {key_of(row): row for row in rows}
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} holds no results of a grid ({error!r}); give another --results") from None
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            rows = json.loads(self.path.read_text())["rows"]
+            self.rows |= {key_of(row): row for row in rows}
+        except FileNotFoundError:
+            return
+        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path} holds no results of a grid ({error!r}); give another --results") from None
 
     def has(self, cell: Cell, mode: str, rollouts: int) -> bool:
         return self.rows.get(cell.key(mode), {"n": 0})["n"] >= rollouts
 
     def add(self, row: Row) -> None:
-        self.rows[key_of(row)] = row
-        lines = ",\n".join(json.dumps(row, allow_nan=False) for row in self.rows.values())
-        with whole_file(self.path) as temporary:
-            temporary.write_text(f'{{"provenance": {json.dumps(provenance())},\n"rows": [\n{lines}\n]}}\n')
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._read()
+            self.rows[key_of(row)] = row
+            lines = ",\n".join(json.dumps(row, allow_nan=False) for row in self.rows.values())
+            with whole_file(self.path) as temporary:
+                temporary.write_text(f'{{"provenance": {json.dumps(provenance())},\n"rows": [\n{lines}\n]}}\n')
 
 
 def key_of(row: Row) -> tuple[Any, ...]:

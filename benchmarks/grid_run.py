@@ -69,6 +69,11 @@ def _learning_to_see(cell: Cell, eyes: Path, options: Options) -> Job:
     return Job(f"learning to see, {cell.task}", stages, eyes.with_suffix(".log"))
 
 
+def prepared(cell: Cell, options: Options) -> bool:
+    """Whether its demonstrations and its trunk are there."""
+    return not preparations([cell], options)
+
+
 def dataset(cell: Cell, options: Options) -> Path:
     return options.data / cell.track / f"{cell.task}_{cell.style}"
 
@@ -199,9 +204,10 @@ def run_grid(cells: Sequence[Cell], options: Options, results: Results) -> int:
             for job in first:
                 print(job.name, file=sys.stderr)
             run_jobs(first, options, deadline, lambda running: None)
-            if todo and not any(job.failure for job in first):
-                display = Display(todo, len(cells), options, results)
-                run_jobs(todo, options, deadline, display.tell)
+            ready = [job for job in todo if job.cell and prepared(job.cell, options)]
+            if ready:
+                display = Display(ready, len(cells) - len(todo) + len(ready), options, results)
+                run_jobs(ready, options, deadline, display.tell)
     except OutOfBudget:
         print(f"\nthe budget of {options.budget} is spent; the same command goes on from here", file=sys.stderr)
     except KeyboardInterrupt:

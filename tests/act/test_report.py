@@ -48,6 +48,15 @@ def test_the_headline_stands_beside_the_papers_figures(tmp_path: Path):
         assert row and re.findall(r"<td>(.*?)</td>", row[1])[4] == str(success)
 
 
+def test_rows_of_different_eyes_are_in_different_tables(tmp_path: Path):
+    runs = [write_run(tmp_path / eyes, backbone_weights=eyes) for eyes in ("sim", "none")]
+    page = page_of(*runs)
+    for eyes, other in (("sim", "none"), ("none", "sim")):
+        table = page.split(f"beside the paper, eyes: {eyes}")[1].split("</section>")[0]
+        assert f"<th>{eyes} · chunk</th>" in table and f"<th>{other} · chunk</th>" not in table
+    assert "beside the paper, eyes" not in page_of(runs[0])
+
+
 def test_few_rollouts_are_called_preliminary(tmp_path: Path):
     assert "preliminary" in page_of(write_run(tmp_path / "few"))
     assert "preliminary" not in page_of(write_run(tmp_path / "many", n=200))

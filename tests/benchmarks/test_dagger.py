@@ -82,10 +82,20 @@ def test_it_stops_in_time_and_goes_on_from_there(tmp_path: Path, monkeypatch: py
 
 
 def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    dagger.Options(work=tmp_path, rollouts=20).claim()
-    dagger.Options(work=tmp_path, rollouts=20, seeds=(7,), rounds=9).claim()
-    assert dagger.main(["--work", str(tmp_path), "--rollouts", "200"]) == 2
+    out = tmp_path / "dagger.json"
+    dagger.Options(work=tmp_path, out=out, rollouts=20).claim()
+    dagger.Options(work=tmp_path, out=out, rollouts=20, seeds=(7,), rounds=9).claim()
+    assert dagger.main(["--work", str(tmp_path), "--out", str(out), "--rollouts", "200"]) == 2
     assert "give another --work" in capsys.readouterr().err
+
+
+def test_what_was_measured_before_stays_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    cells = run(tmp_path, monkeypatch, Programs(), "0", "1")
+    assert run(tmp_path, monkeypatch, Programs(), "1") == cells
+    settings = json.loads((tmp_path / "dagger.json").read_text())["settings"]
+    assert (settings["seeds"], settings["methods"], settings["rounds"]) == ([0, 1], ["bc", "hg_dagger"], 2)
+    assert dagger.main(["--steps", "7", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "dagger.json")]) == 2
+    assert "give another --out" in capsys.readouterr().err
 
 
 def test_curves_begin_at_the_weak_policy_and_pool_the_seeds():

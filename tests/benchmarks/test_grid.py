@@ -166,6 +166,23 @@ def test_a_cell_that_fails_says_why_and_the_others_go_on(folder: Path, capsys):
     assert "seed 13: training ended with code 1: train: seed 13 brings no luck (all of it: runs" in told
 
 
+def test_only_the_cells_whose_demonstrations_failed_are_left_out(folder: Path, capsys):
+    toy = folder / "record_sim_episodes.py"
+    source = toy.read_text().replace("for i", "if 'insertion' in str(folder):\n    sys.exit('no pegs today')\nfor i", 1)
+    toy.write_text(source)
+    assert run(replace(OPTIONS, tasks=("insertion", "transfer_cube"))) == 1
+    assert {made["task"] for made in rows()} == {"transfer_cube"} and len(rows()) == 2
+    assert "recording ended with code 1: no pegs today" in capsys.readouterr().err
+
+
+def test_grids_that_share_a_file_keep_each_others_rows(tmp_path: Path):
+    ours, theirs = Results(tmp_path / "table.json"), Results(tmp_path / "table.json")
+    ours.add(row(ACT, "44"))
+    theirs.add(row(ACT, "44", seed=1))
+    ours.add(row(ACT, "44", seed=2))
+    assert {made["train_seed"] for made in Results(tmp_path / "table.json").rows.values()} == {0, 1, 2}
+
+
 def test_two_grids_never_work_in_one_folder(folder: Path):
     with grid_run.locked(OPTIONS.runs), pytest.raises(ValueError, match="another grid is at work in runs/grid"):
         run()
