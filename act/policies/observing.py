@@ -217,7 +217,11 @@ def _trunk(config: Any, spec: DataSpec) -> ResNet18Trunk | KeypointTrunk:
     shape = config.keypoints or {"cameras": spec.cameras, "image_size": spec.image_size, "norm": False}
     shape = KeypointConfig.from_json(shape)
     if shape.cameras != spec.cameras or shape.image_size != spec.image_size:
-        raise ValueError(f"The keypoint trunk looks at {shape.cameras} {shape.image_size}, the data are {spec}")
+        told = f"looks through {', '.join(shape.cameras)} at {shape.image_size}"
+        raise ValueError(
+            f"The keypoint trunk {told}, the policy through {', '.join(spec.cameras)} at {spec.image_size}; "
+            "give train.py the same --cameras and --image_size, or record --random_scenes with the policy's"
+        )
     trunk = KeypointTrunk(shape)
     trunk.requires_grad_(not config.freeze_backbone)
     return trunk
