@@ -92,6 +92,8 @@ class Options:
         for name in ("demos", "rounds", "labels", "rollouts", "steps", "n_action_steps", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
+        if self.out.is_dir():
+            raise ValueError(f"--out {self.out} is a directory; give a file, such as {self.out}/dagger.json")
         most = VALIDATION_SEEDS.start // SEEDS - 2
         for seed in self.seeds:
             if not 0 <= seed <= most:

@@ -192,7 +192,7 @@ def read_parts(path: Path) -> dict[str, Any]:
         return {}
     try:
         parts = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} holds no figures of this program ({error}); give another --out") from None
     if not isinstance(parts, dict) or set(parts) - set(GROUPS):
         raise ValueError(f"{path} holds no figures of this program; give another --out")

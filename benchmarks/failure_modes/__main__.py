@@ -47,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.seeds < 1 or options.workers < 1:
         print(f"--seeds {options.seeds} and --workers {options.workers} must both be at least 1", file=sys.stderr)
         return 2
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        print(f"--out {options.out} is a file; give a directory", file=sys.stderr)
+        return 2
     start = time.perf_counter()
     results, paths = measure(options)
     report = {"seconds": round(time.perf_counter() - start), "quick": options.quick, "provenance": provenance()}
