@@ -99,7 +99,8 @@ def run_evaluation(options: argparse.Namespace) -> None:
 
     about = read_about(options.run)
     policy = open_policy(options.run, options.engine, options.device)
-    task = task_of(options.task_name or about["train"]["task_name"])
+    trained = task_of(about["train"]["task_name"])
+    task = task_of(options.task_name or trained)
     cameras, image_size = cameras_for(policy, options.videos)
     # By a name that other machines know, too: theirs is not the __main__ of this program.
     make = partial(importlib.import_module("eval").make_env, task, cameras, image_size)
@@ -114,7 +115,7 @@ def run_evaluation(options: argparse.Namespace) -> None:
             agent = PolicyAgent(policy, options.n_action_steps, ensemble_m)
             settings = describe(options, about, task, mode, agent)
             settings |= {"cameras": cameras, "image_size": image_size} if policy.needs_images else {}
-            folder = out / "eval" / folder_name(options, mode, "" if task == settings["trained_for"] else task)
+            folder = out / "eval" / folder_name(options, mode, "" if task == trained else task)
             summary = run_mode(envs, waves, agent, settings, options, folder)
             print_summary(summary, mode)
     write_report([out], out / "report.html")
@@ -198,7 +199,6 @@ def describe(
         "preset": train.get("preset"),
         "backbone_weights": about["backbone_weights"],
         "trained_on": train["task_name"],
-        "trained_for": task_of(train["task_name"]),
         "demo_style": "human" if train["task_name"].endswith("_human") else "scripted",
         "step": about["step"],
         "train_seed": about["seed"],

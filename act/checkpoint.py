@@ -39,8 +39,7 @@ def save_policy(run: Path, policy: Policy, about: dict[str, Any]) -> None:
 
 
 def load_policy(run: Path | str, device: torch.device | str = "cpu") -> Policy:
-    """The policy of a run, in eval mode. ValueError for a run that holds none, or a foreign one, and for a device that
-    this machine has not."""
+    """The policy of a run, in eval mode. Raises ValueError naming the run when it holds none, or a foreign one."""
     run = Path(run)
     values = read_about(run)
     try:
@@ -54,10 +53,7 @@ def load_policy(run: Path | str, device: torch.device | str = "cpu") -> Policy:
         policy.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{run}: the weights do not fit policy {values['policy']} of this version: {error}") from error
-    try:
-        return policy.to(device).eval()
-    except (RuntimeError, AssertionError) as error:  # no such device; torch built without it
-        raise ValueError(f"no device {str(device)!r} here ({str(error).splitlines()[0]}); cpu always works") from None
+    return policy.to(device).eval()
 
 
 def read_about(run: Path | str) -> dict[str, Any]:

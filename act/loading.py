@@ -15,7 +15,7 @@ def open_policy(run: Path | str, engine: str = "torch", device: str | None = Non
     """The policy of a run, executed by `engine`: "torch" (on `device`; a GPU if there is one), "onnx", "int8", ws://...
 
     `threads` None leaves their number to the engine. Raises ValueError when there is no such policy, or when what was
-    exported or is served has other weights than the run; ConnectionError when nobody answers.
+    exported or is served has other weights than the run, or no such device; ConnectionError when nobody answers.
     """
     if engine not in ("torch", *FILES) and not is_address(engine):
         raise ValueError(f"engine {engine!r} is unknown; there is torch, {', '.join(FILES)} and ws://HOST:PORT")
@@ -31,7 +31,8 @@ def open_policy(run: Path | str, engine: str = "torch", device: str | None = Non
     import torch  # here, because all others do without
 
     from act.checkpoint import load_policy
+    from act.training import choose_device
 
     if threads:
         torch.set_num_threads(threads)
-    return load_policy(run, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return load_policy(run, choose_device(device or "auto"))

@@ -14,6 +14,7 @@ from act import export
 from act.agents import PolicyAgent
 from act.checkpoint import load_policy, save_policy
 from act.engine import OnnxPolicy
+from act.loading import open_policy
 from act.policies import act
 from act.policies.policy import DataSpec, Policy
 from tests.act.test_dataset import write
@@ -116,3 +117,8 @@ def test_what_is_missing_stale_or_unknown_is_named(
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else name)
     assert export.main([str(run)]) == 2
     assert "exporting needs onnxscript: pip install 'act-aloha[onnx]'" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_told(run: Path) -> None:
+    with pytest.raises(ValueError, match="--device warp is no device"):
+        open_policy(run, device="warp")
