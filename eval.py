@@ -35,7 +35,7 @@ from act.report import write_report
 from act.rollout import Envs, ParallelEnvs
 from act.video import VideoWriter
 
-ENVS_PER_CORE = 8  # at most; they share one query of the policy
+ENVS_PER_CORE = {True: 8, False: 50}  # at most, with cameras and without; they share one query of the policy
 VIDEO_CAMERAS, VIDEO_SIZE = ("cam_high", "angle"), (240, 320)  # for policies that see no images
 # Flags of the original program that say nothing here: the checkpoint knows.
 ORIGINAL_FLAGS = ("policy_class", "kl_weight", "chunk_size", "hidden_dim", "batch_size", "dim_feedforward")
@@ -104,7 +104,7 @@ def run_evaluation(options: argparse.Namespace) -> None:
     cameras, image_size = cameras_for(policy, options.videos)
     # By a name that other machines know, too: theirs is not the __main__ of this program.
     make = partial(importlib.import_module("eval").make_env, task, cameras, image_size)
-    num_envs = options.num_envs or default_num_envs(options.num_rollouts, options.num_workers)
+    num_envs = options.num_envs or default_num_envs(options.num_rollouts, options.num_workers, bool(cameras))
     out = options.out or options.run
     with connected(options.ray), ParallelEnvs(make, num_envs, options.num_workers) as envs:
         device = str(getattr(policy, "device", "cpu"))
@@ -182,9 +182,9 @@ def cameras_for(policy: Any, videos: int) -> tuple[tuple[str, ...], tuple[int, i
     return (VIDEO_CAMERAS if videos else ()), VIDEO_SIZE
 
 
-def default_num_envs(num_rollouts: int, num_workers: int) -> int:
+def default_num_envs(num_rollouts: int, num_workers: int, renders: bool) -> int:
     """As many as the cores feed well, evened out so that the last wave is as full as the others."""
-    waves = -(-num_rollouts // (ENVS_PER_CORE * num_workers))
+    waves = -(-num_rollouts // (ENVS_PER_CORE[renders] * num_workers))
     return -(-num_rollouts // waves)
 
 

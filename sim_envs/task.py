@@ -59,7 +59,7 @@ class BimanualTask(base.Task):
         env_state = self.sample_objects(self.rng) if self.env_state0 is None else self.env_state0
         for k, body in enumerate(self.objects):
             physics.named.data.qpos[body] = env_state[7 * k : 7 * k + 7]
-        self._geom_ids: dict[tuple[str, ...], np.ndarray] = {}
+        self._geoms: dict[tuple[str, ...], np.ndarray] = {}
         self.best_stage = self.streak = 0
         super().initialize_episode(physics)
 
@@ -103,14 +103,16 @@ class BimanualTask(base.Task):
     def touching(self, physics: Any, a: Sequence[str], b: Sequence[str]) -> bool:
         """Whether any geom named in `a` is in contact with any named in `b`."""
         pairs = physics.data.contact.geom
-        in_a, in_b = np.isin(pairs, self._ids(physics, a)), np.isin(pairs, self._ids(physics, b))
+        in_a, in_b = self._members(physics, a)[pairs], self._members(physics, b)[pairs]
         return bool(np.any((in_a[:, 0] & in_b[:, 1]) | (in_b[:, 0] & in_a[:, 1])))
 
-    def _ids(self, physics: Any, names: Sequence[str]) -> np.ndarray:
+    def _members(self, physics: Any, names: Sequence[str]) -> np.ndarray:
+        """(n + 1,) bool over all geoms: those named. The last entry is for -1, a flex in place of a geom."""
         key = tuple(names)
-        if key not in self._geom_ids:
-            self._geom_ids[key] = np.array([physics.model.name2id(name, "geom") for name in key])
-        return self._geom_ids[key]
+        if key not in self._geoms:
+            self._geoms[key] = np.zeros(physics.model.ngeom + 1, dtype=bool)
+            self._geoms[key][[physics.model.name2id(name, "geom") for name in key]] = True
+        return self._geoms[key]
 
 
 def resting_pose(x: float, y: float, z: float, yaw: float = 0.0) -> np.ndarray:

@@ -123,6 +123,8 @@ def test_no_run_and_impossible_numbers_end_with_code_2():
 
 
 def test_environments_fill_their_waves_evenly():
-    assert program.default_num_envs(50, 2) == 13
-    assert program.default_num_envs(3, 2) == 3
-    assert program.default_num_envs(200, 2) == 16
+    assert program.default_num_envs(50, 2, True) == 13
+    assert program.default_num_envs(3, 2, True) == 3
+    assert program.default_num_envs(200, 2, True) == 16
+    assert program.default_num_envs(200, 2, False) == 100
+    assert program.default_num_envs(150, 1, False) == 50

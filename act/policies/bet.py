@@ -121,9 +121,9 @@ class Policy(ObservingPolicy):
 
     def _offsets(self, x: Tensor, bins: Tensor) -> Tensor:
         """(..., K, A): offsets from the centres of the bins (...), after tokens x (..., D)."""
-        offsets = self.to_offsets(x).unflatten(-1, self.centres.shape)
-        index = bins[..., None, None, None].expand(*bins.shape, 1, *self.centres.shape[1:])
-        return offsets.gather(-3, index).squeeze(-3).float()
+        offsets = self.to_offsets(x).view(-1, *self.centres.shape[1:])  # (all tokens' bins, K, A)
+        first = torch.arange(0, len(offsets), len(self.centres), device=bins.device)  # of each token
+        return offsets.index_select(0, first + bins.flatten()).unflatten(0, bins.shape).float()
 
 
 def focal(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
