@@ -155,6 +155,8 @@ class Flags:
     """human: of the page."""
     token: str = ""
     """human: who opens the page must know it; 12 or more letters and digits."""
+    gamepad: Annotated[str, tyro.conf.arg(metavar="auto|none|PATH")] = "auto"
+    """human: of this machine, beside the page: the first there is, none, or /dev/input/js0."""
     random_scenes: int = 0
     """Instead of episodes: draw this many random scenes with labels into DIR/scenes.hdf5, for act.pretrain."""
 
@@ -304,9 +306,11 @@ def record_human(flags: Flags, world: str) -> int:
         flags = dataclasses.replace(flags, cameras=tuple(policy.spec.cameras), image_size=tuple(size))
         agent = PolicyAgent(policy, flags.n_action_steps, flags.ensemble_m)
         digests = describe(flags)["policy"]
+    from sim_envs.teleop.gamepad import beside, find_gamepad
     from sim_envs.teleop.link import About, PageProcess
     from sim_envs.teleop.session import Session
 
+    gamepad = find_gamepad(flags.gamepad)
     task, _ = split_task_name(flags.task_name, load_world(world).available())
     seed = flags.seed + SEEDS_PER_ROUND * flags.round * bool(agent)
     shared = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags) if f.name in Recording.__annotations__}
@@ -319,10 +323,12 @@ def record_human(flags: Flags, world: str) -> int:
     with Sketchbook(recording, flags.directory) as book, PageProcess(about) as page, suppress(KeyboardInterrupt):
         keep = flags.keep_failures or agent is not None  # corrections teach, whatever came of them
         settings = {"wanted": flags.num_episodes, "keep_failures": keep, "previews": flags.cameras}
-        session = Session(env, page, agent=agent, seed=book.next_seed, saved=book.saved, **settings)
-        session.observers.append(book.recorder(spec, "human", session if agent is not None else None))
-        print(f"open {page.url}\nCtrl-C ends; the same command continues", flush=True)
-        session.run()
+        with beside(page, gamepad) as link:
+            session = Session(env, link, agent=agent, seed=book.next_seed, saved=book.saved, **settings)
+            session.observers.append(book.recorder(spec, "human", session if agent is not None else None))
+            print(f"open {page.url}{f'; {gamepad.name} drives, too' if gamepad else ''}")
+            print("Ctrl-C ends; the same command continues", flush=True)
+            session.run()
         print(session.timing)
     print(f"{book.drawn()} episodes in {flags.directory}")
     return 0
