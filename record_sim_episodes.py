@@ -28,18 +28,16 @@ from act.aggregation import count_labels
 from act.cluster import RayCrew, connected
 from act.dagger import (
     BetaSchedule,
-    EnsembleDisagreement,
     GatedAgent,
     MixtureAgent,
-    SimulatedOperator,
     dagger_rows,
-    distance_to_expert,
     gated_rows,
     missing_seeds,
     record_round,
 )
 from act.episodes import JPEG_QUALITY, find_episodes, read_episode
 from act.evaluation import VALIDATION_SEEDS
+from act.operators import EnsembleDisagreement, SimulatedOperator, distance_to_expert
 from act.recording import Recording, load_world, record
 from act.rollout import ParallelEnvs
 from act.scenes import Sampler, SceneRecording, record_scenes

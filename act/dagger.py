@@ -1,4 +1,6 @@
-"""Learning from a teacher who is watching: who drives, and what is labelled. act/aggregation.py: what it weighs.
+"""Learning from a teacher who is watching: who drives, and what is labelled.
+
+Who watches is act/operators.py, what a label weighs act/aggregation.py.
 
 DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686): expert and policy take turns, the expert labels what was visited.
 Human-gated DAgger (Kelly et al. 2019, arXiv 1810.02890): the policy drives, an operator takes over when it goes wrong.
@@ -23,10 +25,10 @@ from tqdm import tqdm
 
 from act.agents import ChunkPolicy, PolicyAgent
 from act.episodes import EpisodeRecorder, episode_index, episode_path, find_episodes, read_episode
+from act.operators import Operator
 from act.rollout import Envs, rollout
-from act.types import ACTION_DIM, Agent, Observation, RolloutResult
+from act.types import ACTION_DIM, GRIPPERS, Agent, Observation, RolloutResult
 
-GRIPPERS = (6, 13)  # places in the action
 TURN = 0.06  # [rad] per control step: as fast as the experts ever move a joint
 CLOSE = 0.2  # the same for an opening
 
@@ -99,108 +101,6 @@ class MixtureAgent:
 
 
 # -------------------------------------------------------------------------------------------------------- human-gated
-class Operator(Protocol):
-    """Whoever watches environment `index`: wants to drive now or not, and how. Asked at every control step."""
-
-    def reset(self, num_envs: int) -> None: ...
-    def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
-        """`intended` (14,): what the policy would do now."""
-        ...
-
-    def action(self, index: int, obs: Observation) -> np.ndarray:
-        """(14,)"""
-        ...
-
-
-@dataclass(frozen=True)
-class HumanOperator:
-    """A gate and a hand that are functions of the observation: a key and a gizmo."""
-
-    gate: Callable[[Observation], bool]
-    hand: Callable[[Observation], np.ndarray]
-
-    def reset(self, num_envs: int) -> None:
-        if num_envs != 1:
-            raise ValueError(f"one person watches {num_envs} environments; give one")
-
-    def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
-        return self.gate(obs)
-
-    def action(self, index: int, obs: Observation) -> np.ndarray:
-        return self.hand(obs)
-
-
-Danger = Callable[[Observation, np.ndarray], float]  # (obs, what the policy would do) -> how bad that is
-
-
-def distance_to_expert(obs: Observation, intended: np.ndarray) -> float:
-    """Largest difference [rad] between what policy and expert would do now; an opening counts a tenth (SafeDAgger:
-    Zhang and Cho 2017, arXiv 1605.06450)."""
-    difference = np.abs(intended - obs["expert_action"])
-    difference[list(GRIPPERS)] *= 0.1
-    return float(difference.max())
-
-
-class EnsembleDisagreement:
-    """HG-DAgger's doubt: norm of the standard deviations [rad] of what policies trained apart would do next.
-
-    The mean over the first `n_action_steps` of their chunks, asked at the present observation.
-    """
-
-    def __init__(self, policies: Sequence[ChunkPolicy], n_action_steps: int = 1):
-        if len(policies) < 2 or any(policy.n_obs_steps > 1 for policy in policies):
-            raise ValueError(f"{len(policies)} policies: doubt takes at least two, all with n_obs_steps 1")
-        self.policies, self.n_action_steps = policies, n_action_steps
-
-    def __call__(self, obs: Observation, intended: np.ndarray) -> float:
-        chunks = np.stack([policy.predict_chunk([[obs]])[0, : self.n_action_steps] for policy in self.policies])
-        return float(np.linalg.norm(chunks.std(axis=0), axis=-1).mean())
-
-
-@dataclass
-class SimulatedOperator:
-    """Stands in for a person: takes over `delay` control steps after danger has risen above `take_over` and stayed
-    above `hand_back`, drives as the expert, and hands back when danger has been below `hand_back` for `calm` steps."""
-
-    danger: Danger
-    take_over: float
-    hand_back: float
-    delay: int = 15  # 0.3 s, a quick person
-    calm: int = 25
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.hand_back <= self.take_over or self.delay < 0 or self.calm < 1:
-            raise ValueError(
-                f"take_over {self.take_over}, hand_back {self.hand_back}, delay {self.delay}, calm {self.calm}: "
-                "0 <= hand_back <= take_over, 0 <= delay and 1 <= calm are due"
-            )
-        self.reset(0)
-
-    def reset(self, num_envs: int) -> None:
-        self._driving = [False] * num_envs
-        self._alarmed: list[int | None] = [None] * num_envs  # control steps since danger rose
-        self._safe = [0] * num_envs  # control steps in a row
-
-    def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
-        danger = self.danger(obs, intended)
-        if self._driving[index]:
-            self._safe[index] = self._safe[index] + 1 if danger < self.hand_back else 0
-            self._driving[index] = self._safe[index] < self.calm
-            return self._driving[index]
-        since = self._alarmed[index]
-        if since is None:
-            since = 0 if danger > self.take_over else None
-        else:
-            since = since + 1 if danger >= self.hand_back else None
-        if since is not None and since >= self.delay:
-            self._driving[index], self._safe[index], since = True, 0, None
-        self._alarmed[index] = since
-        return self._driving[index]
-
-    def action(self, index: int, obs: Observation) -> np.ndarray:
-        return obs["expert_action"]
-
-
 class Mode(enum.Enum):
     """Who drives an environment."""
 

@@ -27,9 +27,8 @@ from tqdm import tqdm
 
 from act.episodes import EpisodeRecorder, episode_index, episode_path, find_episodes, read_episode
 from act.rollout import SerialEnvs, rollout
-from act.types import ACTION_DIM, CONTROL_TIMESTEP, Agent, RolloutResult
+from act.types import ACTION_DIM, CONTROL_TIMESTEP, GRIPPERS, Agent, RolloutResult
 
-GRIPPERS = (6, 13)  # places in the action
 DART_MEMORY = 0.2  # [s]
 HOPELESS = 50  # attempts without one episode kept, after which the recorder gives up
 

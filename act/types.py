@@ -22,6 +22,7 @@ import numpy as np
 SIDES = ("left", "right")
 CONTROL_TIMESTEP = 0.02  # [s], 50 Hz
 ACTION_DIM = 14
+GRIPPERS = (6, 13)  # their places in qpos and action
 JOINT_NAMES = tuple(
     f"{side}/{joint}"
     for side in SIDES

@@ -52,7 +52,6 @@ class Robot:
         self._dof_adr = np.array([model.jnt_dofadr[i] for i in ids])
         fingers = np.array([model.jnt_qposadr[model.joint(f"{side}/right_finger").id] for side in SIDES])
         self._right_finger_adr = fingers
-        self._arm = np.array([0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12])
         self._gripper = np.array([6, 13])
         order = [f"{side}/{joint}" for side in SIDES for joint in (*ARM_JOINTS, "left_finger", "right_finger")]
         self._ctrl_adr = np.array([model.actuator(name).id for name in order])

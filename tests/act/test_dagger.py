@@ -20,19 +20,16 @@ from act.dagger import (
     CLOSE,
     TURN,
     BetaSchedule,
-    EnsembleDisagreement,
     GatedAgent,
-    HumanOperator,
     MixtureAgent,
     Mode,
-    SimulatedOperator,
     dagger_rows,
-    distance_to_expert,
     gated_rows,
     record_round,
 )
 from act.dataset import EpisodeDataset, Sampling
 from act.episodes import Episode, find_episodes, read_episode
+from act.operators import SimulatedOperator, distance_to_expert
 from act.rollout import SerialEnvs
 from act.types import Observation
 from tests.act.toy_world import make_env_with_expert
@@ -124,37 +121,20 @@ def test_beta_of_one_is_the_expert_and_of_zero_the_policy(beta: float, driver: f
 
 
 # -------------------------------------------------------------------------------------------------------- human-gated
-def test_the_simulated_operator_reacts_late_and_hands_back_when_it_is_safe():
-    operator = SimulatedOperator(lambda obs, intended: float(intended[0]), 1.0, 0.5, delay=2, calm=3)
-    operator.reset(1)
-    danger = [0.9, 1.1, 0.4, 1.1, 0.6, 0.6, 0.6, 0.7, 0.4, 0.4, 0.6, 0.4, 0.4, 0.4, 0.9]
-    wants = [operator.wants_control(0, {}, np.array([value])) for value in danger]
-    # the alarm at step 1 passes; that of step 3 lasts: he acts at 5, and hands back after three calm steps in a row
-    assert wants == [False] * 5 + [True] * 8 + [False] * 2
+class Key:
+    """An operator who drives while a key is down, with every joint at `hand`."""
 
+    def __init__(self, keys: list[bool], hand: float):
+        self.keys, self.hand = keys, hand
 
-def test_environments_are_watched_one_by_one():
-    operator = SimulatedOperator(lambda obs, intended: float(intended[0]), 1.0, 0.5, delay=0, calm=1)
-    operator.reset(2)
-    assert [operator.wants_control(i, {}, np.array([value])) for i, value in ((0, 0.0), (1, 2.0))] == [False, True]
+    def reset(self, num_envs: int) -> None:
+        pass
 
+    def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
+        return self.keys[0]
 
-def test_impossible_thresholds_are_refused():
-    with pytest.raises(ValueError, match=r"hand_back 0\.2"):
-        SimulatedOperator(distance_to_expert, 0.1, 0.2)
-
-
-def test_distance_counts_an_opening_a_tenth():
-    intended = np.zeros(14, np.float32)
-    intended[[2, 6]] = 0.05, 0.8
-    assert distance_to_expert(seen(), intended) == pytest.approx(0.08)
-
-
-def test_policies_that_agree_do_not_doubt_and_one_alone_cannot():
-    assert EnsembleDisagreement([Constant(1.0), Constant(1.0)])(seen(), np.zeros(14)) == 0.0
-    assert EnsembleDisagreement([Constant(0.0), Constant(0.2)])(seen(), np.zeros(14)) == pytest.approx(0.1 * 14**0.5)
-    with pytest.raises(ValueError, match="at least two"):
-        EnsembleDisagreement([Constant(1.0)])
+    def action(self, index: int, obs: Observation) -> np.ndarray:
+        return np.full(14, self.hand)
 
 
 def drive(agent: GatedAgent, wanted: list[bool], keys: list[bool]) -> tuple[list[Mode], np.ndarray]:
@@ -170,8 +150,7 @@ def drive(agent: GatedAgent, wanted: list[bool], keys: list[bool]) -> tuple[list
 
 def gated(value: float = 0.5, hand: float = -0.5, pause: int = 2) -> tuple[GatedAgent, Constant, list[bool]]:
     keys, policy = [False], Constant(value)
-    operator = HumanOperator(lambda obs: keys[0], lambda obs: np.full(14, hand))
-    return GatedAgent(policy, operator, pause=pause), policy, keys
+    return GatedAgent(policy, Key(keys, hand), pause=pause), policy, keys
 
 
 def test_a_person_takes_over_after_a_pause_and_hands_back():
