@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Suppress, arg
 from act import policies
 from act.aggregation import Aggregation
 from act.augment import Augmentation
-from act.dataset import Cache
+from act.frames import Cache
 from act.policies.policy import PolicyConfig, tuples
 
 Preset = Literal["paper", "fast", "state"]

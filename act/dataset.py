@@ -1,34 +1,25 @@
 """Training data: episodes on disk -> (episode, t) samples with is_pad -> batches that depend on (seed, step) alone.
 
-Frames of all episodes stand one behind the other: row starts[e] + t is control step t of episode e. Images are kept as
-uint8 at training size, in memory or on the GPU where they fit, and are otherwise decoded sample by sample; a policy
-with a frozen trunk needs none of that, its features are computed once per frame.
+Frames of all episodes stand one behind the other: row starts[e] + t is control step t of episode e. What cameras saw is
+act/frames.py's business.
 """
 
-import hashlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from act.aggregation import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
 from act.batch import Batch
-from act.distributed import processes_here
-from act.episodes import Episode, find_episodes, read_episode, whole_file
+from act.episodes import Episode, find_episodes, read_episode
+from act.frames import Frames
 from act.normalize import Normalizer
 
-Cache = Literal["auto", "ram", "gpu", "stream"]
-RAM_SHARE, GPU_SHARE = 0.5, 0.6  # of what is free, given to images
-ENCODE_FRAMES = 16  # frames per call of a frozen trunk
 VALIDATION_SAMPLES = 256  # (episode, t) pairs of the held-out episodes, evenly spread
 
 
@@ -68,10 +59,9 @@ class EpisodeDataset:
         self.first = self.starts[:-1].repeat_interleave(lengths)  # (frames,): first and last row of its episode
         ends = [int(start) + last_of_chunk(episode) for start, episode in zip(self.starts, episodes, strict=False)]
         self.last = torch.from_numpy(np.concatenate(ends))  # last row of one plan: that of the episode, or a hand-over
-        self.observed = ((torch.arange(len(self)) - self.first) % sampling.frame_stride == 0).nonzero()[:, 0]  # rows
-        self.taught = self.observed
-        self.features: Tensor | None = None  # (frames, N, F)
-        self.images: Tensor | None = None  # (frames, N, H, W, 3) uint8
+        looks = (sampling.cameras, sampling.image_size, sampling.frame_stride)
+        self.frames = Frames(self.episodes, self.starts, *looks)
+        self.observed = self.taught = self.frames.observed
         self.weights: np.ndarray | None = None
         self.chunks = _Chunks(self.episodes, self.starts, sampling.chunk_size)
         self.aggregate("uniform")
@@ -79,6 +69,11 @@ class EpisodeDataset:
     def __len__(self) -> int:
         """Frames of all episodes."""
         return len(self.qpos)
+
+    @property
+    def features(self) -> Tensor | None:
+        """(frames, N, F) of a frozen trunk, NaN where nothing was observed; None before it has looked."""
+        return self.frames.features
 
     def fit(self, normalizer: Normalizer) -> None:
         """Statistics of what the dataset holds."""
@@ -120,7 +115,7 @@ class EpisodeDataset:
             qpos=self.qpos[history],
             env_state=None if self.env_state is None else self.env_state[history],
             features=None if self.features is None else self.features[history],
-            images=self._images(history),
+            images=self.frames.read(history),
             action=action,
             is_pad=is_pad,
             **past,
@@ -160,7 +155,7 @@ class EpisodeDataset:
     ) -> Iterator[Batch]:
         """Batches of steps start ... stop - 1; where images are decoded per sample, threads work two steps ahead."""
         draw = partial(self.draw, batch_size=batch_size, rank=rank, size=size)
-        if self.images is not None or not self.sampling.cameras or self.features is not None:
+        if self.frames.at_hand:
             for step in range(start, stop):
                 yield draw(seed, step)
             return
@@ -177,119 +172,6 @@ class EpisodeDataset:
         chosen = torch.linspace(0, len(self.taught) - 1, min(VALIDATION_SAMPLES, len(self.taught))).long()
         for part in self.taught[chosen].split(batch_size):
             yield self.take(part)
-
-    # --------------------------------------------------------------------------------------------------- images
-    def _images(self, rows: Tensor) -> Tensor | None:
-        """(B, T) rows -> (B, T, N, H, W, 3) uint8, on the device of the cache."""
-        if not self.sampling.cameras or self.features is not None:
-            return None
-        if self.images is not None:
-            return self.images[rows.to(self.images.device)]
-        with ThreadPoolExecutor(_cores()) as pool:
-            frames = list(pool.map(self._read_frame, rows.flatten().tolist()))
-        return torch.from_numpy(np.stack(frames)).unflatten(0, rows.shape)
-
-    def _read_frame(self, row: int) -> np.ndarray:
-        """(N, H, W, 3) uint8 from disk."""
-        index = int(torch.searchsorted(self.starts, row, right=True)) - 1
-        t = row - int(self.starts[index])
-        return self._read(self.episodes[index], t, t + 1)[0]
-
-    def _read(self, episode: Episode, start: int, stop: int, stride: int = 1) -> np.ndarray:
-        """(n, N, H, W, 3) uint8 of every `stride`-th control step from start to stop - 1."""
-        size = self.sampling.image_size
-        return np.stack([episode.read_images(c, start, stop, size, stride) for c in self.sampling.cameras], axis=1)
-
-    def cache_images(self, cache: Cache, device: torch.device) -> Cache:
-        """Keeps all images in RAM or on the GPU if asked to or, with "auto", if they fit; says what it chose."""
-        if cache == "auto":
-            cache = self._fitting_cache(device)
-        if cache == "gpu" and device.type == "cpu":
-            raise ValueError("--cache gpu needs a GPU; use ram, stream or auto")
-        if cache == "stream" or not self.sampling.cameras:
-            return "stream"
-        images = torch.empty((len(self), *self._frame_shape), dtype=torch.uint8)
-        for e, t, values in self._each_part(range(len(self.episodes)), "decoding images", 1, torch.from_numpy):
-            first = int(self.starts[e]) + t
-            images[first : first + len(values)] = values
-        self.images = images.to(device) if cache == "gpu" else images
-        return cache
-
-    @property
-    def _frame_shape(self) -> tuple[int, ...]:
-        return (len(self.sampling.cameras), *self.sampling.image_size, 3)
-
-    def _fitting_cache(self, device: torch.device) -> Cache:
-        need = len(self) * int(np.prod(self._frame_shape))
-        if device.type == "cuda" and need < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
-            return "gpu"
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return "ram" if need < RAM_SHARE * free / processes_here() else "stream"
-
-    def _each_part(
-        self, episodes: Sequence[int], what: str, stride: int, work: Callable[[np.ndarray], Tensor]
-    ) -> Iterator[tuple[int, int, Tensor]]:
-        """(episode, t, work(images)): `stride`-th frames from t on, images (n, N, H, W, 3), in order.
-
-        One thread per core decodes and works on a part of its own: on a CPU that beats splitting every operation.
-        """
-        span = ENCODE_FRAMES * stride
-        parts = [(e, t) for e in episodes for t in range(0, len(self.episodes[e]), span)]
-
-        def do(part: tuple[int, int]) -> Tensor:
-            torch.set_num_threads(1)  # of this thread
-            episode, t = self.episodes[part[0]], part[1]
-            with torch.no_grad():
-                return work(self._read(episode, t, min(t + span, len(episode)), stride))
-
-        threads, ahead = torch.get_num_threads(), 2 * _cores()
-        with ThreadPoolExecutor(_cores()) as pool, tqdm(total=len(parts), desc=what, unit="part") as bar:
-            waiting = [pool.submit(do, part) for part in parts[:ahead]]
-            for i, (e, t) in enumerate(parts):
-                result = waiting.pop(0).result()
-                if i + ahead < len(parts):
-                    waiting.append(pool.submit(do, parts[i + ahead]))
-                yield e, t, result
-                bar.update()
-        torch.set_num_threads(threads)
-
-    def cache_features(
-        self, encode: Callable[[Tensor], Tensor], device: torch.device, directory: Path | None = None
-    ) -> None:
-        """Features of every observed frame by `encode` ((B, T, N, H, W, 3) uint8 -> (B, T, N, F)); NaN for others.
-
-        Kept in `directory`, one file per episode, so that other runs and splits find them; it stands for one trunk
-        (see `fingerprint`).
-        """
-        stride = self.sampling.frame_stride
-        files = [None if directory is None else directory / _feature_name(episode) for episode in self.episodes]
-        done = {e: load_file(file)["features"] for e, file in enumerate(files) if file is not None and file.exists()}
-        missing = [e for e in range(len(self.episodes)) if e not in done]
-        parts: list[Tensor] = []
-
-        def look(images: np.ndarray) -> Tensor:
-            return encode(torch.from_numpy(images)[:, None].to(device))[:, 0].float().cpu()
-
-        for e, t, features in self._each_part(missing, "looking at the frames once", stride, look) if missing else ():
-            parts.append(features)
-            if t + stride * ENCODE_FRAMES < len(self.episodes[e]):
-                continue
-            done[e], parts = torch.cat(parts), []
-            if (file := files[e]) is not None:
-                with whole_file(file) as temporary:
-                    save_file({"features": done[e]}, temporary)
-        observed = torch.cat([done[e] for e in range(len(self.episodes))])
-        self.features = observed.new_full((len(self), *observed.shape[1:]), torch.nan)
-        self.features[self.observed] = observed
-
-    def fingerprint(self, weights: dict[str, Tensor]) -> str:
-        """Tells features apart: by the weights of their trunk and by what it looks at."""
-        sampling = self.sampling
-        looked_at = (sampling.cameras, tuple(sampling.image_size), sampling.frame_stride)
-        digest = hashlib.sha256(repr(looked_at).encode())
-        for key, value in sorted(weights.items()):
-            digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
 
 
 class _Chunks:
@@ -376,13 +258,3 @@ def _joined(episodes: Sequence[Episode], key: str) -> Tensor:
     if any(value is None for value in values):
         raise ValueError(f"{episodes[0].path} has no {key}")
     return torch.from_numpy(np.concatenate(values).astype(np.float32))
-
-
-def _feature_name(episode: Episode) -> str:
-    """Changes when the episode's file does."""
-    stat = episode.path.stat()
-    return f"{episode.path.stem}-{stat.st_size}-{stat.st_mtime_ns}.safetensors"
-
-
-def _cores() -> int:
-    return max(1, len(os.sched_getaffinity(0)) // processes_here())

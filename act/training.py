@@ -114,11 +114,11 @@ def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device
     if not policy.spec.cameras:
         return
     if not policy.has_frozen_trunk:
-        dataset.cache_images(config.cache, device)
+        dataset.frames.keep(config.cache, device)
         return
     weights = {key: value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
-    directory = config.dataset_dir[0] / ".features" / dataset.fingerprint(weights)
-    dataset.cache_features(policy.encode_images, device, directory)
+    directory = config.dataset_dir[0] / ".features" / dataset.frames.fingerprint(weights)
+    dataset.frames.look_once(policy.encode_images, device, directory)
 
 
 class Trainer:

@@ -101,7 +101,7 @@ def dataset(quick: bool) -> Iterator[Round]:
 
         def samples(cache: str, batches: int) -> list[float]:
             data = EpisodeDataset(episodes, Sampling(100, cameras=("top",), image_size=PAPER_SIZE))
-            data.cache_images(cache, device("cpu"))  # type: ignore[arg-type]
+            data.frames.keep(cache, device("cpu"))  # type: ignore[arg-type]
             stream = data.batches(0, 0, batches + 2, 8)
             next(stream)
             return [8e3 / ms for ms in timed(lambda: next(stream), batches)]

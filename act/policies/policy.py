@@ -24,11 +24,15 @@ class TrainingData(Protocol):
     qpos: Tensor  # (frames, Q)
     action: Tensor  # (frames, A)
     env_state: Tensor | None  # (frames, E)
-    features: Tensor | None  # (frames, N, F), where the policy has a frozen trunk; NaN where not observed
     observed: Tensor  # rows of the frames with an observation
     taught: Tensor  # rows among them that are ever drawn: of a teacher's episodes not all are
     starts: Tensor  # (episodes + 1,) int64: episode e is frames starts[e] ... starts[e + 1] - 1
     last: Tensor  # (frames,) int64: the last row of the chunk that begins at each frame, however long it is
+
+    @property
+    def features(self) -> Tensor | None:
+        """(frames, N, F), where the policy has a frozen trunk; NaN where not observed."""
+        ...
 
     def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""

@@ -1,6 +1,5 @@
 """Samples, padding, splits and caches."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ def make(directory: Path, cache: str = "", **sampling) -> EpisodeDataset:
     sampling = {"chunk_size": 5, "cameras": ("cam1",), "image_size": SIZE, "use_env_state": True} | sampling
     dataset = EpisodeDataset(load_episodes(write(directory)), Sampling(**sampling))
     if cache:
-        dataset.cache_images(cache, torch.device("cpu"))  # type: ignore[arg-type]
+        dataset.frames.keep(cache, torch.device("cpu"))  # type: ignore[arg-type]
     return dataset
 
 
@@ -89,15 +88,6 @@ def test_a_step_outside_the_episode_is_refused(tmp_path):
         make(tmp_path).sample(1, 4)
 
 
-def test_streamed_images_are_the_cached_ones(tmp_path):
-    streamed, cached = make(tmp_path), make(tmp_path, "ram")
-    ours, theirs = streamed.draw(0, 3, 8), cached.draw(0, 3, 8)
-    assert ours.images is not None and theirs.images is not None and torch.equal(ours.images, theirs.images)
-    expected = load_episodes(find(tmp_path))[2].read_images("cam1", 4, 5)
-    sample = streamed.sample(2, 4).images
-    assert sample is not None and np.array_equal(sample[0, 0, 0].numpy(), expected[0])
-
-
 def test_batches_depend_on_seed_and_step_alone(tmp_path):
     dataset = make(tmp_path)
     whole = [batch.qpos for batch in dataset.batches(5, 0, 6, 4)]
@@ -113,48 +103,6 @@ def test_sampling_is_uniform_over_frames_and_follows_weights(tmp_path):
     dataset.weights = np.zeros(len(dataset))
     dataset.weights[8] = 1.0
     assert set(dataset.draw(0, 0, 50).qpos[:, 0, 0].tolist()) == {1.0}
-
-
-def test_a_frame_stride_leaves_out_observations_but_no_action(tmp_path):
-    whole = make(tmp_path)
-    strided = EpisodeDataset(whole.episodes, dataclasses.replace(whole.sampling, frame_stride=3))
-    seen: list[int] = []
-
-    def encode(images: torch.Tensor) -> torch.Tensor:
-        seen.append(len(images))
-        return images.float().mean((-3, -2))
-
-    strided.cache_features(encode, torch.device("cpu"))
-    assert sum(seen) == sum(-(-length // 3) for length in LENGTHS)
-    batch = strided.draw(0, 0, 200)
-    assert batch.features is not None and bool(torch.isfinite(batch.features).all())
-    row = int(strided.starts[1]) + 3
-    features = strided.take(torch.tensor([row])).features
-    expected = whole.episodes[1].read_images("cam1", 3, 4).mean((1, 2))
-    assert features is not None and np.allclose(features[0, 0].numpy(), expected, atol=1e-3)
-    assert torch.equal(strided.take(torch.tensor([row])).action, whole.take(torch.tensor([row])).action)  # type: ignore
-
-
-def test_features_are_computed_once_and_kept(tmp_path):
-    calls = []
-
-    def encode(images: torch.Tensor) -> torch.Tensor:
-        calls.append(len(images))
-        return images.float().mean((-3, -2))
-
-    dataset = make(tmp_path)
-    directory = tmp_path / dataset.fingerprint({"w": torch.ones(2)})
-    dataset.cache_features(encode, torch.device("cpu"), directory)
-    batch = dataset.sample(2, 3)
-    assert sum(calls) == len(dataset) and batch.images is None and batch.features is not None
-    expected = load_episodes(find(tmp_path))[2].read_images("cam1", 3, 4).mean((1, 2))
-    assert np.allclose(batch.features[0, 0].numpy(), expected, atol=1e-3)
-    again = EpisodeDataset(dataset.episodes[1:], dataset.sampling)
-    again.cache_features(encode, torch.device("cpu"), directory)
-    assert sum(calls) == len(dataset)
-    assert again.features is not None and dataset.features is not None
-    assert torch.equal(again.features, dataset.features[LENGTHS[0] :])
-    assert dataset.fingerprint({"w": torch.zeros(2)}) != directory.name
 
 
 def test_episodes_are_held_out_whole_and_repeatably():

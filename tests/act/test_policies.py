@@ -89,7 +89,7 @@ def make_dataset(policy) -> EpisodeDataset:
     sampling = Sampling(policy.chunk_size, policy.n_obs_steps, use_env_state=spec.env_state_dim > 0)
     dataset = EpisodeDataset([episode(20), episode(15)], sampling)
     if policy.has_frozen_trunk:
-        dataset.features = torch.rand(35, len(spec.cameras), policy.trunk.config.n_features)
+        dataset.frames.features = torch.rand(35, len(spec.cameras), policy.trunk.config.n_features)
     return dataset
 
 
