@@ -126,7 +126,7 @@ def training(preset: str, times: int) -> Iterator[Round]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from act.training import Trainer
+    from act.trainer import Trainer
 
     policy, config = make_policy(preset)
     size = config.batch_size

@@ -16,7 +16,8 @@ from act.config import TrainConfig
 from act.dataset import EpisodeDataset, Sampling
 from act.episodes import Episode
 from act.policies.policy import DataSpec, Policy
-from act.training import Trainer, make_policy
+from act.trainer import Trainer
+from act.training import make_policy
 from benchmarks.failure_modes.worlds import Array, World
 
 

@@ -16,7 +16,8 @@ from act.dataset import find, split
 from act.episodes import episode_index, episode_path, write_episode
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import act as act_policy
-from act.training import Trainer, TrainingDiverged, choose_device, fit, load_data, make_policy, prepare
+from act.trainer import Trainer, TrainingDiverged
+from act.training import choose_device, fit, load_data, make_policy, prepare
 from tests.act.test_dataset import SIZE, write
 
 TINY = act_policy.Config(
