@@ -24,8 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 from act.agents import ChunkPolicy, PolicyAgent
-from act.episodes import EpisodeRecorder, episode_index, episode_path, find_episodes, read_episode
+from act.episodes import episode_index, episode_path, find_episodes, read_episode
 from act.operators import Operator
+from act.recorder import EpisodeRecorder
 from act.rollout import Envs, rollout
 from act.types import ACTION_DIM, GRIPPERS, Agent, Observation, RolloutResult
 

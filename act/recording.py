@@ -25,7 +25,8 @@ import gymnasium
 import numpy as np
 from tqdm import tqdm
 
-from act.episodes import EpisodeRecorder, episode_index, episode_path, find_episodes, read_episode
+from act.episodes import episode_index, episode_path, find_episodes, read_episode
+from act.recorder import EpisodeRecorder
 from act.rollout import SerialEnvs, rollout
 from act.types import ACTION_DIM, CONTROL_TIMESTEP, GRIPPERS, Agent, RolloutResult
 

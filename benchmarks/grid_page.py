@@ -12,7 +12,7 @@ from typing import Any
 
 from act.evaluation import PRELIMINARY_BELOW, PairedComparison, Rate, compare_paired
 from act.page import page
-from act.report import PAPER
+from act.paper import PAPER
 from act.types import RolloutResult
 from benchmarks.grid import Cell, Method, Options, Row
 

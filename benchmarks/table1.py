@@ -7,7 +7,7 @@ Results go to benchmarks/results/table1.json, the page to runs/table1.html.
 import sys
 from collections.abc import Mapping, Sequence
 
-from act.report import PAPER
+from act.paper import PAPER
 from benchmarks.grid import STYLES, Method, Options, Row
 from benchmarks.grid_page import (
     REAL,

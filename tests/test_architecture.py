@@ -15,20 +15,9 @@ PHYSICS = ("mujoco", "dm_control", "mink", "sim_envs")
 TORCH = ("torch", "torchvision")
 # Files that run beside a robot, in a recording laptop or in a simulating process: they never import torch.
 TORCHLESS = (
-    *(
-        "types",
-        "episodes",
-        "recording",
-        "rollout",
-        "agents",
-        "dagger",
-        "aggregation",
-        "video",
-        "evaluation",
-        "report",
-        "charts",
-    ),
-    *("page", "provenance", "realtime", "engine", "sketches", "client", "wire", "upkeep"),
+    *("types", "episodes", "upkeep", "recorder", "recording", "sketches", "scenes", "rollout", "agents", "video"),
+    *("dagger", "operators", "aggregation", "evaluation", "report", "charts", "page", "paper", "provenance"),
+    *("realtime", "engine", "client", "wire", "cluster"),
 )
 POLICY_BASES = ("policy", "observing")
 POLICIES_MAY_IMPORT = (

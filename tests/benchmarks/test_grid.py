@@ -12,7 +12,7 @@ import pytest
 
 from act import policies
 from act.config import parse
-from act.report import PAPER
+from act.paper import PAPER
 from benchmarks import ablations, grid, grid_jobs, grid_page, grid_run, table1
 from benchmarks.grid import Cell, Method, Options, Results, Row, plan
 from benchmarks.grid_page import Entry, Mean, Rows, Tally, differences, holm
