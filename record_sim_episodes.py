@@ -25,6 +25,7 @@ import tyro
 
 from act.agents import PolicyAgent
 from act.aggregation import count_labels
+from act.attempts import Recording, load_world
 from act.cluster import RayCrew, connected
 from act.dagger import (
     BetaSchedule,
@@ -38,7 +39,7 @@ from act.dagger import (
 from act.episodes import JPEG_QUALITY, find_episodes, read_episode
 from act.evaluation import VALIDATION_SEEDS
 from act.operators import EnsembleDisagreement, SimulatedOperator, distance_to_expert
-from act.recording import Recording, load_world, record
+from act.recording import record
 from act.rollout import ParallelEnvs
 from act.scenes import Sampler, SceneRecording, record_scenes
 from act.sketches import Sketchbook
@@ -51,7 +52,7 @@ OPERATOR_STEPS = 3000  # control steps that a human's episode may take: a minute
 ENVS_PER_WORKER = 8  # at most, that share one query of a policy
 
 
-# ---- the world, looked up by module name in workers (recording.World)
+# ---- the world, looked up by module name in workers (attempts.World)
 def available() -> tuple[str, ...]:
     """Names of the tasks."""
     import sim_envs

@@ -32,12 +32,13 @@ import numpy as np
 from tqdm import tqdm
 
 from act.agents import PolicyAgent
+from act.attempts import Attempts, Outcome, Recording
 from act.engine import FILES, about_path
 from act.episodes import whole_file
 from act.evaluation import EpisodeLog, LoggedEpisode, evaluate
 from act.loading import open_policy
 from act.provenance import available_cores
-from act.recording import Attempts, Outcome, Recording, use_one_core
+from act.recording import use_one_core
 from act.rollout import ParallelEnvs
 
 TRIES = 5  # processes that one call may take down before it is given up

@@ -21,10 +21,11 @@ import numpy as np
 from tqdm import tqdm
 
 from act.agents import ReplayAgent
+from act.attempts import Recording, keep_all, load_world
 from act.dagger import Teaching, gated_rows
 from act.episodes import Episode, episode_index, episode_path, find_episodes, read_episode
 from act.recorder import EpisodeRecorder
-from act.recording import Recording, find_known, keep_all, load_world
+from act.recording import find_known
 from act.rollout import SerialEnvs, rollout
 from act.types import EnvSpec
 

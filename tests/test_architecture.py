@@ -15,7 +15,19 @@ PHYSICS = ("mujoco", "dm_control", "mink", "sim_envs")
 TORCH = ("torch", "torchvision")
 # Files that run beside a robot, in a recording laptop or in a simulating process: they never import torch.
 TORCHLESS = (
-    *("types", "episodes", "upkeep", "recorder", "recording", "sketches", "scenes", "rollout", "agents", "video"),
+    *(
+        "types",
+        "episodes",
+        "upkeep",
+        "recorder",
+        "attempts",
+        "recording",
+        "sketches",
+        "scenes",
+        "rollout",
+        "agents",
+        "video",
+    ),
     *("dagger", "operators", "aggregation", "evaluation", "report", "charts", "page", "paper", "provenance"),
     *("realtime", "engine", "client", "wire", "cluster"),
 )

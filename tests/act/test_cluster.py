@@ -1,6 +1,6 @@
 """On a Ray cluster: the same bytes and numbers as on one machine, also when processes and machines die on the way.
 
-This file is a world (act.recording.World) too: its attempts live on the machine where they are run, and wait there
+This file is a world (act.attempts.World) too: its attempts live on the machine where they are run, and wait there
 until one of them is on the machine that shall be lost.
 """
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import record_sim_episodes
+from act.attempts import DartNoise
 from act.episodes import episode_path, find_episodes, read_episode
-from act.recording import DartNoise
 from tests.toy_env import ToyEnv
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from act.attempts import Recording
 from act.episodes import episode_path, find_episodes, read_episode, write_episode
-from act.recording import Recording
 from act.rollout import SerialEnvs, rollout
 from act.sketches import Sketchbook, draw
 from act.upkeep import check_episode

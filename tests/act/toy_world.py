@@ -1,4 +1,4 @@
-"""A world (act.recording.World) without physics: its expert fails at every third seed, and can be told to break."""
+"""A world (act.attempts.World) without physics: its expert fails at every third seed, and can be told to break."""
 
 from collections.abc import Sequence
 
