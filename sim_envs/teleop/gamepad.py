@@ -48,6 +48,7 @@ def find_gamepad(path: str) -> "Gamepad | None":
         except OSError as error:
             if path != "auto":
                 raise ValueError(f"--gamepad {path}: {error.strerror}; give /dev/input/js0, auto or none") from None
+            log.warning("the gamepad at %s cannot be opened: %s", candidate, error.strerror)
     return None
 
 
