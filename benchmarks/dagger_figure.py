@@ -17,7 +17,8 @@ COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger":
 def curves(cells: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Per method and round, over seeds: mean labels, success with its Wilson interval over all rollouts.
 
-    The weak policy begins every curve; a seed that is still under way does not count.
+    "each" are labels and success of every seed. The weak policy begins every curve; a seed that is still under way
+    does not count.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     done = Counter(cell["seed"] for cell in cells)
@@ -32,12 +33,13 @@ def curves(cells: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
             point = {"round": round_, "labels": float(np.mean([cell["labels"] for cell in group]))}
             point |= {"success": successes / n, "low": low, "high": high, "rollouts": n, "seeds": len(group)}
             point["strict_success"] = sum(cell["strict_success"] for cell in group) / n
+            point["each"] = [(cell["labels"], cell["success"] / cell["rollouts"]) for cell in group]
             found.setdefault(method, []).append(point)
     return found
 
 
 def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Success over labels, a line per method with its 95 % interval."""
+    """Success over labels, a line per method with its 95 % interval, a small dot per training seed."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -49,6 +51,8 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         axes.plot(labels, [100 * p["success"] for p in points], "o-", color=COLOURS[method], label=METHODS[method])
         low, high = ([100 * p[key] for p in points] for key in ("low", "high"))
         axes.fill_between(labels, low, high, color=COLOURS[method], alpha=0.15, linewidth=0)
+        spent, rates = zip(*(seed for point in points for seed in point["each"]), strict=True)
+        axes.plot(spent, [100 * rate for rate in rates], ".", color=COLOURS[method], alpha=0.5, markersize=5)
     axes.axhline(97, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xlabel="labels: actions the expert gave", ylabel="success [%]", ylim=(0, 101))
     axes.spines[["top", "right"]].set_visible(False)

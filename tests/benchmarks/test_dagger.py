@@ -106,10 +106,11 @@ def test_curves_begin_at_the_weak_policy_and_pool_the_seeds():
     points = curves(cells)["bc"]
     assert [(p["labels"], p["success"], p["rollouts"]) for p in points] == [(100, 0.5, 20), (200, 0.9, 20)]
     assert points[1]["low"] < 0.9 < points[1]["high"] and points[0]["strict_success"] == 0.2
+    assert points[1]["each"] == [(200, 0.9), (200, 0.9)]
 
 
 def test_the_figure_is_a_png(tmp_path: Path):
-    point = {"labels": 100.0, "success": 0.5, "low": 0.4, "high": 0.6}
+    point = {"labels": 100.0, "success": 0.5, "low": 0.4, "high": 0.6, "each": [(90, 0.4), (110, 0.6)]}
     draw({"bc": [point, {**point, "labels": 200.0}]}, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
