@@ -88,6 +88,7 @@ def job_of(cell: Cell, options: Options, results: Results) -> Job:
     train = [sys.executable, "train.py", *cell.flags, "--seed", str(cell.seed)]
     train += ["--dataset_dir", str(dataset(cell, options)), "--run_dir", str(run)]
     train += ["--trunk", str(trunk(cell, options))] if cell.track == "images" else []
+    train += ["--compile"] if options.compile else []
     stages = [Stage("training", train, lambda: _trained(run) / cell.steps, done=lambda: _is_trained(run))]
     for mode in missing(cell, options, results):
         evaluate = [sys.executable, "eval.py", str(run), "--modes", mode, "--num_rollouts", str(options.rollouts)]

@@ -132,6 +132,13 @@ def test_a_cell_is_recorded_trained_and_evaluated_in_every_way_and_then_left_alo
     assert len(rows()) == 2 and rows()[0]["rewards"] == "244244244"
 
 
+def test_compiled_trainings_are_the_same_cells_and_their_rows_say_so(folder: Path):
+    compiled = replace(OPTIONS, compile=True)
+    assert run(compiled) == 0 and all("--compile" in row["commands"][0] for row in rows())
+    assert not any("--compile" in row["recipe"] for row in rows())
+    assert run() == 0 and len(calls()) == 4
+
+
 def test_a_spent_budget_stops_within_a_cell_and_the_next_call_goes_on_there(folder: Path, monkeypatch, capsys):
     for module in (grid_run, grid_jobs):
         monkeypatch.setattr(module, "time", Clock())
