@@ -186,10 +186,13 @@ class Table:
         return f'<section class="card"><h2>{escape(self.title)}</h2>{self.figure}{table}{note}</section>'
 
     def markdown(self) -> str:
+        return f"### {self.title}\n\n{self.lines()}" + (f"\n{self.note}\n" if self.note else "")
+
+    def lines(self) -> str:
+        """Head and rows in markdown."""
         lines = [["", *(entry.markdown() for entry in self.head)], ["---"] * (len(self.head) + 1)]
         lines += [[name.markdown(), *(entry.markdown() for entry in entries)] for name, entries, _ in self.rows]
-        rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"### {self.title}\n\n{rows}\n" + (f"\n{self.note}\n" if self.note else "")
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def named(method: Method, mode: str) -> Entry:

@@ -76,10 +76,7 @@ def theirs(method: Method, mode: str, task: str, style: str, stage: int = -1) ->
 def overview(rows: Rows, track: str) -> Table:
     """Success of every method in the four settings, drawn; bold what is not told apart from the best."""
     settings = {setting: tallies(rows, *setting, track) for setting in SETTINGS}
-    worse = {
-        setting: {pair[1] for pair, gap in differences(found).items() if gap.real and pair[0] == best(found)}
-        for setting, found in settings.items()
-    }
+    bold = {setting: leading(found) for setting, found in settings.items()}
     table = []
     for method, mode in forms(rows, track):
         name, entries = named(method, mode), []
@@ -87,7 +84,7 @@ def overview(rows: Rows, track: str) -> Table:
             tally, figure = found.get(name), theirs(method, mode, *setting)
             drawing = strip(tally.success, None if figure is None else figure / 100) if tally else ""
             seeds = f" · seeds {tally.by_seed}" if tally and len(tally.rows) > 1 else ""
-            style = "" if name in worse[setting] else "strong"
+            style = "strong" if name in bold[setting] else ""
             entries.append(of_rate(tally and tally.success, seeds, drawing, style))
         table.append((name, entries, ""))
     heads = [Entry(PAPER[task].title, style) for task, style in SETTINGS]
@@ -103,8 +100,10 @@ def tried(rows: Rows, track: str, task: str) -> bool:
     return any(tallies(rows, task, style, track) for style in STYLES)
 
 
-def best(found: Mapping[Entry, Tally]) -> Entry | None:
-    return max(found, key=lambda name: found[name].success.rate, default=None)
+def leading(found: Mapping[Entry, Tally]) -> set[Entry]:
+    """The most successful one, and those that paired tests do not tell apart from it."""
+    best = max(found, key=lambda name: found[name].success.rate, default=None)
+    return set(found) - {pair[1] for pair, gap in differences(found).items() if gap.real and pair[0] == best}
 
 
 def stages(rows: Rows, track: str, task: str) -> Table:

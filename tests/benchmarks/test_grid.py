@@ -13,7 +13,7 @@ import pytest
 from act import policies
 from act.config import parse
 from act.paper import PAPER
-from benchmarks import ablations, grid, grid_jobs, grid_page, grid_run, table1
+from benchmarks import ablations, doc_tables, grid, grid_jobs, grid_page, grid_run, table1
 from benchmarks.grid import Cell, Method, Options, Results, Row, plan
 from benchmarks.grid_page import Entry, Mean, Rows, Tally, differences, holm
 
@@ -291,6 +291,43 @@ def test_a_mean_needs_all_settings_and_counts_them_alike():
     assert Mean((cube, None)).success is None
     success = Mean((cube, insertion)).success  # training seed 0 and 10 rollouts is what both have
     assert success is not None and (success.rate, success.n) == (0.5, 20)
+
+
+@pytest.mark.parametrize("path", doc_tables.PAGES, ids=lambda path: path.name)
+def test_the_tables_of_the_documentation_are_what_the_results_say(path: Path):
+    text = path.read_text(encoding="utf-8")
+    assert doc_tables.MARK.search(text)
+    assert doc_tables.fill(text) == text, "python -m benchmarks.doc_tables"
+
+
+def test_tables_of_the_documentation_are_drawn_anew_under_their_marks(monkeypatch: pytest.MonkeyPatch):
+    flow = next(method for method in table1.METHODS if method.label == "Flow matching")
+    single = next(method for method in table1.METHODS if method.label == "BeT" and method.chunk_size == 1)
+    tens, hundreds = (ablations.SIZED["ACT"][i] for i in (1, 2))
+    found = [row(flow, "4" * 9 + "0", seed=seed) for seed in (0, 1)] + [row(single, "40")]
+    found += [row(tens, "4000"), row(hundreds, "4400", mode="ensemble"), row(ablations.CVAE[1], "4440")]
+    monkeypatch.setattr(doc_tables, "results", lambda name: Rows(found, Options()))
+    marks = [f"<!-- {name}: state transfer_cube scripted -->\n\n" for name in ("setting", "sizes")]
+    marks += ["<!-- overview: state -->\n\n", "<!-- cvae: state -->\n\n"]
+    text = doc_tables.fill("| old | table |\n\n".join(marks) + "the end\n")
+    assert "old" not in text and doc_tables.fill(text) == text and text.endswith("|\n\nthe end\n")
+    setting, sizes, overview, cvae = (
+        [line for line in part.split("\n") if "|" in line] for part in text.split("<!")[1:]
+    )
+    assert setting[2].startswith("| BeT | **50.0*** (9.5–90.5), 0.0 |  |  | 27 |")
+    assert setting[3].startswith("| Flow matching |  | **90.0*** (69.9–97.2), 0.0; 90 90 |  |")
+    assert sizes[0] == "|  | 1 | 10 | 100 | 200 | 400 | 100, ensembled |"
+    assert sizes[2] == "| ACT |  | 25.0* (4.6–69.9) |  |  |  | 50.0* (15.0–85.0) |"
+    assert overview[2] == "| BeT, single step | **50.0*** (9.5–90.5) |  |  |  | 27 / 3 / 1 / 0 |"
+    assert cvae[2] == "| Cube transfer, scripted |  | 75.0* (30.1–95.4), 0.0 |  |  |"
+
+
+@pytest.mark.parametrize(
+    "mark", ["grades: state", "setting: smells insertion human", "setting: state insertion dog", "sizes: state"]
+)
+def test_a_mark_that_names_no_table_is_named(mark: str):
+    with pytest.raises(ValueError, match=f"<!-- {mark} --> names no table; there is overview, setting"):
+        doc_tables.fill(f"<!-- {mark} -->\n\n")
 
 
 @pytest.mark.parametrize("program", [table1, ablations])
