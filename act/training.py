@@ -164,7 +164,7 @@ def fit(
             trainer.deployed.after_training(train)
         if saves and processes.is_main:
             run.save()
-        yield Metrics(step, losses, trainer.optimizer.param_groups[0]["lr"], seconds, validation, success)
+        yield Metrics(step, losses, config.lr * trainer.schedule(step - 1), seconds, validation, success)
         window, since = _Window(), time.perf_counter()
 
 

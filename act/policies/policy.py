@@ -4,6 +4,7 @@ A policy file adds a frozen `Config(PolicyConfig)`, `Policy.loss` and `Policy.pr
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
@@ -48,13 +49,18 @@ class PolicyConfig:
     """What all policies share."""
 
     learns_by_gradient: ClassVar[bool] = True  # otherwise `before_training` is all there is to training
+    may_be_zero: ClassVar[frozenset[str]] = frozenset()  # whole numbers where 0 has a meaning
 
     chunk_size: int = 100
     """K: actions predicted at once, 0.02 s each."""
 
     def __post_init__(self) -> None:
-        if self.chunk_size < 1:
-            raise ValueError(f"chunk_size {self.chunk_size} must be at least 1")
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if kind is int and value < 1 and field.name not in self.may_be_zero:
+                raise ValueError(f"{field.name} {value} must be at least 1")
+            if kind in (int, float) and not 0 <= value < math.inf:
+                raise ValueError(f"{field.name} {value} must be a number that is not negative")
 
     @property
     def n_obs_steps(self) -> int:

@@ -28,6 +28,7 @@ class Config(ObservingConfig):
     """What is near, and how many neighbours answer."""
 
     learns_by_gradient: ClassVar[bool] = False
+    may_be_zero: ClassVar[frozenset[str]] = frozenset({"k"})
 
     k: int = 0
     """Neighbours that answer; 0: as many as predict other training episodes best, at most 50."""

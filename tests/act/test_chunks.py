@@ -40,3 +40,5 @@ def test_fitted_points_reproduce_straight_lines_and_come_near_smooth_curves():
     points = spline_fit(spline) @ wave
     assert float((spline @ points - wave).abs().max()) < 0.05 and float(points.abs().max()) < 1.5
     assert torch.equal(spline_fit(cubic_spline(5, 1)), torch.eye(5))
+    short = cubic_spline(4, 4)  # four points for four samples, and yet no identity
+    assert torch.allclose((spline_fit(short) @ torch.arange(4.0)).diff(), torch.tensor(4.0), atol=0.1)

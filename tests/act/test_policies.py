@@ -233,7 +233,11 @@ def test_the_paper_network_has_the_papers_parameters():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"chunk_size": 0}, "chunk_size 0"),
+        ({"chunk_size": 0}, "chunk_size 0 must be at least 1"),
+        ({"n_heads": 0}, "n_heads 0 must be at least 1"),
+        ({"actions_per_query": 0}, "actions_per_query 0 must be at least 1"),
+        ({"kl_weight": -1.0}, "kl_weight -1.0 must be a number that is not negative"),
+        ({"input_noise": float("nan")}, "input_noise nan must be a number"),
         ({"hidden_dim": 100}, "multiple of 4 and of n_heads"),
         ({"actions_per_query": 7}, "chunk_size 100 must be a multiple of actions_per_query 7"),
         ({"latent": "prior", "use_cvae": False}, "needs use_cvae"),

@@ -250,7 +250,9 @@ def test_the_original_command_line_is_understood():
     assert str(fast.run_dir) == "runs/sim_insertion_human_act_fast_seed0"
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": -1.0}, {"ema_decay": 1.0}])
+@pytest.mark.parametrize(
+    "change", [{"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"num_epochs": 0}, {"ema_decay": 1.0}]
+)
 def test_nonsense_is_refused(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change))):
         make(tmp_path, **change)
