@@ -33,6 +33,7 @@ class Sampling:
     image_size: tuple[int, int] = (480, 640)  # (H, W) for training
     use_env_state: bool = False
     frame_stride: int = 1  # observations come from every so many control steps; chunks keep every action
+    whole_chunks: bool = False  # nothing is drawn whose chunk a hand-over cuts short; an episode's end may
 
     def __post_init__(self) -> None:
         if self.frame_stride > 1 and self.n_obs_steps > 1:
@@ -89,7 +90,16 @@ class EpisodeDataset:
             return
         self.weights = np.zeros(len(self))
         self.weights[self.observed] = frame_weights(kinds[self.observed], aggregation)
+        if self.sampling.whole_chunks:
+            self.weights[self._cut_short()] = 0
         self.taught = self.observed[torch.from_numpy(self.weights > 0)[self.observed]]
+
+    def _cut_short(self) -> np.ndarray:
+        """(frames,) bool: whose chunk has fewer than K actions though its episode goes on."""
+        ends = (self.starts[1:] - 1).repeat_interleave(self.starts.diff())
+        cut = self.last < ends.minimum(torch.arange(len(self)) + self.sampling.chunk_size - 1)
+        short = self.chunks.lengths[self.chunks.at.clamp(min=0)] < self.sampling.chunk_size
+        return torch.where(self.chunks.at >= 0, short, cut).numpy()
 
     # -------------------------------------------------------------------------------------------------- samples
     def sample(self, episode: int, t: int) -> Batch:

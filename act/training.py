@@ -49,9 +49,8 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     policy = config.policy
     cameras = config.cameras if getattr(policy, "use_images", True) else ()
     use_env_state = getattr(policy, "use_env_state", False)
-    sampling = Sampling(
-        policy.chunk_size, policy.n_obs_steps, cameras, config.image_size, use_env_state, config.frame_stride
-    )
+    looks = (cameras, config.image_size, use_env_state, config.frame_stride)
+    sampling = Sampling(policy.chunk_size, policy.n_obs_steps, *looks, policy.needs_whole_chunks)
     paths = [path for directory in config.dataset_dir for path in find(directory)]
     episodes = dict(zip(paths, load_episodes(paths, cameras), strict=True))
     names, held_out = split(paths, config.val_fraction, config.seed)
@@ -59,9 +58,11 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     train.aggregate(config.aggregation)
     if not len(train.taught):
         directories = ", ".join(map(str, config.dataset_dir))
+        whole = f" with all its {policy.chunk_size} actions" if policy.needs_whole_chunks else ""
+        smaller = ", a smaller chunk_size," if policy.needs_whole_chunks else ""
         raise ValueError(
-            f"{directories}: no expert's label at an observed frame (frame_stride {config.frame_stride}); "
-            "add demonstrations, or choose a frame_stride that divides the control steps of the labels"
+            f"{directories}: no expert's label{whole} at an observed frame (frame_stride {config.frame_stride}); "
+            f"add demonstrations, or choose{smaller} a frame_stride that divides the control steps of the labels"
         )
     e_dim = train.env_state.shape[1] if train.env_state is not None else 0
     recorded = train.episodes[0].image_size if cameras else None

@@ -42,6 +42,10 @@ class Config(ObservingConfig):
     n_layers: int = 2
     """Hidden layers."""
 
+    @property
+    def needs_whole_chunks(self) -> bool:
+        return self.joint
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.n_bins < 2:

@@ -66,6 +66,10 @@ class Config(ObservingConfig):
     actions_per_token: int = 1
     """transformer: consecutive actions (or points) in one token; 4 makes a step about 4 times cheaper."""
 
+    @property
+    def needs_whole_chunks(self) -> bool:
+        return True
+
     @classmethod
     def preset(cls, name: str) -> Self:
         """ "paper": the U-Net of Chi et al. for vectors, chunks of 64; else: minutes on two CPU cores."""

@@ -67,6 +67,11 @@ class PolicyConfig:
         """T: observations of history the policy sees."""
         return 1
 
+    @property
+    def needs_whole_chunks(self) -> bool:
+        """Whether a chunk that a hand-over cuts short teaches nothing: its loss cannot leave out a part of one."""
+        return False
+
     @classmethod
     def preset(cls, name: str) -> Self:
         """The policy's part of a training preset ("paper", "fast"); a policy file overrides what differs."""

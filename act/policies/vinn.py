@@ -37,6 +37,10 @@ class Config(ObservingConfig):
     temperature: float = 1.0
     """Distance over which a neighbour's weight falls to 1/e."""
 
+    @property
+    def needs_whole_chunks(self) -> bool:
+        return True
+
     @classmethod
     def preset(cls, name: str) -> Self:
         """ "paper": single steps; "fast": chunks, by images alone; "state": chunks (poses do not show the arms).
