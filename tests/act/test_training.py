@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -116,8 +117,22 @@ def test_a_run_does_not_go_on_with_other_episodes(tmp_path):
     (tmp_path / "data" / "episode_1.hdf5").rename(tmp_path / "data" / "episode_9.hdf5")
     with pytest.raises(ValueError, match="trained on other episodes"):
         run(config)
-    (tmp_path / "data" / "episode_9.hdf5").rename(tmp_path / "data" / "episode_1.hdf5")
-    assert [line.step for line in run(config)] == [6, 8]
+    again = (tmp_path / "data" / "episode_9.hdf5").rename(tmp_path / "data" / "episode_1.hdf5")
+    before, size = put(again, 7.0), again.stat().st_size
+    with pytest.raises(ValueError, match="trained on other episodes"):  # though no longer and no shorter
+        run(config)
+    put(again, before)
+    assert again.stat().st_size == size and [line.step for line in run(config)] == [6, 8]
+
+
+def put(path: Path, value: float) -> float:
+    """Changes one number of an episode's actions and returns what it was."""
+    with h5py.File(path, "a") as root:
+        actions = root["action"]
+        assert isinstance(actions, h5py.Dataset)
+        before = float(actions[3, 2])
+        actions[3, 2] = value
+    return before
 
 
 def drive(directory: Path, index: int, expert: bool) -> None:
