@@ -19,7 +19,7 @@ import gymnasium
 from tqdm import tqdm
 
 from act.agents import PolicyAgent
-from act.checkpoint import MetricsLog, load_state, write_json
+from act.checkpoint import MetricsLog, alone_in, load_state, write_json
 from act.config import TrainConfig, parse
 from act.distributed import Processes, joined
 from act.evaluation import VALIDATION_SEEDS, evaluate
@@ -61,10 +61,10 @@ def train(config: TrainConfig, run: Path, processes: Processes) -> None:
             pass
         return
     tell(config, policy, len(episodes.episodes), len(held_out.episodes) if held_out else 0, start)
-    write_json(run / "config.json", config.to_json())
-    log, began = MetricsLog(run, start), perf_counter()
-    bar = tqdm(total=config.steps, initial=start, desc="training", unit="step", disable=None)
-    with rollouts(config, spec) as judge:
+    with alone_in(run), rollouts(config, spec) as judge:
+        write_json(run / "config.json", config.to_json())
+        log, began = MetricsLog(run, start), perf_counter()
+        bar = tqdm(total=config.steps, initial=start, desc="training", unit="step", disable=None)
         for metrics in fit(policy, episodes, held_out, config, judge, processes):
             log.write({**metrics.to_json(), "wall_time_s": round(perf_counter() - began, 1)})
             bar.update(metrics.step - bar.n)

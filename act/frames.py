@@ -7,6 +7,7 @@ Letters: B batch, T history, N cameras, H W image, F features of one camera.
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -146,6 +147,7 @@ class Frames:
         done = {e: load_file(file)["features"] for e, file in enumerate(files) if file is not None and file.exists()}
         missing = [e for e in range(len(self.episodes)) if e not in done]
         parts: list[Tensor] = []
+        keeps = directory is not None and bool(missing) and _writable(directory)
 
         def look(images: np.ndarray) -> Tensor:
             return encode(torch.from_numpy(images)[:, None].to(device))[:, 0].float().cpu()
@@ -155,7 +157,7 @@ class Frames:
             if t + stride * ENCODE_FRAMES < len(self.episodes[e]):
                 continue
             done[e], parts = torch.cat(parts), []
-            if (file := files[e]) is not None:
+            if keeps and (file := files[e]) is not None:
                 with whole_file(file) as temporary:
                     save_file({"features": done[e]}, temporary)
         observed = torch.cat([done[e] for e in range(len(self.episodes))])
@@ -179,3 +181,15 @@ def _feature_name(episode: Episode) -> str:
 
 def _cores() -> int:
     return max(1, len(os.sched_getaffinity(0)) // processes_here())
+
+
+def _writable(directory: Path) -> bool:
+    """Whether files can be written there, after the directory is made if need be; says so if not."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        found = os.access(directory, os.W_OK)
+    except OSError:
+        found = False
+    if not found:
+        tqdm.write(f"{directory} cannot be written: features of the frames are not kept for other runs", sys.stderr)
+    return found

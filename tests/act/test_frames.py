@@ -58,3 +58,11 @@ def test_features_are_computed_once_and_kept(tmp_path):
     assert again.features is not None and dataset.features is not None
     assert torch.equal(again.features, dataset.features[LENGTHS[0] :])
     assert dataset.frames.fingerprint({"w": torch.zeros(2)}) != directory.name
+
+
+def test_features_that_cannot_be_kept_are_computed_all_the_same(tmp_path, capsys):
+    dataset = make(tmp_path)
+    (tmp_path / "file").touch()
+    dataset.frames.look_once(lambda images: images.float().mean((-3, -2)), torch.device("cpu"), tmp_path / "file" / "x")
+    assert dataset.features is not None and not dataset.features.isnan().any()
+    assert "file/x cannot be written: features of the frames are not kept" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from act import config as configs
-from act.checkpoint import MetricsLog, load_policy, load_state, read_metrics
+from act.checkpoint import MetricsLog, alone_in, load_policy, load_state, read_metrics
 from act.config import TrainConfig, preset
 from act.dataset import find, split
 from act.episodes import episode_index, episode_path, write_episode
@@ -123,6 +123,14 @@ def test_a_run_does_not_go_on_with_other_episodes(tmp_path):
         run(config)
     put(again, before)
     assert again.stat().st_size == size and [line.step for line in run(config)] == [6, 8]
+
+
+def test_two_trainings_do_not_share_a_directory(tmp_path):
+    error = pytest.raises(ValueError, match=r"run is being trained by another process")
+    with alone_in(tmp_path / "run"), error, alone_in(tmp_path / "run"):
+        pass
+    with alone_in(tmp_path / "run"):
+        pass
 
 
 def put(path: Path, value: float) -> float:
