@@ -71,9 +71,8 @@ def per_setting(rows: Rows, track: str) -> Table:
         for mode in method.modes:
             tallies = rows.settings(method, track, mode).tallies
             if any(tallies):
-                cells = [
-                    of_rate(tally and tally.success, f" · seeds {tally.by_seed}" if tally else "") for tally in tallies
-                ]
+                seeds = [f" · seeds {tally.by_seed}" if tally and len(tally.rows) > 1 else "" for tally in tallies]
+                cells = [of_rate(tally and tally.success, said) for tally, said in zip(tallies, seeds, strict=True)]
                 table.append((named(method, mode), cells, ""))
     heads = [Entry(task.replace("_", " "), style) for task, style in SETTINGS]
     return Table(f"The settings one by one, {track} track: {TRACKS[track]}", heads, table)
