@@ -84,11 +84,8 @@ class Config(ObservingConfig):
         super().__post_init__()
         if self.hidden_dim % self.n_heads or self.hidden_dim % 4:
             raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of 4 and of n_heads {self.n_heads}")
-        sizes = (self.n_encoder_layers, self.n_decoder_layers, self.n_cvae_layers, self.cvae_stride, self.latent_dim)
-        if min(sizes) < 1 or not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"layers, cvae_stride and latent_dim {sizes} must be at least 1, dropout {self.dropout} in [0, 1)"
-            )
+        if self.dropout >= 1:
+            raise ValueError(f"dropout {self.dropout} must be in [0, 1)")
         if self.latent == "prior" and not self.use_cvae:
             raise ValueError("latent 'prior' needs use_cvae: without a CVAE there is no latent")
         if self.chunk_size % self.actions_per_query:

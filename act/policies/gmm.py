@@ -46,8 +46,8 @@ class Config(ObservingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_modes < 1 or self.min_std <= 0:
-            raise ValueError(f"n_modes {self.n_modes} must be at least 1 and min_std {self.min_std} above 0")
+        if self.min_std == 0:
+            raise ValueError(f"min_std {self.min_std} must be above 0")
 
 
 class Policy(ObservingPolicy):

@@ -37,11 +37,6 @@ class Config(ObservingConfig):
     loss: Literal["l1", "l2"] = "l1"
     """Reconstruction error of the chunk, a mean over the actions that are not padding."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.latent_dim < 1 or self.kl_weight < 0:
-            raise ValueError(f"latent_dim {self.latent_dim} must be at least 1, kl_weight {self.kl_weight} at least 0")
-
 
 class Policy(ObservingPolicy):
     """Two MLPs."""

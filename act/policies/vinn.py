@@ -62,11 +62,8 @@ class Config(ObservingConfig):
             raise ValueError("VINN trains no trunk; use --backbone keypoints --freeze_backbone, or --no_use_images")
         if self.input_noise:
             raise ValueError(f"input_noise {self.input_noise} means nothing to VINN, which trains nothing; use 0")
-        if self.k < 0 or self.state_weight < 0 or self.temperature <= 0:
-            raise ValueError(
-                f"k {self.k} and state_weight {self.state_weight} must not be negative, "
-                f"temperature {self.temperature} must be positive"
-            )
+        if self.temperature == 0:
+            raise ValueError(f"temperature {self.temperature} must be positive")
 
 
 class Policy(ObservingPolicy):
