@@ -9,7 +9,7 @@ Interrupted and started again with the same flags, it resumes. `python train.py 
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,14 @@ import gymnasium
 from tqdm import tqdm
 
 from act.agents import PolicyAgent
-from act.checkpoint import MetricsLog, alone_in, load_state, write_json
+from act.checkpoint import MetricsLog, alone_in, write_json
 from act.config import TrainConfig, parse
 from act.distributed import Processes, joined
 from act.evaluation import VALIDATION_SEEDS, evaluate
 from act.policies.policy import DataSpec, Policy
 from act.provenance import available_cores
 from act.rollout import ParallelEnvs
-from act.training import Metrics, fit, load_data, make_policy
+from act.training import Metrics, fit, load_data, make_policy, saved_state
 
 ENVS_PER_CORE = 8  # environments that share one query of the policy
 
@@ -50,26 +50,32 @@ def train(config: TrainConfig, run: Path, processes: Processes) -> None:
     """One run, from wherever it stands to its last step; the first of several processes talks and writes."""
     episodes, held_out, spec = load_data(config)
     config = config.resolved(len(episodes.episodes))
-    state = load_state(run, config)
-    start = state.step if state else 0
-    if start == config.steps:
-        print(f"{run} is trained already ({start} steps); evaluate it with eval.py.")
-        return
     policy = make_policy(config, episodes, spec)
-    if not processes.is_main:
-        for _ in fit(policy, episodes, held_out, config, processes=processes):
-            pass
-        return
-    tell(config, policy, len(episodes.episodes), len(held_out.episodes) if held_out else 0, start)
-    with alone_in(run), rollouts(config, spec) as judge:
+    with alone_in(run) if processes.is_main else nullcontext():
+        saved = saved_state(policy, episodes, held_out, config)
+        start = saved.step if saved else 0
+        if start == config.steps:
+            if processes.is_main:
+                print(f"{run} is trained already ({start} steps); evaluate it with eval.py.")
+            return
+        if not processes.is_main:
+            for _ in fit(policy, episodes, held_out, config, processes=processes):
+                pass
+            return
+        tell(config, policy, len(episodes.episodes), len(held_out.episodes) if held_out else 0, start)
         write_json(run / "config.json", config.to_json())
-        log, began = MetricsLog(run, start), perf_counter()
-        bar = tqdm(total=config.steps, initial=start, desc="training", unit="step", disable=None)
-        for metrics in fit(policy, episodes, held_out, config, judge, processes):
+        with rollouts(config, spec) as judge:
+            watch(fit(policy, episodes, held_out, config, judge, processes), config, run, start)
+
+
+def watch(training: Iterator[Metrics], config: TrainConfig, run: Path, start: int) -> None:
+    """Writes the log and shows the progress while it trains from step `start` on."""
+    log, began = MetricsLog(run, start), perf_counter()
+    with tqdm(total=config.steps, initial=start, desc="training", unit="step", disable=None) as bar:
+        for metrics in training:
             log.write({**metrics.to_json(), "wall_time_s": round(perf_counter() - began, 1)})
             bar.update(metrics.step - bar.n)
             bar.set_postfix_str(describe(metrics))
-    bar.close()
     log.close()
     print(f"{run}/policy.safetensors is trained ({config.steps} steps, {perf_counter() - began:.0f} s).")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import psutil
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,9 +22,10 @@ from tqdm import tqdm
 
 from act.distributed import processes_here
 from act.episodes import Episode, whole_file
+from act.provenance import available_cores
 
 Cache = Literal["auto", "ram", "gpu", "stream"]
-RAM_SHARE, GPU_SHARE = 0.5, 0.6  # of what is free, given to images
+RAM_SHARE, GPU_SHARE = 0.5, 0.6  # of what is available, given to images
 ENCODE_FRAMES = 16  # frames per call of a frozen trunk
 
 
@@ -104,8 +106,8 @@ class Frames:
         need = self.n * int(np.prod(self._frame_shape))
         if device.type == "cuda" and need < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
             return "gpu"
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return "ram" if need < RAM_SHARE * free / processes_here() else "stream"
+        available = psutil.virtual_memory().available  # with what the system's own file cache would give back
+        return "ram" if need < RAM_SHARE * available / processes_here() else "stream"
 
     def _each_part(
         self, episodes: Sequence[int], what: str, stride: int, work: Callable[[np.ndarray], Tensor]
@@ -180,7 +182,7 @@ def _feature_name(episode: Episode) -> str:
 
 
 def _cores() -> int:
-    return max(1, len(os.sched_getaffinity(0)) // processes_here())
+    return max(1, available_cores() // processes_here())
 
 
 def _writable(directory: Path) -> bool:

@@ -136,9 +136,7 @@ def fit(
     """
     assert config.run_dir is not None
     device = choose_device(config.device)
-    saved, episodes = load_state(config.run_dir, config), fingerprint(train, held_out)
-    if saved:
-        _check_sources(saved, policy, episodes, config.run_dir)
+    saved, episodes = saved_state(policy, train, held_out, config), fingerprint(train, held_out)
     policy.to(device)
     with processes.main_first():  # features of a frozen trunk are computed once
         for dataset in (train, held_out):
@@ -185,14 +183,25 @@ def fingerprint(train: EpisodeDataset, held_out: EpisodeDataset | None) -> str:
     return told.hexdigest()[:16]
 
 
-def _check_sources(saved: State, policy: Policy, episodes: str, run: Path) -> None:
-    """Raises ValueError when a run would go on with other episodes, or behind another frozen trunk."""
+def saved_state(
+    policy: Policy, train: EpisodeDataset, held_out: EpisodeDataset | None, config: TrainConfig
+) -> State | None:
+    """What a run goes on from, RUN/last; None of a fresh one.
+
+    Raises ValueError when it was begun with another config, with other episodes, or behind another frozen trunk.
+    """
+    run = config.run_dir
+    assert run is not None
+    saved = load_state(run, config)
+    if saved is None:
+        return None
     way_out = "bring them back, or choose another --run_dir"
-    if saved.episodes not in ("", episodes):
+    if saved.episodes not in ("", fingerprint(train, held_out)):
         raise ValueError(f"{run} was trained on other episodes than there are now; {way_out}")
     seen = {f"policy.{key}": value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
     if policy.has_frozen_trunk and any(not torch.equal(saved.tensors[key], value) for key, value in seen.items()):
         raise ValueError(f"{run} was trained behind another trunk than is there now; {way_out}")
+    return saved
 
 
 class _Window:

@@ -1,12 +1,14 @@
 """Images in memory and from disk, and features that are computed once."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
+from act import frames
 from act.dataset import EpisodeDataset, find, load_episodes
-from tests.act.test_dataset import LENGTHS, make
+from tests.act.test_dataset import LENGTHS, SIZE, make
 
 
 def test_streamed_images_are_the_cached_ones(tmp_path):
@@ -16,6 +18,15 @@ def test_streamed_images_are_the_cached_ones(tmp_path):
     expected = load_episodes(find(tmp_path))[2].read_images("cam1", 4, 5)
     sample = streamed.sample(2, 4).images
     assert sample is not None and np.array_equal(sample[0, 0, 0].numpy(), expected[0])
+
+
+def test_images_are_kept_where_half_of_the_available_memory_holds_them(tmp_path, monkeypatch):
+    need = sum(LENGTHS) * SIZE[0] * SIZE[1] * 3
+    for available, chosen in ((2 * need + 2, "ram"), (2 * need, "stream")):
+        monkeypatch.setattr(frames.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))  # noqa: B023
+        dataset = make(tmp_path)
+        assert dataset.frames.keep("auto", torch.device("cpu")) == chosen
+        assert dataset.frames.at_hand == (chosen == "ram")
 
 
 def test_a_frame_stride_leaves_out_observations_but_no_action(tmp_path):

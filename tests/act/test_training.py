@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+import train
 from act import config as configs
 from act.checkpoint import MetricsLog, alone_in, load_policy, load_state, read_metrics
 from act.config import TrainConfig, preset
 from act.dataset import find, split
+from act.distributed import ALONE
 from act.episodes import episode_index, episode_path, write_episode
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import act as act_policy
@@ -123,6 +125,16 @@ def test_a_run_does_not_go_on_with_other_episodes(tmp_path):
         run(config)
     put(again, before)
     assert again.stat().st_size == size and [line.step for line in run(config)] == [6, 8]
+
+
+def test_a_run_that_is_trained_already_names_other_episodes_too(tmp_path, capsys):
+    config = make(tmp_path)
+    train.train(config, tmp_path / "run", ALONE)
+    train.train(config, tmp_path / "run", ALONE)
+    assert "is trained already (8 steps)" in capsys.readouterr().out
+    (tmp_path / "data" / "episode_1.hdf5").rename(tmp_path / "data" / "episode_9.hdf5")
+    with pytest.raises(ValueError, match="trained on other episodes"):
+        train.train(config, tmp_path / "run", ALONE)
 
 
 def test_two_trainings_do_not_share_a_directory(tmp_path):
