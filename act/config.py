@@ -88,7 +88,7 @@ class TrainConfig:
     val_fraction: float = 0.2
     """Share of the episodes that is held out; 0 trains on all."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of training; auto: bf16 where the chip has it."""
+    """Arithmetic of the training step; auto: bf16 where the chip has it, as images are acted on."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1"""
     cache: Cache = "auto"

@@ -148,7 +148,7 @@ class Policy(ObservingPolicy):
         if self.config.use_cvae:
             shape = (batch.batch_size, self.config.latent_dim)
             latent = (torch.zeros if self.config.latent == "zero" else torch.randn)(shape, device=batch.qpos.device)
-        bf16 = isinstance(self.tokens, MapTokens) and vision.bf16_is_fast(self.device)  # as trained: hundreds of tokens
+        bf16 = isinstance(self.tokens, MapTokens) and vision.bf16_is_fast(self.device)  # hundreds of tokens
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return self._decode(batch, latent)
 

@@ -14,7 +14,7 @@ from act.nn.gpt import GPT
 from act.nn.kmeans import kmeans, nearest
 from act.nn.positions import sine_1d, sine_2d
 from act.nn.transformer import Decoder, DecoderLayer, EncoderLayer, attention
-from act.nn.vision import KeypointConfig, KeypointTrunk, ResNet18Trunk, peaks, to_float, to_unit
+from act.nn.vision import KeypointConfig, KeypointTrunk, ResNet18Trunk, SpatialSoftmax, peaks, to_float, to_unit
 
 CONFIG = KeypointConfig(("cube", "left", "right"), ("a", "b"), (64, 96), (8, 8, 8, 8))
 
@@ -74,6 +74,21 @@ def test_peaks_are_exact_between_cells_and_blind_to_clutter():
     corner = torch.full((1, 1, 15, 20), -20.0)
     corner[0, 0, 14, 19] = 20
     assert torch.allclose(peaks(corner)[0, 0], torch.tensor([1 - 1 / 20, 1 - 1 / 15]), atol=1e-4)
+
+
+def test_places_of_a_spatial_softmax_are_exact_under_autocast():
+    pool = SpatialSoftmax(2, 2)
+    torch.nn.init.zeros_(pool.project.weight)
+    assert pool.project.bias is not None
+    maps = torch.zeros(1, 2, 15, 20)
+    with torch.no_grad():
+        pool.project.weight[0, 0] = pool.project.weight[1, 1] = 1
+        pool.project.bias.zero_()
+        maps[0, 0, 2, 17] = maps[0, 1, 11, 5] = 64  # all of the weight in one cell
+        with torch.autocast("cpu", torch.bfloat16):
+            places = pool(maps)
+    expected = torch.tensor([[17.5 / 10 - 1, 5.5 / 10 - 1, 2.5 / 7.5 - 1, 11.5 / 7.5 - 1]])
+    torch.testing.assert_close(places, expected)
 
 
 def test_a_folded_trunk_answers_the_same():
