@@ -92,6 +92,7 @@ class Summary:
     """What an evaluation came to. `stages[r]` is the share of rollouts that reached reward r + 1 or more."""
 
     task: str
+    objects: tuple[str, ...]  # in the order of env_state
     n: int
     seeds: list[int]
     success: Rate
@@ -250,6 +251,7 @@ def summarize(env_spec: EnvSpec, logged: Sequence[LoggedEpisode], batch_size: in
     wall_time = sum(episode.wall_time for episode in logged)
     return Summary(
         task=env_spec.task_name,
+        objects=env_spec.objects,
         n=len(results),
         seeds=[result.seed for result in results],
         success=Rate.of("success", (result.success for result in results)),

@@ -55,6 +55,8 @@ th small { color: var(--dim); font-weight: 400; }
 .bar { display: inline-block; width: 110px; height: 8px; border-radius: 9px; background: var(--rule);
   margin-right: 8px; }
 .bar i { display: block; height: 100%; border-radius: 9px; background: var(--accent); }
+.bar, .rate { vertical-align: middle; }
+.rate { display: inline-block; min-width: 6.5em; }
 .settings td { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 220px; font-size:
   13px; }
 .settings th { color: var(--dim); font-size: 13px; text-align: left; }

@@ -25,7 +25,6 @@ from act.paper import PAPER, PaperTask
 
 EMBEDDED_VIDEO_BYTES = 4_000_000  # larger videos are linked, not embedded
 CURVE_POINTS = 300  # per line; more are averaged in bins
-OBJECT_NAMES = {"transfer_cube": ("cube",), "insertion": ("peg", "socket")}
 NEEDED = ("task", "n", "preliminary", "success", "strict_success", "stages", "mean_return", "episodes")
 NEEDED += ("settings", "provenance")  # of a results.json
 
@@ -205,7 +204,7 @@ def _objects(results: Mapping[str, Any]) -> list[tuple[str, list[Placement]]]:
     if not episodes:
         return []
     count = min(len(episode["env_state0"]) for episode in episodes) // 7
-    names = OBJECT_NAMES.get(results["task"], ())
+    names = results.get("objects", ())  # of older results unknown
     names = names if len(names) == count else tuple(f"object {i + 1}" for i in range(count))
     objects = []
     for i, name in enumerate(names):
@@ -290,7 +289,7 @@ def _row(head: str, cells: Sequence[str], style: str = "") -> str:
 
 def _bar(rate: Mapping[str, Any]) -> str:
     width = f'<span class="bar"><i style="width:{100 * rate["rate"]:.1f}%"></i></span>'
-    return f"{width} {_percent(rate)} <small>{_interval(rate)}</small>"
+    return f'{width} <span class="rate">{_percent(rate)} <small>{_interval(rate)}</small></span>'
 
 
 def _percent(rate: Mapping[str, Any]) -> str:

@@ -42,6 +42,7 @@ class EnvSpec:
     episode_len: int  # [control steps]
     cameras: tuple[str, ...] = ()
     image_size: tuple[int, int] = (480, 640)  # (H, W)
+    objects: tuple[str, ...] = ()  # in the order of env_state
 
     @property
     def max_reward(self) -> int:

@@ -27,6 +27,7 @@ class EnvSpec:
     episode_len: int  # [control steps]
     cameras: tuple[str, ...]
     image_size: tuple[int, int]  # (H, W)
+    objects: tuple[str, ...]  # in the order of env_state
 
     @property
     def max_reward(self) -> int:
@@ -66,7 +67,8 @@ class BimanualEnv(gymnasium.Env):
         self.render_mode = render_mode
         self.quality = quality
         self.images_due = True
-        self.env_spec = EnvSpec(task.name, task.stage_names, task.episode_len, cameras, (image_size[0], image_size[1]))
+        size = (image_size[0], image_size[1])
+        self.env_spec = EnvSpec(task.name, task.stage_names, task.episode_len, cameras, size, task.objects)
         self._task = task(np.random.default_rng(0))  # replaced by the generator of reset(seed)
         physics = mujoco.Physics.from_xml_path(str(task.scene))
         self._control = control.Environment(physics, self._task, control_timestep=CONTROL_TIMESTEP, legacy_step=True)

@@ -23,9 +23,13 @@ def episode(index: int, objects: int) -> LoggedEpisode:
     return LoggedEpisode(made, [0.004], 1.0)
 
 
-def write_run(run: Path, task: str = "transfer_cube", objects: int = 1, n: int = 50, **execution: object) -> Path:
+def write_run(
+    run: Path, task: str = "transfer_cube", objects: tuple[str, ...] = ("cube",), n: int = 50, **execution: object
+) -> Path:
     mode = str(execution.get("mode", "chunk"))
-    summary = summarize(EnvSpec(task, CUBE_STAGES, 400), [episode(i, objects) for i in range(n)], 8)
+    summary = summarize(
+        EnvSpec(task, CUBE_STAGES, 400, objects=objects), [episode(i, len(objects)) for i in range(n)], 8
+    )
     settings = {"run": str(run), "mode": mode, "seed_set": "test", "backbone_weights": "sim", "demo_style": "scripted"}
     settings |= execution
     write_results(run / "eval" / mode / "results.json", summary, settings, Latency.of([0.009] * 10, 1))
@@ -84,7 +88,7 @@ def test_the_page_needs_no_network(tmp_path: Path):
 
 
 def test_every_drawing_is_whole_and_the_page_balanced(tmp_path: Path):
-    page = page_of(write_run(tmp_path / "cube"), write_run(tmp_path / "pegs", "insertion", objects=2))
+    page = page_of(write_run(tmp_path / "cube"), write_run(tmp_path / "pegs", "insertion", objects=("peg", "socket")))
     drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert len(drawings) == 2 + 2 + (1 + 1) + (1 + 2)  # headlines, curves, table tops with one and two regions
     for drawing in drawings:
@@ -107,8 +111,17 @@ def test_small_videos_are_embedded_and_large_ones_linked(tmp_path: Path):
 
 
 def test_a_task_the_paper_does_not_know_is_reported_too(tmp_path: Path):
-    page = page_of(write_run(tmp_path / "cup", "peg_in_cup", objects=3))
-    assert "Peg in cup" in page and "object 3" in page and "beside the paper" not in page
+    page = page_of(write_run(tmp_path / "cup", "peg_in_cup", objects=("peg", "saucer")))
+    assert "Peg in cup" in page and "<figcaption>saucer</figcaption>" in page and "beside the paper" not in page
+
+
+def test_objects_of_results_that_do_not_name_them_are_numbered(tmp_path: Path):
+    run = write_run(tmp_path / "old", objects=("peg", "socket"))
+    file = run / "eval" / "chunk" / "results.json"
+    results = json.loads(file.read_text())
+    del results["objects"]
+    file.write_text(json.dumps(results))
+    assert "<figcaption>object 2</figcaption>" in page_of(run)
 
 
 def test_names_from_outside_are_escaped(tmp_path: Path):
