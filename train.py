@@ -54,6 +54,7 @@ def train(config: TrainConfig, run: Path, processes: Processes) -> None:
     with alone_in(run) if processes.is_main else nullcontext():
         saved = saved_state(policy, episodes, held_out, config)
         start = saved.step if saved else 0
+        del saved  # as large as the weights and their moments together
         if start == config.steps:
             if processes.is_main:
                 print(f"{run} is trained already ({start} steps); evaluate it with eval.py.")

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from act import policies
+from act import metrics, policies
 from act.config import MAY_CHANGE, TrainConfig
 from act.episodes import whole_file
 from act.policies.policy import DataSpec, Policy
@@ -143,9 +143,9 @@ class MetricsLog:
     """metrics.jsonl and TensorBoard's event files; lines after step `start` are of a run that was cut off, and go."""
 
     def __init__(self, run: Path, start: int = 0, tensorboard: bool = True):
-        self.path = run / "metrics.jsonl"
+        self.path = run / metrics.FILE
         run.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read_metrics(run) if line["step"] <= start]
+        kept = [line for line in metrics.read_metrics(run) if line["step"] <= start]
         with whole_file(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.writer = None
@@ -165,15 +165,3 @@ class MetricsLog:
     def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
-
-
-def read_metrics(run: Path | str) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl; a last line that was cut off is ignored."""
-    path = Path(run) / "metrics.jsonl"
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return lines

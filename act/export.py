@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_installed()
         graph = export_int8(options.run, options.dataset_dir) if options.int8 else export(options.run)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
     print(f"wrote {graph}; {describe(json.loads(about_path(graph).read_text()))}")

@@ -20,13 +20,14 @@ from typing import Any
 
 from act.charts import Placement, Series, interval_strip, line_chart, region_zoom, table_top
 from act.episodes import whole_file
+from act.metrics import read_metrics
 from act.page import page
 from act.paper import PAPER, PaperTask
 
 EMBEDDED_VIDEO_BYTES = 4_000_000  # larger videos are linked, not embedded
 CURVE_POINTS = 300  # per line; more are averaged in bins
-NEEDED = ("task", "n", "preliminary", "success", "strict_success", "stages", "mean_return", "episodes")
-NEEDED += ("settings", "provenance")  # of a results.json
+NEEDED = ("task", "n", "preliminary", "success", "strict_success", "stages", "mean_return", "episodes", "seeds")
+NEEDED += ("wall_time_s", "rollouts_per_min", "settings", "provenance")  # of a results.json
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def load(path: Path) -> list[Evaluation]:
     files = [path] if path.is_file() else sorted(path.rglob("results.json"))
     if not files:
         raise ValueError(f"{path} holds no results.json: run `python eval.py {path}` first")
-    return [Evaluation(file.parent, _read_results(file), _read_metrics(file.parent)) for file in files]
+    return [Evaluation(file.parent, _read_results(file), _metrics_of(file.parent)) for file in files]
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
@@ -160,7 +161,8 @@ def _curves(evaluations: Sequence[Evaluation]) -> str:
     for label, log_y, wanted in charts:
         series = [line for run, metrics in runs.items() for line in _series(metrics, wanted, _prefix(run, runs), label)]
         series = list({tuple(line.ys): line for line in reversed(series)}.values())[::-1]  # the loss may BE the l1
-        chart = line_chart(series, "optimizer steps", label, log_y)
+        positive = all(y > 0 for line in series for y in line.ys)  # a likelihood's logarithm need not be
+        chart = line_chart(series, "optimizer steps", label, log_y and positive)
         if chart:
             legend = "".join(f'<li class="c{i % 8}">{escape(s.name)}</li>' for i, s in enumerate(series))
             figures.append(f'<figure>{chart}<ul class="legend">{legend}</ul></figure>')
@@ -330,21 +332,20 @@ def _binned(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _read_results(file: Path) -> dict[str, Any]:
     try:
         results = json.loads(file.read_text())
-        missing = [key for key in NEEDED if key not in results]
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{file} is not whole JSON ({error}): delete it and run eval.py again") from None
+    results = results if isinstance(results, dict) else {}
+    missing = [key for key in NEEDED if key not in results]
+    missing += [key for key in ("settings", "provenance") if not isinstance(results.get(key, {}), dict)]
     if missing:
         raise ValueError(f"{file} lacks {', '.join(missing)}: it was not written by eval.py of this repository")
     return results
 
 
-def _read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The metrics.jsonl of the run `folder` lies in: the nearest one, at most three folders up."""
-    for place in (folder, *list(folder.resolve().parents)[:3]):
-        file = place / "metrics.jsonl"
-        if file.exists():
-            return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
-    return []
+def _metrics_of(folder: Path) -> list[dict[str, Any]]:
+    """Of the run `folder` lies in: the nearest metrics.jsonl, at most three folders up."""
+    places = (folder, *list(folder.resolve().parents)[:3])
+    return next((found for place in places if (found := read_metrics(place))), [])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

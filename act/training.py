@@ -96,7 +96,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"--device {name} is no device; use auto, cpu, cuda or cuda:1") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device {name} is not known here; use auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"--device {name}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu")
     return device
@@ -146,6 +148,7 @@ def fit(
         policy.before_training(train)
     trainer = Trainer(policy, config, processes)
     run = _Run(trainer, config.run_dir, evaluate, saved, episodes)
+    del saved  # as large as the weights and their moments together
     window, since = _Window(), time.perf_counter()
     place = (processes.rank, processes.size)
     for batch in train.batches(config.seed, trainer.step, config.steps, config.batch_size, *place):
@@ -160,8 +163,6 @@ def fit(
         seconds = (time.perf_counter() - since) / window.count
         validation = trainer.validate(held_out) if held_out is not None and validates else {}
         success = run.evaluate() if evaluates and evaluate is not None and processes.is_main else None
-        if last:
-            trainer.deployed.after_training(train)
         if saves and processes.is_main:
             run.save()
         yield Metrics(step, losses, config.lr * trainer.schedule(step - 1), seconds, validation, success)

@@ -104,6 +104,9 @@ def cvae(rows: Rows, track: str) -> Table:
 
 
 def _pair(name: Entry, off: Mean, on: Mean) -> tuple[Entry, list[Entry], str]:
+    """Both sides on the rollouts that they share, once there are any: rates and test then speak of the same ones."""
+    if shared := Mean((*off.tallies, *on.tallies)).balanced:
+        off, on = Mean(tuple(shared[: len(off.tallies)])), Mean(tuple(shared[len(off.tallies) :]))
     test = paired(off.episodes(), on.episodes())
     said = Entry(f"{test.p_value:.1g}", style="good-text" if test.p_value < REAL else "same") if test else Entry()
     return name, [of_rate(off.success), of_rate(on.success), said], ""

@@ -108,10 +108,14 @@ TABLES: dict[tuple[str, bool], Callable[[str, str, str], Table]] = {  # by name,
 
 
 def program() -> int:
-    for path in PAGES:
-        text = fill(path.read_text(encoding="utf-8"))
-        with whole_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    try:
+        texts = {path: fill(path.read_text(encoding="utf-8")) for path in PAGES}
+        for path, text in texts.items():
+            with whole_file(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"doc_tables: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from act import cluster, policies
 from act.episodes import whole_file
+from act.metrics import read_metrics
 from act.provenance import available_cores, provenance
 
 RESULTS = Path(__file__).parent / "results"
@@ -145,6 +146,10 @@ class Options:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
         if not self.seeds or min(self.seeds) < 0:
             raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more, none of them negative")
+        for name in ("page", "results"):
+            path = getattr(self, name)
+            if path is not None and path.is_dir():
+                raise ValueError(f"--{name} {path} is a folder; give a file")
         seconds(self.budget)
 
     def steps_of(self, method: Method, task: str) -> int:
@@ -258,17 +263,10 @@ def rollouts_done(cell: Cell, mode: str, run: Path) -> int:
 def training_time(run: Path) -> float:
     """Seconds of all optimizer steps that were kept, whatever the number of interruptions."""
     done, total = 0, 0.0
-    for line in metrics_of(run):
+    for line in read_metrics(run):
         total += line["seconds_per_step"] * (line["step"] - done)
         done = line["step"]
     return round(total, 1)
-
-
-def metrics_of(run: Path) -> list[dict[str, Any]]:
-    """Lines of the run's metrics.jsonl, as far as it got."""
-    path = run / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def modes_of(cell: Cell, options: Options) -> list[str]:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from act import cluster, policies
 from act.episodes import find_episodes, whole_file
+from act.metrics import read_metrics
 from benchmarks.grid import (
     RESULTS,
     Cell,
@@ -27,7 +28,6 @@ from benchmarks.grid import (
     Options,
     Results,
     Row,
-    metrics_of,
     missing,
     modes_of,
     plan,
@@ -110,7 +110,7 @@ def job_of(cell: Cell, options: Options, results: Results) -> Job:
 
 
 def _trained(run: Path) -> int:
-    metrics = metrics_of(run)
+    metrics = read_metrics(run)
     return metrics[-1]["step"] if metrics else 0
 
 
@@ -238,15 +238,15 @@ def main(name: str, methods: Sequence[Method], draw: Draw, description: str, arg
         results = Results(options.results or RESULTS / f"{name}.json")
         with cluster.connected("" if options.only_page else options.ray):
             code = 0 if options.only_page else run_grid(cells, options, results)
-    except ValueError as error:
+        absent = sorted({method.policy for method in methods} - set(policies.available()))
+        if absent:
+            print(f"left out, because act/policies has no such file: {', '.join(absent)}", file=sys.stderr)
+        page = options.page or Path("runs") / f"{name}.html"
+        html, text = draw(list(results.rows.values()), options)
+        with whole_file(page) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+    except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    absent = sorted({method.policy for method in methods} - set(policies.available()))
-    if absent:
-        print(f"left out, because act/policies has no such file: {', '.join(absent)}", file=sys.stderr)
-    page = options.page or Path("runs") / f"{name}.html"
-    html, text = draw(list(results.rows.values()), options)
-    with whole_file(page) as temporary:
-        temporary.write_text(html, encoding="utf-8")
     print(f"{text}\nwrote {page}; the numbers are in {results.path}")
     return code

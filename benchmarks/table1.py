@@ -101,9 +101,10 @@ def tried(rows: Rows, track: str, task: str) -> bool:
 
 
 def leading(found: Mapping[Entry, Tally]) -> set[Entry]:
-    """The most successful one, and those that paired tests do not tell apart from it."""
+    """The most successful one, and those that are not really worse than it on the rollouts they share."""
     best = max(found, key=lambda name: found[name].success.rate, default=None)
-    return set(found) - {pair[1] for pair, gap in differences(found).items() if gap.real and pair[0] == best}
+    gaps = differences(found).items()
+    return set(found) - {pair[1] for pair, gap in gaps if pair[0] == best and gap.real and gap.points < 0}
 
 
 def stages(rows: Rows, track: str, task: str) -> Table:

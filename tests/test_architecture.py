@@ -28,7 +28,7 @@ TORCHLESS = (
         "agents",
         "video",
     ),
-    *("dagger", "operators", "aggregation", "evaluation", "report", "charts", "page", "paper", "provenance"),
+    *("dagger", "operators", "aggregation", "evaluation", "report", "charts", "page", "paper", "provenance", "metrics"),
     *("realtime", "engine", "client", "wire", "cluster"),
 )
 POLICY_BASES = ("policy", "observing")

@@ -9,7 +9,7 @@ import eval as eval_program
 import record_sim_episodes
 import train
 from act import pretrain
-from act.checkpoint import read_metrics
+from act.metrics import read_metrics
 from act.upkeep import main as upkeep
 
 CAMERAS = ("cam_high", "cam_right_wrist")

@@ -199,10 +199,7 @@ class Policy(nn.Module):
         raise NotImplementedError(f"{type(self).__module__} has no features of images")
 
     def before_training(self, dataset: TrainingData) -> None:
-        """Once, before the first step, with features cached: statistics of features, k-means, ..."""
-
-    def after_training(self, dataset: TrainingData) -> None:
-        """Once, after the last step: an index of the training data, ..."""
+        """Once, before the first step, with features cached: statistics of features, k-means, an index, ..."""
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Parameters that get their own learning rate: a pretrained visual trunk."""

@@ -113,7 +113,6 @@ def train(head: Head, episodes: Sequence[Episode], chunk_size: int, seed: int) -
     trainer = Trainer(learner, run)
     for batch in dataset.batches(seed, 0, run.steps, run.batch_size):
         trainer.train_step(batch)
-    trainer.deployed.after_training(dataset)
     return trainer.deployed
 
 

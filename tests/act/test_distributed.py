@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import train
-from act.checkpoint import load_policy, load_state, read_metrics
+from act.checkpoint import load_policy, load_state
 from act.config import TrainConfig
 from act.dataset import EpisodeDataset, Sampling, find, load_episodes
 from act.distributed import ALONE, averaged, joined
+from act.metrics import read_metrics
 from act.types import Observation
 from tests.act.test_dataset import write
 

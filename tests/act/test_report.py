@@ -134,10 +134,22 @@ def test_a_run_without_results_is_told_what_to_do(tmp_path: Path, capsys: pytest
     assert f"run `python eval.py {tmp_path}` first" in capsys.readouterr().err
 
 
-def test_a_broken_results_file_is_named(tmp_path: Path):
-    (tmp_path / "results.json").write_text('{"task": "tr')
-    with pytest.raises(ValueError, match=r"results\.json is not whole JSON"):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [('{"task": "tr', "is not whole JSON"), ("5", "lacks task, n, "), ('{"settings": []}', "lacks .*, settings")],
+)
+def test_a_broken_results_file_is_named(text: str, told: str, tmp_path: Path):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"results\.json {told}"):
         report.load(tmp_path)
+
+
+def test_losses_below_zero_are_drawn_too(tmp_path: Path):
+    run = write_run(tmp_path / "gmm")
+    lines = [{"step": step, "loss": 5 - step} for step in range(10)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (curve,) = re.findall(r'<path[^>]* d="(M[^"]*)"', page_of(run).split("<h2>Learning</h2>")[1].split("</section>")[0])
+    assert curve.count("L") == 9
 
 
 def test_the_program_writes_beside_the_first_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

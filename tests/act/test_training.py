@@ -12,11 +12,12 @@ import torch
 
 import train
 from act import config as configs
-from act.checkpoint import MetricsLog, alone_in, load_policy, load_state, read_metrics
+from act.checkpoint import MetricsLog, alone_in, load_policy, load_state
 from act.config import TrainConfig, preset
 from act.dataset import find, split
 from act.distributed import ALONE
 from act.episodes import episode_index, episode_path, write_episode
+from act.metrics import read_metrics
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import act as act_policy
 from act.trainer import Trainer, TrainingDiverged
@@ -135,6 +136,12 @@ def test_a_run_that_is_trained_already_names_other_episodes_too(tmp_path, capsys
     (tmp_path / "data" / "episode_1.hdf5").rename(tmp_path / "data" / "episode_9.hdf5")
     with pytest.raises(ValueError, match="trained on other episodes"):
         train.train(config, tmp_path / "run", ALONE)
+
+
+@pytest.mark.parametrize("name", ["mps", "meta", "cuda:99", "toaster"])
+def test_a_device_that_cannot_be_used_is_named(name: str):
+    with pytest.raises(ValueError, match=f"--device {name}"):
+        choose_device(name)
 
 
 def test_two_trainings_do_not_share_a_directory(tmp_path):

@@ -281,6 +281,22 @@ def test_rollouts_are_paired_within_a_training_seed_only():
     assert test is not None and (test.n, test.only_first) == (4, 2)
 
 
+def test_what_is_shown_beside_a_paired_test_are_the_rollouts_it_compares():
+    hundred, made = ablations.SIZED["ACT"][2], []
+    for task, style in grid_page.SETTINGS:
+        made += [row(hundred, "4" * 100 + "0" * 100, task, style), row(hundred, "4" * 200, task, style, seed=1)]
+        made += [row(hundred, "4" * 150 + "0" * 50, task, style, mode="ensemble")]  # training seed 0 only
+    (_, (off, on, test), _), *_ = ablations.ensembling(Rows(made, Options()), "state").rows
+    assert (off.text, on.text) == ("50.0", "75.0") and test.style == "good-text"
+
+
+def test_a_method_that_is_better_on_shared_rollouts_is_not_called_worse():
+    pooled = Tally((row(ACT, "4" * 100 + "0" * 100), row(ACT, "4" * 200, seed=1)))
+    better, worse = Tally((row(ACT, "4" * 140 + "0" * 60),)), Tally((row(ACT, "4" * 40 + "0" * 160),))
+    found = {Entry("pooled"): pooled, Entry("better"): better, Entry("worse"): worse}
+    assert table1.leading(found) == {Entry("pooled"), Entry("better")}
+
+
 def test_holms_correction_is_that_of_a_worked_example():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
@@ -355,6 +371,8 @@ def test_pages_are_whole_and_need_no_network(program, tmp_path: Path):
         (["--budget", "soon"], "--budget soon: give hours, minutes, seconds, such as 90m"),
         (["--tasks", "juggling"], "--tasks juggling: there is transfer_cube, insertion"),
         (["--policies", "oracle"], "--policies oracle: this grid has act"),
+        (["--only_page", "--page", "."], "--page . is a folder; give a file"),
+        (["--only_page", "--page", "train.py/page.html"], "File exists: 'train.py'"),
         (["--rollouts", "0"], "--rollouts 0: must be at least 1"),
     ],
 )
