@@ -11,10 +11,11 @@ ssh -L or a proxy that ends TLS.
 import hmac
 import logging
 import os
+import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from act.wire import MOST_BYTES, PROTOCOL, decode, encode, unpack_histories
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_TOKEN = 12  # characters
 MOST_CLIENTS = 8  # at once; each may have a message of MOST_BYTES in memory
+MOST_CONNECTIONS = 4 * MOST_CLIENTS  # at once, with those who have not said yet who they are
 log = logging.getLogger("act.server")
 
 
@@ -61,7 +63,9 @@ class PolicyServer:
         OSError if the address is taken.
         """
         how: dict[str, Any] = {"origins": [None], "process_request": self._admit, "compression": None}
+        how["family"] = socket.AF_INET6 if ":" in host else socket.AF_INET
         with serve(self._talk, host, port, max_size=MOST_BYTES, max_queue=1, close_timeout=2, **how) as server:
+            server.handler = _at_most(MOST_CONNECTIONS, server.handler)
             try:
                 yield server
             finally:
@@ -72,7 +76,9 @@ class PolicyServer:
         if request.path == "/healthz":
             return connection.respond(HTTPStatus.OK, "ok\n")
         given = ", ".join(request.headers.get_all("Authorization"))
-        if self.token and not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+        if self.token and not hmac.compare_digest(
+            given.encode(errors="surrogateescape"), f"Bearer {self.token}".encode()
+        ):
             log.warning("turned away %s: no or another token", connection.remote_address)
             return connection.respond(HTTPStatus.UNAUTHORIZED, "no or another token\n")
         return None
@@ -110,6 +116,32 @@ class PolicyServer:
             log.exception("the policy failed")
             return {"error": "the policy failed; the server's log tells why"}
         return {"chunks": chunks, "query_ms": 1e3 * (time.perf_counter() - start)}
+
+
+def _at_most(most: int, handler: Callable[[socket.socket, Any], None]) -> Callable[[socket.socket, Any], None]:
+    """The handler, for so many connections at once; others are closed before anything is read from them."""
+    places = threading.BoundedSemaphore(most)
+
+    def handle(connection: socket.socket, address: Any) -> None:
+        if not places.acquire(blocking=False):
+            connection.close()
+            return
+        try:
+            handler(connection, address)
+        finally:
+            places.release()
+
+    return handle
+
+
+def keep_serving(server: Server) -> None:
+    """Until `server.shutdown()`; websockets' own loop also ends, silently, when there are no more file descriptors."""
+    while True:
+        server.serve_forever()
+        if server.socket.fileno() < 0:
+            return
+        log.warning("no connection could be accepted; trying again in a second")
+        time.sleep(1)
 
 
 @dataclass(frozen=True)
@@ -152,8 +184,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         about = {"weights": fingerprint(options.run / "policy.safetensors"), "engine": options.engine}
         with PolicyServer(policy, about, options.token).listen(options.host, options.port) as server:
             host, port = server.socket.getsockname()[:2]
-            print(f"{options.run} answers at ws://{host}:{port}; Ctrl-C ends it", flush=True)
-            server.serve_forever()
+            print(
+                f"{options.run} answers at ws://{f'[{host}]' if ':' in host else host}:{port}; Ctrl-C ends it",
+                flush=True,
+            )
+            keep_serving(server)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
 """What a policy and a robot say to one another over a network: msgpack, in which nothing can run.
 
-    on connecting   <- {protocol, policy, weights, chunk_size, n_obs_steps, spec}
+    on connecting   <- {protocol, weights, engine, chunk_size, n_obs_steps, spec}
     each query      -> {histories: B lists of n_obs_steps observations, oldest first}
                     <- {chunks: (B, K, A) float32, query_ms} or {error: one sentence}
 
@@ -26,6 +26,7 @@ DTYPES = ("<f4", "|u1")
 MOST_AXES = 4
 MOST_BYTES = 64 * 2**20  # of a message: 17 observations of four raw 480x640 images
 MOST_HISTORIES = 64
+MOST_DECODED = 512 * 2**20  # bytes of the images of a query, whose JPEGs may be a hundred times smaller
 LIMITS: dict[str, Any] = {"max_array_len": 1000, "max_map_len": 100}  # of one list, of one map
 MOST_PARTS = 100_000  # lists, maps and what is in them, so that a message does not grow when it is read
 
@@ -87,7 +88,7 @@ def _array(code: int, data: bytes) -> np.ndarray:
         raise ValueError(f"extension type {code}")
     match msgpack.unpackb(data, **_counting(3 + 2 + MOST_AXES)):
         case [str(dtype), [*shape], bytes(content)] if dtype in DTYPES and len(shape) <= MOST_AXES:
-            whole = all(isinstance(side, int) and side >= 0 for side in shape)
+            whole = all(type(side) is int and side >= 0 for side in shape)
             if whole and math.prod(shape) * np.dtype(dtype).itemsize == len(content):
                 return np.frombuffer(content, dtype).reshape(shape)
     raise ValueError("an array whose type, shape and data do not go together")
@@ -125,6 +126,12 @@ def unpack_histories(message: Mapping[str, Any], spec: Spec, n_obs_steps: int) -
     for history in histories:
         if not isinstance(history, list) or len(history) != n_obs_steps:
             raise ValueError(f"a history of this policy is a list of {n_obs_steps} observations, oldest first")
+    images = len(histories) * n_obs_steps * len(spec.cameras) * math.prod(spec.image_size) * 3
+    if images > MOST_DECODED:
+        raise ValueError(
+            f"{len(histories)} histories of {n_obs_steps} observations are {images >> 20} MiB of images, at most "
+            f"{MOST_DECODED >> 20}: ask for fewer at once"
+        )
     return [[_checked(obs, spec) for obs in history] for history in histories]
 
 

@@ -86,6 +86,43 @@ def test_who_does_not_know_the_token_is_turned_away():
             assert answer.read() == b"ok\n"
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(address.replace("ws", "http") + "/other")
+        foreign = urllib.request.Request(address.replace("ws", "http"), headers={"Authorization": "Bearer \xff"})
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(foreign)
+
+
+def test_who_only_holds_connections_open_keeps_nobody_out_for_long(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    with serving(Toy(), TOKEN) as address:
+        there = ("127.0.0.1", int(address.rsplit(":")[-1]))
+        idle = [socket.create_connection(there, 5) for _ in range(3)]
+        with socket.create_connection(there, 5) as one_too_many:
+            assert one_too_many.recv(1) == b""
+        for connection in idle:
+            connection.close()
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                assert RemotePolicy(address, TOKEN).predict_chunk(query()).shape == (1, 3, 14)
+                return
+            except ConnectionError:
+                assert time.monotonic() < deadline
+
+
+def test_a_server_that_cannot_accept_for_a_moment_goes_on_serving(monkeypatch: pytest.MonkeyPatch):
+    left = [7, 7, -1]  # file descriptors: -1 is closed
+    listening = SimpleNamespace(serve_forever=lambda: None, socket=SimpleNamespace(fileno=lambda: left.pop(0)))
+    waited: list[float] = []
+    monkeypatch.setattr(server.time, "sleep", waited.append)
+    server.keep_serving(listening)  # type: ignore[arg-type]
+    assert waited == [1, 1] and not left
+
+
+def test_the_loopback_of_ipv6_is_one_too():
+    if not Path("/proc/net/if_inet6").exists() or " lo" not in Path("/proc/net/if_inet6").read_text():
+        pytest.skip("this machine has no IPv6")
+    with PolicyServer(Toy(), {}).listen("::1") as listening:
+        assert listening.socket.family == socket.AF_INET6
 
 
 def test_browsers_are_turned_away():

@@ -1,5 +1,6 @@
 """What is sent arrives, and nothing else is taken."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgpack
 import numpy as np
 import pytest
 
+from act import wire
 from act.episodes import encode_image
 from act.wire import ARRAY, MOST_HISTORIES, decode, encode, pack_histories, unpack_histories
 
@@ -63,6 +65,7 @@ def array(*content: Any) -> bytes:
         array("<f4", ["2"], b"\0" * 8),
         array("|u1", [1, 1, 1, 1, 1], b"\0"),
         array("|u1", [2**62, 4], b""),
+        array("|u1", [True, 3], b"\0" * 3),
         b"\x81\xa1a" + b"\x91" * 5000,
         b"\xdf\xff\xff\xff\xff",
         msgpack.packb({"a": [0] * 2000}),
@@ -148,3 +151,12 @@ def test_histories_have_their_length_and_a_query_not_too_many():
         with pytest.raises(ValueError):
             unpack_histories({"histories": histories}, SPEC, 1)
     assert len(unpack_histories({"histories": [sent()["histories"][0] * 2]}, SPEC, 2)[0]) == 2
+
+
+def test_a_query_whose_images_would_fill_the_memory_is_refused_before_one_is_decoded(monkeypatch):
+    histories = [[{"images": "not looked at"}] * 2] * 3
+    monkeypatch.setattr(wire, "MOST_DECODED", 3 * 2 * len(SPEC.cameras) * math.prod(SPEC.image_size) * 3 - 1)
+    with pytest.raises(ValueError, match=r"3 histories of 2 observations are .* ask for fewer at once"):
+        unpack_histories({"histories": histories}, SPEC, 2)
+    with pytest.raises(ValueError, match="qpos"):
+        unpack_histories({"histories": histories[:2]}, SPEC, 2)
