@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ import gymnasium
 
 from act.agents import PolicyAgent
 from act.cluster import Waves, connected
-from act.engine import fingerprint
 from act.evaluation import (
     SEED_SETS,
     EpisodeLog,
@@ -29,11 +29,12 @@ from act.evaluation import (
     query_latency,
     write_results,
 )
-from act.loading import is_address, open_policy
+from act.files import alone_in
+from act.loading import is_address, open_run
 from act.provenance import available_cores
 from act.report import write_report
 from act.rollout import Envs, ParallelEnvs
-from act.video import VideoWriter
+from act.video import VideoWriter, video_path
 
 ENVS_PER_CORE = {True: 8, False: 50}  # at most, with cameras and without; they share one query of the policy
 VIDEO_CAMERAS, VIDEO_SIZE = ("cam_high", "angle"), (240, 320)  # for policies that see no images
@@ -95,10 +96,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run_evaluation(options: argparse.Namespace) -> None:
     """Loads the policy once, evaluates every mode, and writes the report of all that was ever evaluated here."""
-    from act.checkpoint import read_about  # here, because the simulating processes import this file and need no torch
-
-    about = read_about(options.run)
-    policy = open_policy(options.run, options.engine, options.device)
+    policy, about, weights = open_run(options.run, options.engine, options.device)
     trained = task_of(about["train"]["task_name"])
     task = task_of(options.task_name or trained)
     cameras, image_size = cameras_for(policy, options.videos)
@@ -113,10 +111,11 @@ def run_evaluation(options: argparse.Namespace) -> None:
         for mode in options.modes:
             ensemble_m = options.ensemble_m if mode == "ensemble" else None
             agent = PolicyAgent(policy, options.n_action_steps, ensemble_m)
-            settings = describe(options, about, task, mode, agent)
+            settings = describe(options, about, weights, task, mode, agent)
             settings |= {"cameras": cameras, "image_size": image_size} if policy.needs_images else {}
             folder = out / "eval" / folder_name(options, mode, "" if task == trained else task)
-            summary = run_mode(envs, waves, agent, settings, options, folder)
+            with alone_in(folder, "evaluated into", "--out"):
+                summary = run_mode(envs, waves, agent, settings, options, folder)
             print_summary(summary, mode)
     write_report([out], out / "report.html")
     print(f"wrote {out / 'report.html'}")
@@ -132,20 +131,19 @@ def run_mode(
 ) -> Summary:
     """Rollouts of one mode: the filmed ones first, in a wave of their own, because rendering for a video costs time.
 
-    With `waves` the others run on a cluster.
+    With `waves` the others run on a cluster. Rollouts that an earlier call had done beyond these are counted, too.
     """
-    seeds = list(SEED_SETS[options.seed_set][: options.num_rollouts])
     log = EpisodeLog(folder / "episodes.jsonl", {k: v for k, v in settings.items() if k != "run"})
     if not log.episodes:
         shutil.rmtree(folder / "videos", ignore_errors=True)  # of other settings
-    filmed = [seed for seed in seeds[: options.videos] if seed not in log]
-    if filmed:
-        film = VideoWriter(folder / "videos", envs.env_spec, len(filmed), every=options.video_every)
-        try:
-            print(f"filming {len(filmed)} rollouts")
-            evaluate(envs, agent, filmed, [film], log=log)
-        finally:
-            film.close()
+    seeds = SEED_SETS[options.seed_set]
+    there = list(takewhile(log.__contains__, seeds))  # without a gap: what was done first after a stop ended early
+    seeds = list(seeds[: max(options.num_rollouts, len(there))])
+    if len(seeds) > options.num_rollouts:
+        print(f"{len(seeds)} rollouts are there already, and all of them count")
+    unfilmed = [s for s in seeds[: options.videos] if not video_path(folder / "videos", envs.env_spec, s).exists()]
+    film(envs, agent, [seed for seed in unfilmed if seed not in log], options, folder, log)
+    film(envs, agent, [seed for seed in unfilmed if seed in log], options, folder, EpisodeLog())  # once more, for us
     if waves is not None:
         waves.fill(log, seeds, agent.n_action_steps, settings["ensemble_m"])
     summary = evaluate(envs, agent, seeds, log=log)
@@ -153,6 +151,20 @@ def run_mode(
     execution = {"num_envs": envs.num_envs, "num_workers": options.num_workers}
     write_results(folder / "results.json", summary, {**settings, **execution}, single)
     return summary
+
+
+def film(
+    envs: Envs, agent: PolicyAgent, seeds: Sequence[int], options: argparse.Namespace, folder: Path, log: EpisodeLog
+) -> None:
+    """A video of each of these rollouts."""
+    if not seeds:
+        return
+    writer = VideoWriter(folder / "videos", envs.env_spec, len(seeds), every=options.video_every)
+    try:
+        print(f"filming {len(seeds)} rollouts")
+        evaluate(envs, agent, seeds, [writer], log=log)
+    finally:
+        writer.close()
 
 
 def engine_name(options: argparse.Namespace) -> str:
@@ -189,7 +201,7 @@ def default_num_envs(num_rollouts: int, num_workers: int, renders: bool) -> int:
 
 
 def describe(
-    options: argparse.Namespace, about: Mapping[str, Any], task: str, mode: str, agent: PolicyAgent
+    options: argparse.Namespace, about: Mapping[str, Any], weights: str, task: str, mode: str, agent: PolicyAgent
 ) -> dict[str, Any]:
     """What decides the outcome of a rollout (besides its seed) and what a reader must know of the policy."""
     train = about["train"]
@@ -203,7 +215,7 @@ def describe(
         "step": about["step"],
         "train_seed": about["seed"],
         "train_commit": about["git"],
-        "weights": fingerprint(options.run / "policy.safetensors"),
+        "weights": weights,
         "task": task,
         "mode": mode,
         "chunk_size": agent.policy.chunk_size,

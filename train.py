@@ -19,10 +19,11 @@ import gymnasium
 from tqdm import tqdm
 
 from act.agents import PolicyAgent
-from act.checkpoint import MetricsLog, alone_in, write_json
+from act.checkpoint import MetricsLog, write_json
 from act.config import TrainConfig, parse
 from act.distributed import Processes, joined
 from act.evaluation import VALIDATION_SEEDS, evaluate
+from act.files import alone_in
 from act.policies.policy import DataSpec, Policy
 from act.provenance import available_cores
 from act.rollout import ParallelEnvs
@@ -51,7 +52,7 @@ def train(config: TrainConfig, run: Path, processes: Processes) -> None:
     episodes, held_out, spec = load_data(config)
     config = config.resolved(len(episodes.episodes))
     policy = make_policy(config, episodes, spec)
-    with alone_in(run) if processes.is_main else nullcontext():
+    with alone_in(run, "trained", "--run_dir") if processes.is_main else nullcontext():
         saved = saved_state(policy, episodes, held_out, config)
         start = saved.step if saved else 0
         del saved  # as large as the weights and their moments together

@@ -8,10 +8,7 @@ RUN/last/state.safetensors   everything resuming needs, step and config in its h
 RUN/.lock                 held by whoever trains here
 """
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ from torch import Tensor
 
 from act import metrics, policies
 from act.config import MAY_CHANGE, TrainConfig
-from act.episodes import whole_file
+from act.files import whole_file
 from act.policies.policy import DataSpec, Policy
 
 
@@ -120,18 +117,6 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
     return {**{k: v for k, v in values.items() if k != "policy"}, **values["policy"]}
-
-
-@contextmanager
-def alone_in(run: Path) -> Iterator[None]:
-    """Nobody else trains in RUN meanwhile. ValueError when somebody does; what died holds it no longer."""
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{run} is being trained by another process; wait, or choose another --run_dir") from None
-        yield
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -34,8 +34,8 @@ from tqdm import tqdm
 from act.agents import PolicyAgent
 from act.attempts import Attempts, Outcome, Recording
 from act.engine import FILES, about_path
-from act.episodes import whole_file
 from act.evaluation import EpisodeLog, LoggedEpisode, evaluate
+from act.files import whole_file
 from act.loading import open_policy
 from act.provenance import available_cores
 from act.recording import use_one_core

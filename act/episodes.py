@@ -21,9 +21,8 @@ trip is RGB -> RGB (and another JPEG viewer shows red and blue exchanged). The s
 
 import contextlib
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +31,8 @@ from typing import Any
 import cv2
 import h5py
 import numpy as np
+
+from act.files import whole_file
 
 JPEG_QUALITY = 85
 FRAMES_PER_CHUNK = 4  # JPEGs that are deflated together: more save little, and reading one frame reads them all
@@ -69,20 +70,6 @@ def resize_image(image: np.ndarray, image_size: tuple[int, int] | None) -> np.nd
 # ----------------------------------------------------------------------------------------------------------- writing
 def episode_path(directory: Path | str, index: int) -> Path:
     return Path(directory) / f"episode_{index}.hdf5"
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary name in the same directory; on success it becomes `path`, otherwise it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_episode(

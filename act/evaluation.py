@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from act.agents import ChunkPolicy, remembered
-from act.episodes import whole_file
+from act.files import whole_file
 from act.provenance import git_commit, provenance
 from act.rollout import Envs, rollout
 from act.types import CONTROL_TIMESTEP, Agent, EnvSpec, Observation, Observer, RolloutResult
@@ -134,7 +134,7 @@ class EpisodeLog:
     """Finished episodes by seed, in `path` (JSON lines; in memory without one).
 
     The first line of the file holds `settings`, each following one an episode; a line cut short by a crash is dropped.
-    A log of other settings is set aside as episodes.before.jsonl, and a new one begun.
+    A log of other settings is set aside as episodes.before.jsonl (before2, ...), and a new one begun.
     """
 
     def __init__(self, path: Path | None = None, settings: Mapping[str, Any] | None = None):
@@ -144,7 +144,8 @@ class EpisodeLog:
             return
         header = json.dumps({"settings": settings or {}}, sort_keys=True)
         if path.exists() and not self._read(path, header):
-            path.replace(path.with_suffix(".before.jsonl"))
+            names = (path.with_suffix(f".before{number}.jsonl") for number in ("", *range(2, 1000)))
+            path.replace(next(name for name in names if not name.exists()))
         lines = [header, *(_to_line(episode) for episode in self.episodes.values())]
         with whole_file(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n")

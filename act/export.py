@@ -26,10 +26,12 @@ import tyro
 from torch import Tensor, nn
 
 from act.batch import Batch
-from act.checkpoint import load_policy, read_about, write_json
+from act.checkpoint import read_about, write_json
 from act.dataset import find
-from act.engine import FILES, OnnxPolicy, about_path, fingerprint
-from act.episodes import read_episode, whole_file
+from act.engine import FILES, OnnxPolicy, about_path
+from act.episodes import read_episode
+from act.files import whole_file
+from act.loading import open_run
 from act.nn import vision
 from act.policies.policy import Policy
 from act.types import Observation
@@ -76,12 +78,12 @@ def check_installed() -> None:
 
 def export(run: Path) -> Path:
     """Writes RUN/policy.onnx and its JSON. Raises ValueError where torch cannot trace the policy, or answers differ."""
-    policy = load_policy(run)
+    policy, _, weights = open_run(run, device="cpu")
     probes = random_histories(policy, N_PROBES)
     graph = run / FILES["onnx"]
     with whole_file(graph) as temporary, plain_arithmetic():
         write_graph(policy, temporary)
-        about = describe_graph(run, policy, "fp32")
+        about = describe_graph(policy, weights, "fp32")
         about["error"] = error = differences(policy, OnnxPolicy(temporary, about), probes)
         if error is not None and error["max"] > TOLERANCE:
             raise ValueError(f"{run}: the graph's answers differ from torch's by {error['max']:.2g} rad; not written")
@@ -93,7 +95,7 @@ def export_int8(run: Path, dataset_dir: Path | None = None) -> Path:
     """Writes RUN/policy.int8.onnx and its JSON."""
     from onnxruntime import quantization  # slow, and noisy about what it could do better
 
-    policy = load_policy(run)
+    policy, _, weights = open_run(run, device="cpu")
     if not policy.needs_images:
         raise ValueError(f"{run} sees no images: there are no convolutions to put into 8 bits")
     try:
@@ -103,7 +105,7 @@ def export_int8(run: Path, dataset_dir: Path | None = None) -> Path:
         exact = OnnxPolicy.load(run)
     histories = recorded_histories(policy, dataset_dir or trained_on(run), N_CALIBRATION + N_HELD_OUT)
     inputs = [exact.inputs(history) for history in histories[:N_CALIBRATION]]
-    graph, about = run / FILES["int8"], describe_graph(run, policy, "int8")
+    graph, about = run / FILES["int8"], describe_graph(policy, weights, "int8")
     with tempfile.TemporaryDirectory() as folder, whole_file(graph) as temporary:
         prepared = Path(folder) / "prepared.onnx"
         quantization.quant_pre_process(run / FILES["onnx"], prepared, skip_symbolic_shape=True)
@@ -173,7 +175,7 @@ def example(policy: Policy) -> dict[str, Tensor]:
     return inputs
 
 
-def describe_graph(run: Path, policy: Policy, precision: str) -> dict[str, Any]:
+def describe_graph(policy: Policy, weights: str, precision: str) -> dict[str, Any]:
     """What stands in the JSON beside a graph."""
     inputs = {
         name: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch."), "unit": UNITS[name]}
@@ -188,7 +190,7 @@ def describe_graph(run: Path, policy: Policy, precision: str) -> dict[str, Any]:
         "chunk_size": policy.chunk_size,
         "n_obs_steps": policy.n_obs_steps,
         "spec": policy.spec.to_json(),
-        "weights": fingerprint(run / "policy.safetensors"),
+        "weights": weights,
         "torch": torch.__version__,
     }
 

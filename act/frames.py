@@ -21,7 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from act.distributed import processes_here
-from act.episodes import Episode, whole_file
+from act.episodes import Episode
+from act.files import whole_file
 from act.provenance import available_cores
 
 Cache = Literal["auto", "ram", "gpu", "stream"]

@@ -11,6 +11,20 @@ def is_address(engine: str) -> bool:
     return "://" in engine
 
 
+def open_run(run: Path, engine: str = "torch", device: str | None = None) -> tuple[Any, dict[str, Any], str]:
+    """The policy, the policy.json and the fingerprint of the weights of a run that may be training: of one moment.
+
+    Errors as those of `open_policy`.
+    """
+    from act.checkpoint import read_about
+
+    while True:
+        before = read_about(run), fingerprint(run / "policy.safetensors")
+        policy = open_policy(run, engine, device)
+        if before == (read_about(run), fingerprint(run / "policy.safetensors")):
+            return policy, *before
+
+
 def open_policy(run: Path | str, engine: str = "torch", device: str | None = None, threads: int | None = None) -> Any:
     """The policy of a run, executed by `engine`: "torch" (on `device`; a GPU if there is one), "onnx", "int8", ws://...
 

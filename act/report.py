@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from act.charts import Placement, Series, interval_strip, line_chart, region_zoom, table_top
-from act.episodes import whole_file
+from act.files import whole_file
 from act.metrics import read_metrics
 from act.page import page
 from act.paper import PAPER, PaperTask

@@ -27,7 +27,8 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from act.episodes import encode_image, whole_file
+from act.episodes import encode_image
+from act.files import whole_file
 
 JPEG_QUALITY = 95  # labels are finer than a pixel, so the stills are kept sharper than episodes
 TASKS_AT_ONCE = 16  # scenes a worker is handed at a time

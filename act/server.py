@@ -30,8 +30,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from act.agents import ChunkPolicy
-from act.engine import fingerprint
-from act.loading import open_policy
+from act.loading import open_run
 from act.wire import MOST_BYTES, PROTOCOL, decode, encode, unpack_histories
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -180,8 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("websockets").setLevel(logging.WARNING)
     try:
         options.check()
-        policy = open_policy(options.run, options.engine, options.device)
-        about = {"weights": fingerprint(options.run / "policy.safetensors"), "engine": options.engine}
+        policy, _, weights = open_run(options.run, options.engine, options.device)
+        about = {"weights": weights, "engine": options.engine}
         with PolicyServer(policy, about, options.token).listen(options.host, options.port) as server:
             host, port = server.socket.getsockname()[:2]
             print(

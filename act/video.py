@@ -17,6 +17,11 @@ MIN_TILE_WIDTH = 320  # [pixels]; smaller images are enlarged by whole numbers, 
 STRIP = 32  # [pixels] height of the strip with the text
 
 
+def video_path(directory: Path, spec: EnvSpec, seed: int) -> Path:
+    """Where the video of a rollout lies."""
+    return directory / f"{spec.task_name}_seed_{seed}.mp4"
+
+
 @dataclass
 class _Film:
     seed: int
@@ -64,7 +69,7 @@ class VideoWriter:
         if self._started - 1 not in self.episodes:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / f"{self.spec.task_name}_seed_{seed}.mp4"
+        path = video_path(self.directory, self.spec, seed)
         self._live[index] = _Film(seed, path, path.with_name(f".{path.name}.tmp"))
         self._add(self._live[index], obs, info)
 

@@ -28,8 +28,9 @@ import tyro
 from tqdm import tqdm
 
 from act.aggregation import count_labels
-from act.episodes import find_episodes, read_episode, whole_file
+from act.episodes import find_episodes, read_episode
 from act.evaluation import VALIDATION_SEEDS
+from act.files import whole_file
 from act.provenance import available_cores, provenance
 from benchmarks.dagger_figure import METHODS, curves, draw
 from benchmarks.grid import seconds

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from act.episodes import whole_file
+from act.files import whole_file
 from act.paper import PAPER
 from benchmarks import ablations, table1
 from benchmarks.grid import MODES, RESULTS, STYLES, TASKS, Options

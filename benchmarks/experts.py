@@ -18,8 +18,8 @@ import tyro
 from tqdm import tqdm
 
 import sim_envs
-from act.episodes import whole_file
 from act.evaluation import wilson_interval
+from act.files import whole_file
 from act.provenance import provenance
 from sim_envs import experts
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from act import cluster, policies
-from act.episodes import whole_file
+from act.files import whole_file
 from act.metrics import read_metrics
 from act.provenance import available_cores, provenance
 

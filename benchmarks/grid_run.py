@@ -19,7 +19,8 @@ import tyro
 from tqdm import tqdm
 
 from act import cluster, policies
-from act.episodes import find_episodes, whole_file
+from act.episodes import find_episodes
+from act.files import whole_file
 from act.metrics import read_metrics
 from benchmarks.grid import (
     RESULTS,

@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from act.episodes import whole_file
+from act.files import whole_file
 from act.provenance import provenance
 from benchmarks.peers import Round
 

@@ -17,6 +17,7 @@ TORCH = ("torch", "torchvision")
 TORCHLESS = (
     *(
         "types",
+        "files",
         "episodes",
         "upkeep",
         "recorder",

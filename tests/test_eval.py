@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import eval as program
+from act import loading
+from act.engine import fingerprint
+from act.files import alone_in
 from act.types import ACTION_DIM
 from tests.toy_env import ToyEnv
 
@@ -43,7 +46,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(program, "make_env", make_toy)
     train = {"task_name": "sim_toy_scripted", "preset": "fast"}
     about = {"policy": "act", "train": train, "step": 7, "seed": 0, "git": None, "backbone_weights": "sim"}
-    monkeypatch.setattr(program, "open_policy", lambda run, engine, device: Policy())
+    monkeypatch.setattr(loading, "open_policy", lambda run, engine, device: Policy())
     (tmp_path / "policy.json").write_text(json.dumps(about))
     (tmp_path / "policy.safetensors").write_bytes(b"weights")
     return tmp_path
@@ -73,10 +76,46 @@ def test_finished_rollouts_are_not_repeated_and_more_can_be_added(run: Path):
     before = log.read_text()
     assert program.main([*flags, "--num_rollouts", "3"]) == 0
     assert log.read_text().startswith(before) and read(run)["n"] == 3
-    (run / "policy.safetensors").write_bytes(b"trained further")
-    assert program.main([*flags, "--num_rollouts", "2"]) == 0
-    assert not log.read_text().startswith(before) and read(run)["n"] == 2
+    assert program.main([*flags, "--num_rollouts", "1"]) == 0
+    assert read(run)["n"] == 3, "what is there counts"
+    for weights in ("trained further", "and further"):
+        (run / "policy.safetensors").write_bytes(weights.encode())
+        assert program.main([*flags, "--num_rollouts", "2"]) == 0
+        assert not log.read_text().startswith(before) and read(run)["n"] == 2
     assert log.with_name("episodes.before.jsonl").read_text().startswith(before)
+    assert log.with_name("episodes.before2.jsonl").exists()
+
+
+def test_rollouts_that_are_there_are_filmed_all_the_same(run: Path):
+    flags = [str(run), "--num_workers", "1", "--num_envs", "2", "--num_rollouts", "2"]
+    assert program.main([*flags, "--videos", "0"]) == 0
+    before = (run / "eval" / "test_chunk" / "episodes.jsonl").read_text()
+    assert program.main([*flags, "--videos", "1"]) == 0
+    assert [file.name for file in (run / "eval" / "test_chunk" / "videos").iterdir()] == ["toy_seed_2000000.mp4"]
+    assert (run / "eval" / "test_chunk" / "episodes.jsonl").read_text() == before
+
+
+def test_results_name_the_weights_that_acted_though_a_training_saves_meanwhile(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[bytes] = []
+
+    def slowly(folder: Path, engine: str, device: str | None) -> Policy:
+        opened.append((folder / "policy.safetensors").read_bytes())
+        if len(opened) == 1:
+            (folder / "policy.safetensors").write_bytes(b"saved meanwhile")
+        return Policy()
+
+    monkeypatch.setattr(loading, "open_policy", slowly)
+    assert program.main([str(run), "--num_workers", "1", "--num_rollouts", "1", "--videos", "0"]) == 0
+    assert opened == [b"weights", b"saved meanwhile"]
+    assert read(run)["settings"]["weights"] == fingerprint(run / "policy.safetensors")
+
+
+def test_two_evaluations_do_not_write_into_one_folder(run: Path, capsys: pytest.CaptureFixture[str]):
+    with alone_in(run / "eval" / "test_chunk", "evaluated into", "--out"):
+        assert program.main([str(run), "--num_workers", "1", "--num_rollouts", "1", "--videos", "0"]) == 2
+    assert "test_chunk is being evaluated into by another process" in capsys.readouterr().err
 
 
 def test_the_same_run_by_another_path_is_the_same_run(run: Path, monkeypatch: pytest.MonkeyPatch):

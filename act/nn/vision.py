@@ -23,7 +23,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
-from act.episodes import whole_file
+from act.files import whole_file
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GATE = 20.0  # steepness of the step from unseen to seen, over the trunk's confidence

@@ -18,7 +18,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from act.episodes import whole_file
+from act.files import whole_file
 from act.provenance import available_cores, provenance
 from benchmarks.failure_modes import exact, figures
 from benchmarks.failure_modes.claims import CLAIMS, Results

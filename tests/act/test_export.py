@@ -120,5 +120,5 @@ def test_what_is_missing_stale_or_unknown_is_named(
 
 
 def test_a_device_that_is_not_there_is_told(run: Path) -> None:
-    with pytest.raises(ValueError, match="--device warp is no device"):
+    with pytest.raises(ValueError, match="--device warp is not known here"):
         open_policy(run, device="warp")

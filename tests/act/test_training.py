@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -12,11 +13,12 @@ import torch
 
 import train
 from act import config as configs
-from act.checkpoint import MetricsLog, alone_in, load_policy, load_state
+from act.checkpoint import MetricsLog, load_policy, load_state
 from act.config import TrainConfig, preset
 from act.dataset import find, split
 from act.distributed import ALONE
 from act.episodes import episode_index, episode_path, write_episode
+from act.files import alone_in
 from act.metrics import read_metrics
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import act as act_policy
@@ -146,9 +148,10 @@ def test_a_device_that_cannot_be_used_is_named(name: str):
 
 def test_two_trainings_do_not_share_a_directory(tmp_path):
     error = pytest.raises(ValueError, match=r"run is being trained by another process")
-    with alone_in(tmp_path / "run"), error, alone_in(tmp_path / "run"):
+    alone = partial(alone_in, tmp_path / "run", "trained", "--run_dir")
+    with alone(), error, alone():
         pass
-    with alone_in(tmp_path / "run"):
+    with alone():
         pass
 
 

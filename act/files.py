@@ -1,0 +1,36 @@
+"""Files that are whole or not there, and folders that one program at a time works in."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary name in the same directory; on success it becomes `path`, otherwise it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone_in(folder: Path, done: str, flag: str) -> Iterator[None]:
+    """Nobody else works in `folder` meanwhile; a program that died holds it no longer.
+
+    Raises ValueError when somebody does: `done` says what ("trained"), `flag` how to choose another folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder} is being {done} by another process; wait, or choose another {flag}") from None
+        yield
