@@ -42,23 +42,29 @@ def frame_kinds(episode: Episode) -> np.ndarray:
     for start in starts:
         before = slice(max(0, start - PRE_INTERVENTION), start)
         kinds[before] = np.where(kinds[before] == Kind.ROBOT, Kind.PRE_INTERVENTION, kinds[before])
-    held = np.all(episode.executed_action[1:] == episode.executed_action[:-1], axis=1)
-    kinds[1:][held & ~episode.intervention[1:]] = Kind.UNLABELLED  # paused: nobody drove
+    kinds[_paused(episode.executed_action, episode.intervention)] = Kind.UNLABELLED
     if episode.action_chunk_t is not None:
         kinds[~episode.intervention] = Kind.UNLABELLED
         kinds[episode.action_chunk_t] = Kind.LABELLED
     return kinds
 
 
+def _paused(executed: np.ndarray, intervention: np.ndarray) -> np.ndarray:
+    """(T,) bool: nobody drove, the targets stayed where they were."""
+    held = np.all(executed[1:] == executed[:-1], axis=1) & ~intervention[1:]
+    return np.concatenate([[False], held])
+
+
 def last_of_chunk(episode: Episode) -> np.ndarray:
     """(T,) last control step to which /action from each step on is one plan of one driver.
 
-    It ends where somebody else drives on, and where what was recorded is not what was executed.
+    It ends where somebody else drives on or nobody does, and where what was recorded is not what was executed.
     """
     ends = np.zeros(len(episode), bool)
     ends[-1] = True
     if episode.intervention is not None and episode.executed_action is not None:
-        ends[:-1] |= np.diff(episode.intervention.astype(int)) != 0
+        paused = _paused(episode.executed_action, episode.intervention)
+        ends[:-1] |= (np.diff(episode.intervention.astype(int)) != 0) | (np.diff(paused.astype(int)) != 0)
         ends |= np.any(episode.action != episode.executed_action, axis=1)
     at = np.flatnonzero(ends)
     return at[np.searchsorted(at, np.arange(len(episode)))]

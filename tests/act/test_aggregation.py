@@ -60,7 +60,7 @@ def test_a_correction_begins_and_ends_at_the_hand_over():
     assert kinds[:7].tolist() == [Kind.ROBOT] * 7 and (kinds[7:20] == Kind.PRE_INTERVENTION).all()
     assert (kinds[20:22] == Kind.UNLABELLED).all()  # nobody drove
     assert (kinds[22:26] == Kind.LABELLED).all() and (kinds[26:] == Kind.ROBOT).all()
-    assert last_of_chunk(made)[[0, 22, 25, 26]].tolist() == [21, 25, 25, 27]
+    assert last_of_chunk(made)[[0, 20, 22, 25, 26]].tolist() == [19, 21, 25, 25, 27]
 
 
 KINDS = np.repeat(list(Kind), (60, 10, 20, 6, 4))
