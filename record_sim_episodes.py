@@ -11,7 +11,7 @@ How attempts become numbered files is act/recording.py's business; here an envir
 import dataclasses
 import hashlib
 import importlib
-import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,7 +38,9 @@ from act.dagger import (
 )
 from act.episodes import JPEG_QUALITY, find_episodes, read_episode
 from act.evaluation import VALIDATION_SEEDS
+from act.files import alone_in
 from act.operators import EnsembleDisagreement, SimulatedOperator, distance_to_expert
+from act.provenance import available_cores
 from act.recording import record
 from act.rollout import ParallelEnvs
 from act.scenes import Sampler, SceneRecording, record_scenes
@@ -54,10 +56,9 @@ ENVS_PER_WORKER = 8  # at most, that share one query of a policy
 
 # ---- the world, looked up by module name in workers (attempts.World)
 def available() -> tuple[str, ...]:
-    """Names of the tasks."""
-    import sim_envs
-
-    return tuple(sim_envs.available())
+    """Names of the tasks, without importing the simulator, which must not precede torch."""
+    tasks = Path(__file__).parent / "sim_envs" / "tasks"
+    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(tasks)])))
 
 
 def make_env(task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str) -> gymnasium.Env:
@@ -113,7 +114,7 @@ class Flags:
     """Raw images as in the original code (369 MB per camera and episode) instead of JPEG."""
     jpeg_quality: int = JPEG_QUALITY
     """1 to 100."""
-    workers: int = os.cpu_count() or 1
+    workers: int = available_cores()
     """Processes; the files do not depend on it."""
     ray: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = ""
     """Record on a Ray cluster, on all its cores: auto, HOST:PORT of its head, or local; docs/cluster.md."""
@@ -122,7 +123,8 @@ class Flags:
     keep_failures: bool = False
     """Keep every attempt, successful or not (attribute strict_success tells)."""
     dart_noise: float = 0.0
-    """Standard deviation [rad] of noise on the executed arm targets; the recorded action stays clean."""
+    """Standard deviation [rad] of noise on the executed arm targets; the recorded action stays clean. 0.0025 leaves
+    the experts able; above 0.004 they fail."""
     quality: Literal["fast", "pretty"] = "fast"
     """Rendering: fast has no shadows, no multisampling, no scenery."""
     agent: Literal["expert", "human", "dagger", "hg_dagger"] = "expert"
@@ -170,6 +172,8 @@ class Flags:
     def check(self) -> None:
         if self.random_scenes < 0 or (self.random_scenes and not self.cameras):
             raise ValueError(f"--random_scenes {self.random_scenes}: give a number of scenes, and at least one camera")
+        if len(set(self.cameras)) < len(self.cameras):
+            raise ValueError(f"--cameras {' '.join(self.cameras)}: name each once")
         if self.num_episodes < 1 or self.workers < 1:
             raise ValueError(f"--num_episodes {self.num_episodes} --workers {self.workers}: both must be at least 1")
         if self.ray and (self.random_scenes or self.agent != "expert"):
@@ -186,7 +190,7 @@ class Flags:
                 "larger ones validate and test policies"
             )
         if not 0 <= self.dart_noise < 1:
-            raise ValueError(f"--dart_noise {self.dart_noise}: must be 0 to 1 rad, e.g. 0.02")
+            raise ValueError(f"--dart_noise {self.dart_noise}: must be 0 to 1 rad, e.g. 0.0025")
         if self.agent != "human" and (self.agent == "expert") == bool(self.policy):
             raise ValueError(f"--agent {self.agent} and --policy RUN do not go together: dagger and hg_dagger need one")
         if self.policy and self.dart_noise:
@@ -216,8 +220,17 @@ def split_task_name(task_name: str, tasks: Sequence[str]) -> tuple[str, str]:
     return task, style
 
 
-def record_demonstrations(flags: Flags, world: str) -> int:
-    task, style = split_task_name(flags.task_name, load_world(world).available())
+def check_trained(runs: Sequence[Path], task: str) -> None:
+    """Raises ValueError when a run was trained on another task than the one it is to drive in."""
+    from act.checkpoint import read_about
+
+    for run in runs:
+        trained = read_about(run)["train"]["task_name"]
+        if trained.removeprefix("sim_").rpartition("_")[0] != task:
+            raise ValueError(f"{run} was trained on {trained}, which is not {task}: give --task_name {trained}")
+
+
+def record_demonstrations(flags: Flags, task: str, style: str, world: str) -> int:
     directory = flags.directory
     shared = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags) if f.name in Recording.__annotations__}
     recording = Recording(task=task, style=style, world=world, **shared)
@@ -235,11 +248,11 @@ def record_demonstrations(flags: Flags, world: str) -> int:
     return 0
 
 
-def record_policy(flags: Flags, world: str) -> int:
+def record_policy(flags: Flags, task: str, style: str, world: str) -> int:
     """A round of DAgger. The policy lives here; sim_envs, which must not precede torch, in other processes."""
     from act.checkpoint import load_policy
 
-    task, style = split_task_name(flags.task_name, [flags.task_name.removeprefix("sim_").rpartition("_")[0]])
+    check_trained(flags.policy, task)
     policies = [load_policy(run) for run in flags.policy]
     spec = policies[0].spec
     gated = flags.agent == "hg_dagger"
@@ -256,7 +269,8 @@ def record_policy(flags: Flags, world: str) -> int:
     attrs = {"source": flags.agent, "recording": describe(flags)}
     rows = gated_rows(agent) if isinstance(agent, GatedAgent) else dagger_rows(agent)
     try:
-        with ParallelEnvs(make, min(len(seeds), ENVS_PER_WORKER * flags.workers), flags.workers) as envs:
+        envs_per_worker = 1 if flags.raw else ENVS_PER_WORKER  # a raw episode of four cameras is 1.5 GB until written
+        with ParallelEnvs(make, min(len(seeds), envs_per_worker * flags.workers), flags.workers) as envs:
             form = {"compress": not flags.raw, "jpeg_quality": flags.jpeg_quality}
             paths = record_round(envs, agent, rows, flags.directory, seeds, attrs, **form)
     except KeyboardInterrupt:
@@ -293,10 +307,11 @@ def describe(flags: Flags) -> dict[str, Any]:
     return {**{name: getattr(flags, name) for name in names}, "policy": digests}
 
 
-def record_human(flags: Flags, world: str) -> int:
+def record_human(flags: Flags, task: str, _: str, world: str) -> int:
     """You drive, or with --policy correct it. The 50 Hz loop runs here; the page and the drawing in other processes."""
     agent, digests = None, []
     if flags.policy:
+        check_trained(flags.policy, task)
         importlib.import_module("torch._dynamo")  # loads Triton, where there is one: never after the simulator
         from act.checkpoint import load_policy
 
@@ -310,7 +325,6 @@ def record_human(flags: Flags, world: str) -> int:
     from sim_envs.teleop.session import Session
 
     gamepad = find_gamepad(flags.gamepad)
-    task, _ = split_task_name(flags.task_name, load_world(world).available())
     seed = flags.seed + SEEDS_PER_ROUND * flags.round * bool(agent)
     shared = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags) if f.name in Recording.__annotations__}
     style = " ".join(["operator", *digests])  # never mixed with another policy's, or an expert's
@@ -324,7 +338,7 @@ def record_human(flags: Flags, world: str) -> int:
         settings = {"wanted": flags.num_episodes, "keep_failures": keep, "previews": flags.cameras}
         with beside(page, gamepad) as link:
             session = Session(env, link, agent=agent, seed=book.next_seed, saved=book.saved, **settings)
-            session.observers.append(book.recorder(spec, "human", session if agent is not None else None))
+            session.observers.append(book.recorder(spec, "operator", session if agent is not None else None))
             print(f"open {page.url}{f'; {gamepad.name} drives, too' if gamepad else ''}")
             print("Ctrl-C ends; the same command continues", flush=True)
             session.run()
@@ -333,8 +347,7 @@ def record_human(flags: Flags, world: str) -> int:
     return 0
 
 
-def record_random_scenes(flags: Flags, world: str) -> int:
-    task, _ = split_task_name(flags.task_name, load_world(world).available())
+def record_random_scenes(flags: Flags, task: str, _: str, world: str) -> int:
     path = flags.directory / "scenes.hdf5"
     recording = SceneRecording(task, flags.cameras, flags.image_size, flags.quality, flags.seed, world)
     try:
@@ -347,7 +360,7 @@ def record_random_scenes(flags: Flags, world: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") -> int:
-    """0: recorded; 1: failed on the way; 2: not asked properly; 130: stopped with Ctrl-C."""
+    """0: recorded; 1: failed on the way; 2: not asked properly; 130: stopped with Ctrl-C, which is how sittings end: 0."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if "--onscreen_render" in argv:  # a flag of the original program
         argv.remove("--onscreen_render")
@@ -355,10 +368,14 @@ def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") 
     flags = tyro.cli(Flags, args=argv, use_underscores=True)
     try:
         flags.check()
-        if flags.random_scenes:
-            return record_random_scenes(flags, world)
+        task, style = split_task_name(flags.task_name, load_world(world).available())
         record_with = {"expert": record_demonstrations, "human": record_human}.get(flags.agent, record_policy)
-        return record_with(flags, world)
+        record_with = record_random_scenes if flags.random_scenes else record_with
+        with alone_in(flags.directory, "recorded into", "--dataset_dir"):
+            return record_with(flags, task, style, world)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues", file=sys.stderr)
+        return 130
     except (ValueError, RuntimeError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1

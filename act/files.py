@@ -28,9 +28,26 @@ def alone_in(folder: Path, done: str, flag: str) -> Iterator[None]:
     Raises ValueError when somebody does: `done` says what ("trained"), `flag` how to choose another folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{folder} is being {done} by another process; wait, or choose another {flag}") from None
-        yield
+    path = folder / ".lock"
+    while True:
+        with path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"{folder} is being {done} by another process; wait, or choose another {flag}"
+                ) from None
+            if not _is(path, lock.fileno()):  # whoever had it took it away before it was ours
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

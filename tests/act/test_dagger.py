@@ -257,6 +257,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("act.checkpoint.load_policy", lambda run: Trained(0.1))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "policy.safetensors").write_bytes(b"weights")
+    (tmp_path / "run" / "policy.json").write_text(json.dumps({"train": {"task_name": "sim_toy_human"}}))
     return tmp_path / "run"
 
 
@@ -308,6 +309,15 @@ def test_wrong_flags_are_answered(run: Path, capsys: pytest.CaptureFixture[str])
         (["--agent", "hg_dagger", "--gate", "ensemble"], "at least two"),
         (["--agent", "hg_dagger", "--hand_back", "0.5"], "hand_back 0.5"),
         ([], "--agent expert and --policy"),
+        (
+            ["--agent", "dagger", "--task_name", "sim_broken_scripted"],
+            "was trained on sim_toy_human, which is not broken",
+        ),
+        (
+            ["--agent", "dagger", "--task_name", "sim_toy"],
+            "there are sim_toy_scripted, sim_toy_human, sim_broken_scripted",
+        ),
+        (["--agent", "dagger", "--cameras", "a", "b", "a"], "--cameras a b a: name each once"),
     ):
         assert record(run, *flags) == 2
         assert answer in capsys.readouterr().err

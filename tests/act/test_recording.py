@@ -14,6 +14,7 @@ import pytest
 import record_sim_episodes
 from act.attempts import DartNoise
 from act.episodes import episode_path, find_episodes, read_episode
+from act.files import alone_in
 from tests.toy_env import ToyEnv
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("dataset")
     assert record(directory, 4) == 0
     return directory
+
+
+def test_two_recorders_do_not_share_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with alone_in(tmp_path, "recorded into", "--dataset_dir"):
+        assert record(tmp_path, 1) == 2
+    assert f"{tmp_path} is being recorded into by another process" in capsys.readouterr().err
+    assert record(tmp_path, 1) == 0
 
 
 def test_only_successes_are_kept_and_numbered_in_the_order_of_attempts(dataset: Path) -> None:

@@ -50,7 +50,7 @@ class Half:
 def sketch(book: Sketchbook, seed: int = 2, length: int = 15, teaching: Half | None = None) -> Path:
     """An episode of the toy, longer than the toy's own limit of 10 when it is drawn."""
     envs = SerialEnvs([ToyEnv(episode_len=length)])
-    list(rollout(envs, GoalAgent(seed), [book.recorder(envs.env_spec, "human", teaching)], seeds=[seed]))
+    list(rollout(envs, GoalAgent(seed), [book.recorder(envs.env_spec, "operator", teaching)], seeds=[seed]))
     return book.path_of(seed)
 
 
@@ -63,7 +63,7 @@ def test_a_sketch_becomes_the_same_episode_with_images(tmp_path):
     np.testing.assert_array_equal(after.qpos, before.qpos)
     np.testing.assert_array_equal(after.action, before.action)
     assert {**before.attrs, "camera_names": ["top"]} == after.attrs
-    assert after.attrs["source"] == "human" and after.attrs["seed"] == 2
+    assert after.attrs["source"] == "operator" and after.attrs["seed"] == 2
     assert check_episode(episode_path(tmp_path, 0), decode_all=True) is None
 
 

@@ -151,6 +151,7 @@ def test_two_trainings_do_not_share_a_directory(tmp_path):
     alone = partial(alone_in, tmp_path / "run", "trained", "--run_dir")
     with alone(), error, alone():
         pass
+    assert not (tmp_path / "run" / ".lock").exists()
     with alone():
         pass
 

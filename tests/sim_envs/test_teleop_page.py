@@ -71,7 +71,7 @@ def test_an_operator_drags_the_gizmos_through_a_whole_transfer_and_training_take
     assert upkeep(["validate", str(tmp_path)]) == 0
     episode = read_episode(episode_path(tmp_path, 0))
     assert episode.attrs["strict_success"]
-    assert episode.attrs["source"] == "human"
+    assert episode.attrs["source"] == "operator"
     assert episode.image_size == (24, 32)
     shutil.copy(episode.path, episode_path(tmp_path, 1))  # one to learn from, one to validate
     flags = ["--preset", "state", *data, "--run_dir", str(tmp_path / "run")]
