@@ -360,7 +360,7 @@ def record_random_scenes(flags: Flags, task: str, _: str, world: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") -> int:
-    """0: recorded; 1: failed on the way; 2: not asked properly; 130: stopped with Ctrl-C, which is how sittings end: 0."""
+    """0: recorded; 1: failed on the way; 2: not asked properly; 130: Ctrl-C, but for a sitting, which ends so."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if "--onscreen_render" in argv:  # a flag of the original program
         argv.remove("--onscreen_render")

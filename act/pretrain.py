@@ -140,6 +140,8 @@ class Teacher:
     def __init__(self, scenes: Scenes, flags: Flags):
         self.scenes, self.flags = scenes, flags
         self.device = choose_device(flags.device)
+        if len(scenes.images) < 2:
+            raise ValueError(f"{len(scenes.images)} scenes: one to learn from and one to judge by is the least")
         self.held_out = max(1, round(HELD_OUT * len(scenes.images)))
         torch.manual_seed(flags.seed)
         config = KeypointConfig(scenes.keypoints, scenes.cameras, scenes.image_size, flags.channels)

@@ -120,6 +120,8 @@ def _work(connection: Connection, recording: Recording, partial: Path) -> None:
             raise
         except ValueError as error:
             connection.send(error)
+        except OSError as error:  # no OpenGL, no space left: a sentence of its own
+            connection.send(OSError(str(error)))
         except Exception:
             connection.send(RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
 

@@ -101,8 +101,8 @@ class ParallelEnvs:
     """`num_envs` environments made by `make` (picklable) in `num_workers` processes; use as a context manager.
 
     They are dealt out like cards, so that a few active ones keep all processes busy.
-    An exception in a worker is raised here with its message and traceback: ValueError stays one, the rest become
-    RuntimeError. Workers die with `close()` and with this process.
+    An exception in a worker is raised here with its message: ValueError and OSError stay what they are, the rest become
+    RuntimeError and bring their traceback. Workers die with `close()` and with this process.
     """
 
     def __init__(self, make: Callable[[], gymnasium.Env], num_envs: int, num_workers: int):
@@ -190,9 +190,9 @@ def _serve(connection: Connection, make: Callable[[], gymnasium.Env], num_envs: 
         except (EOFError, BrokenPipeError):
             raise
         except Exception as error:
-            kind = ValueError if isinstance(error, ValueError) else RuntimeError
-            text = f"{type(error).__name__}: {error}"
-            connection.send((None, (kind, text if kind is ValueError else f"{text}\n{traceback.format_exc()}")))
+            kind = next((kind for kind in (ValueError, OSError) if isinstance(error, kind)), RuntimeError)
+            text = f"{type(error).__name__}: {error}" if kind is not OSError else str(error)
+            connection.send((None, (kind, f"{text}\n{traceback.format_exc()}" if kind is RuntimeError else text)))
     if envs is not None:
         envs.close()
 

@@ -81,8 +81,11 @@ class EncodedScene:
 
 
 def record_scenes(recording: SceneRecording, path: Path, count: int, workers: int) -> None:
-    """Draws `count` scenes and writes the file whole; a file that already holds just these is left alone."""
-    if path.exists() and _holds(path, recording, count):
+    """Draws `count` scenes and writes the file whole; one that holds these, or these and more, is left alone.
+
+    Raises ValueError when it holds scenes of another recording.
+    """
+    if path.exists() and _held(path, recording) >= count:
         return
     scenes = list(tqdm(_draw(recording, count, workers), total=count, unit="scene", dynamic_ncols=True))
     keypoints = recording.sampler().keypoints
@@ -110,17 +113,21 @@ def _attributes(recording: SceneRecording) -> dict[str, Any]:
     }
 
 
-def _holds(path: Path, recording: SceneRecording, count: int) -> bool:
+def _held(path: Path, recording: SceneRecording) -> int:
+    """How many scenes of this recording a file holds."""
     try:
         with h5py.File(path) as file:
             theirs = {"quality": "fast", **file.attrs}  # all there was before it was written down
             lengths = file.get("compress_len")
             held = lengths.shape[1] if isinstance(lengths, h5py.Dataset) else 0
     except OSError:  # not HDF5, or broken: drawn again
-        return False
+        return 0
     ours = _attributes(recording)
-    same = all(np.array_equal(np.asarray(theirs.get(key)), value) for key, value in ours.items())
-    return same and held == count
+    other = [key for key, value in ours.items() if not np.array_equal(np.asarray(theirs.get(key)), value)]
+    if other:
+        told = ", ".join(f"{key} {theirs.get(key)}, not {ours[key]}" for key in other)
+        raise ValueError(f"{path} holds scenes of {told}; delete it, or give another --dataset_dir")
+    return held
 
 
 def _draw(recording: SceneRecording, count: int, workers: int) -> Iterator[EncodedScene]:

@@ -38,6 +38,7 @@ from benchmarks.grid import seconds
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "dagger.json"
 MAY_GROW = ("methods", "seeds", "rounds", "workers", "budget", "work", "out")  # without touching finished cells
+SEEDS_PER_ROUND = 10_000  # as in record_sim_episodes.py
 SEEDS = 100_000  # of attempts, that a training seed may use
 PATIENCE = 60.0  # [s] a program has to stop after SIGINT before it is killed
 MOST_EPISODES = 200  # of a round: a policy that is hardly ever corrected cannot spend its labels
@@ -93,6 +94,10 @@ class Options:
         for name in ("demos", "rounds", "labels", "rollouts", "steps", "n_action_steps", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
+        if self.rounds > SEEDS // SEEDS_PER_ROUND - 2 and set(self.methods) & {"dagger", "hg_dagger"}:
+            raise ValueError(
+                f"--rounds {self.rounds}: at most {SEEDS // SEEDS_PER_ROUND - 2}, so that every round has its own seeds"
+            )
         if self.out.is_dir():
             raise ValueError(f"--out {self.out} is a directory; give a file, such as {self.out}/dagger.json")
         most = VALIDATION_SEEDS.start // SEEDS - 2
@@ -110,6 +115,8 @@ class Options:
         if place.exists() and place.read_text() != ours:
             raise ValueError(f"{self.work} holds cells of other settings ({place}); give another --work")
         known = json.loads(self.out.read_text()) if self.out.exists() else {"settings": settings, "cells": []}
+        if not isinstance(known, dict) or not {"settings", "cells"} <= known.keys():
+            raise ValueError(f"{self.out} holds no results of this program; give another --out")
         if {key: value for key, value in known["settings"].items() if key not in MAY_GROW} != settings:
             raise ValueError(f"{self.out} holds results of other settings; give another --out")
         with whole_file(place) as temporary:
@@ -280,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         bench = Bench(options, deadline, options.claim())
         with bench.bar:
             bench.run()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except (OutOfTime, KeyboardInterrupt) as stop:

@@ -49,7 +49,7 @@ def main() -> None:
     try:
         result = measure(options)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        print(f"experts: {error}", file=sys.stderr)
         sys.exit(2)
     name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"
     out = options.out or (RESULTS / name if options.num >= Options.num else None)
@@ -59,6 +59,7 @@ def main() -> None:
     for rule in ("success", "strict_success"):
         low, high = result[f"{rule}_interval"]
         print(f"{rule}: {result[rule]} of {options.num} ({100 * low:.1f} to {100 * high:.1f} %)")
+    print(f"failed seeds: {', '.join(map(str, result['failed_seeds'])) or 'none'}")
     print(f"mean control step of success {result['mean_success_t']:.0f}, last {result['last_success_t']}")
 
 
@@ -96,9 +97,11 @@ def run_episode(task: str, style: str, push: bool, seed: int) -> dict[str, Any]:
     for t in range(env.env_spec.episode_len):
         if push and t == push_t:
             env.push(body, speed * np.array([np.cos(angle), np.sin(angle), 0.0]))
-        obs, reward, _, _, info = env.step(agent.select_action([obs])[0])
+        obs, reward, terminated, _, info = env.step(agent.select_action([obs])[0])
         if success_t is None and reward == env.env_spec.max_reward:
             success_t = t
+        if terminated:
+            break
     return {"seed": seed, "success_t": success_t} | {k: info[k] for k in ("success", "strict_success", "clipped")}
 
 

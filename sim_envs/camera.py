@@ -27,7 +27,7 @@ choose_gl_backend()
 import mujoco  # noqa: E402
 
 
-class RenderingUnavailableError(RuntimeError):
+class RenderingUnavailableError(OSError):
     """No OpenGL implementation could be started; the message says what to install."""
 
 

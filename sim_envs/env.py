@@ -14,6 +14,7 @@ from sim_envs.task import BimanualTask
 
 CONTROL_TIMESTEP = 0.02  # [s]
 DEFAULT_CAMERAS = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")  # those of the real ALOHA
+LARGEST_SIDE = 4096  # [pixels] of an image
 MJCF_CAMERAS = {"cam_left_wrist": "left/wrist", "cam_right_wrist": "right/wrist"}  # ours -> the arm file's
 CAMERAS = (*DEFAULT_CAMERAS, "top", "angle")
 
@@ -58,7 +59,11 @@ class BimanualEnv(gymnasium.Env):
         quality: str = "fast",
         render_mode: str | None = None,
     ):
+        if isinstance(cameras, str):
+            raise ValueError(f"cameras {cameras!r}: give a tuple, ({cameras!r},)")
         cameras = tuple(cameras)
+        if not all(1 <= side <= LARGEST_SIDE for side in image_size):
+            raise ValueError(f"image_size {tuple(image_size)}: height and width must be 1 to {LARGEST_SIDE} pixels")
         unknown = [camera for camera in cameras if camera not in CAMERAS]
         if unknown:
             raise ValueError(f"camera {unknown[0]!r} is unknown; choose from {', '.join(CAMERAS)}")
@@ -67,6 +72,7 @@ class BimanualEnv(gymnasium.Env):
         self.render_mode = render_mode
         self.quality = quality
         self.images_due = True
+        self._observation: dict[str, Any] | None = None
         size = (image_size[0], image_size[1])
         self.env_spec = EnvSpec(task.name, task.stage_names, task.episode_len, cameras, size, task.objects)
         self._task = task(np.random.default_rng(0))  # replaced by the generator of reset(seed)
@@ -80,32 +86,38 @@ class BimanualEnv(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Starts an episode. `options={"env_state": (7n,)}` places the objects instead of sampling them."""
+        if unknown := set(options or {}) - {"env_state"}:
+            raise ValueError(f"options {sorted(unknown)}: there is only env_state")
         super().reset(seed=seed)
         self._task.rng = self.np_random
         self._task.env_state0 = self._checked_env_state((options or {}).get("env_state"))
-        self._observation = self._control.reset().observation
+        self._observation = self._with_images(dict(self._control.reset().observation))
         self._t = self._clipped = 0
-        return self._with_images(self._observation), self._info(stage=0)
+        return dict(self._observation), self._info(stage=0)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """One control step of 0.02 s towards absolute joint targets (14,); truncated at the task's episode_len.
 
         Terminated where nothing can succeed any more: an object has fallen off the table, or the physics diverges (arms
-        driven hard into each other): the last sound observation again, reward 0 and `info["diverged"]`.
+        driven hard into each other): the last sound observation again, reward 0 and `info["diverged"]`. Raises
+        gymnasium's ResetNeeded before the first `reset`.
         """
+        if self._observation is None:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
         action = self._checked_action(action)
         target = np.clip(action, self._limits[:, 0], self._limits[:, 1])
         self._clipped += bool(np.any(np.abs(target - action) > 1e-6))
         try:
-            self._observation = self._control.step(target).observation
+            self._observation = dict(self._control.step(target).observation)
             stage, diverged = self._task.current_stage, False
         except control.PhysicsError:
             self._task.streak, stage, diverged = 0, 0, True
+        self._observation = self._with_images(self._observation)
         self._t += 1
         truncated = self._t >= self.env_spec.episode_len
         terminated = diverged or self._task.fallen(self.physics)
         info = {**self._info(stage), "diverged": diverged}
-        return self._with_images(self._observation), float(stage), terminated, truncated, info
+        return dict(self._observation), float(stage), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
         return self.render_camera("angle") if self.render_mode == "rgb_array" else None
@@ -142,11 +154,11 @@ class BimanualEnv(gymnasium.Env):
             spaces["images"] = gymnasium.spaces.Dict(dict.fromkeys(self.env_spec.cameras, image))
         return gymnasium.spaces.Dict(spaces)
 
-    def _with_images(self, observation: Any) -> dict[str, Any]:
-        observation = dict(observation)
-        if self.env_spec.cameras and self.images_due:
-            observation["images"] = {camera: self.render_camera(camera) for camera in self.env_spec.cameras}
-        return observation
+    def _with_images(self, observation: dict[str, Any]) -> dict[str, Any]:
+        """With those of this moment, if they are due and not there: after a divergence the last ones may be."""
+        if not (self.env_spec.cameras and self.images_due) or "images" in observation:
+            return observation
+        return observation | {"images": {camera: self.render_camera(camera) for camera in self.env_spec.cameras}}
 
     def _info(self, stage: int) -> dict[str, Any]:
         return {

@@ -70,16 +70,19 @@ def test_the_file_does_not_depend_on_the_number_of_workers(recording, tmp_path):
     assert (tmp_path / "1.hdf5").read_bytes() == (tmp_path / "2.hdf5").read_bytes()
 
 
-def test_a_finished_file_is_left_alone_and_another_wish_replaces_it(recording, tmp_path):
+def test_a_file_grows_is_never_cut_short_and_never_replaced_by_other_scenes(recording, tmp_path):
     path = tmp_path / "scenes.hdf5"
     record_scenes(recording, path, 3, workers=1)
     written = path.stat().st_mtime_ns
-    record_scenes(recording, path, 3, workers=1)
+    for fewer in (3, 2):
+        record_scenes(recording, path, fewer, workers=1)
+        assert path.stat().st_mtime_ns == written
+    with pytest.raises(ValueError, match="holds scenes of quality fast, not pretty; delete it"):
+        record_scenes(replace(recording, quality="pretty"), path, 4, workers=1)
     assert path.stat().st_mtime_ns == written
     record_scenes(recording, path, 4, workers=1)
-    record_scenes(replace(recording, quality="pretty"), path, 4, workers=1)
     with h5py.File(path) as file:
-        assert file.attrs["quality"] == "pretty"
+        assert np.array(file["qpos"]).shape == (4, 14)
     path.write_bytes(b"half")
     record_scenes(recording, path, 4, workers=1)
     with h5py.File(path) as file:

@@ -121,6 +121,12 @@ def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert dagger.main(["--budget", "later", "--work", str(tmp_path)]) == 2
     assert dagger.main(["--seeds", "9", "--work", str(tmp_path)]) == 2
     assert "--seeds 9: give 0 to 8" in capsys.readouterr().err
+    assert dagger.main(["--rounds", "9", "--work", str(tmp_path)]) == 2
+    assert "--rounds 9: at most 8" in capsys.readouterr().err
+    (tmp_path / "foreign.json").write_text("{}")
+    assert dagger.main(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
+    assert "foreign.json holds no results of this program" in capsys.readouterr().err
+    assert dagger.main(["--work", str(tmp_path / "foreign.json"), "--out", str(tmp_path / "new.json")]) == 1
 
 
 def test_a_program_that_fails_is_told(tmp_path: Path):

@@ -1,5 +1,6 @@
 """The environment's promises: what it accepts, what it refuses, when it draws."""
 
+import gymnasium
 import numpy as np
 import pytest
 from dm_control.rl import control
@@ -84,6 +85,12 @@ def test_unknown_names_are_answered_with_the_choices():
         sim_envs.make("insertion", cameras=("nope",))
     with pytest.raises(ValueError, match=r"quality 'nope' is unknown; choose one of fast"):
         sim_envs.make("insertion", quality="nope")
+    with pytest.raises(ValueError, match=r"cameras 'top': give a tuple"):
+        sim_envs.make("insertion", cameras="top")
+    with pytest.raises(ValueError, match=r"image_size \(16, 40000\): height and width must be 1 to 4096"):
+        sim_envs.make("insertion", image_size=(16, 40000))
+    with pytest.raises(ValueError, match=r"options \['envstate'\]: there is only env_state"):
+        sim_envs.make("insertion", cameras=()).reset(options={"envstate": []})
 
 
 def test_physics_that_diverges_ends_the_episode_as_a_failure(env, monkeypatch):
@@ -97,6 +104,24 @@ def test_physics_that_diverges_ends_the_episode_as_a_failure(env, monkeypatch):
     after, reward, terminated, _, info = env.step(obs["qpos"])
     assert (reward, terminated, info["diverged"], info["success"]) == (0.0, True, True, False)
     np.testing.assert_array_equal(after["qpos"], obs["qpos"])
+
+
+def test_the_images_of_a_divergence_are_the_last_sound_ones(monkeypatch):
+    env = sim_envs.make("transfer_cube", cameras=("top",), image_size=(24, 32))
+
+    def diverge(*_args):
+        env.physics.data.qpos[:] = 0  # as MuJoCo resets what has diverged
+        raise control.PhysicsError("bad acceleration")
+
+    obs, _ = env.reset(seed=0)
+    monkeypatch.setattr(env._control, "step", diverge)
+    after = env.step(obs["qpos"])[0]
+    assert set(after) == set(obs) and np.array_equal(after["images"]["top"], obs["images"]["top"])
+
+
+def test_a_step_before_the_first_reset_is_refused():
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        sim_envs.make("transfer_cube", cameras=()).step(np.zeros(14))
 
 
 def test_an_object_that_fell_off_the_table_ends_the_episode(env):
