@@ -7,7 +7,7 @@ PY := .venv/bin/python
 TASK := sim_transfer_cube_scripted
 DEMOS := data/demo
 RUN := runs/demo
-# For a smaller or larger demo: make demo EPISODES=10 SCENES=500 TRAIN="--steps 500" ROLLOUTS=10
+# For a smaller or larger demo (after one: make clean-demo): make demo EPISODES=10 SCENES=500 TRAIN="--steps 500" ROLLOUTS=10
 EPISODES := 50
 SCENES := 3000
 PRETRAIN := --steps 500

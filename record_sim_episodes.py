@@ -1,7 +1,7 @@
 """Records demonstrations of an expert: task + agent + recorder -> DIR/episode_<i>.hdf5, resumable, reproducible.
 
     python record_sim_episodes.py --task_name sim_transfer_cube_scripted --dataset_dir data/cube --num_episodes 50
-    python record_sim_episodes.py --task_name sim_transfer_cube_scripted --dataset_dir data/cube --random_scenes 3000
+    python record_sim_episodes.py --task_name sim_transfer_cube_scripted --random_scenes 3000 --image_size 240 320
     python record_sim_episodes.py --task_name sim_transfer_cube_scripted --agent dagger --policy RUN --round 2
     python record_sim_episodes.py --task_name sim_transfer_cube_human --agent human     # you, in the browser
 
