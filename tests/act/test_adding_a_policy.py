@@ -1,0 +1,54 @@
+"""The policy of docs/adding_a_policy.md: put where the page says, it keeps the contract, trains and is evaluated."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import train
+from act import policies
+from act.checkpoint import load_policy
+from tests.act import test_policies as contract
+from tests.act.test_dataset import write
+
+PAGE = Path(__file__).parents[2] / "docs" / "adding_a_policy.md"
+NAME = "cosines"
+LOOKS = {"backbone_weights": "none", "backbone": "keypoints"}
+
+
+@pytest.fixture(autouse=True)
+def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (source,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / f"{NAME}.py").write_text(source, encoding="utf-8")
+    monkeypatch.setattr(policies, "__path__", [*policies.__path__, str(tmp_path)])
+    there = (*policies.available(), NAME)
+    monkeypatch.setattr(policies, "available", lambda: there)
+    module = policies.load(NAME)
+    tiny = [module.Config(6, hidden_dim=16, n_cosines=3, **looks) for looks in (LOOKS, contract.STATE)]
+    monkeypatch.setitem(contract.TINY, NAME, tiny)
+    yield
+    del sys.modules[module.__name__]
+
+
+@pytest.mark.parametrize("case", [(NAME, 0, 1), (NAME, 0, 4), (NAME, 1, 1)])
+def test_it_keeps_the_contract(case: tuple[str, int, int]):
+    contract.test_the_loss_falls_on_one_batch_and_every_parameter_gets_a_gradient(*case)
+    contract.test_padded_actions_do_not_change_the_loss(*case)
+    contract.test_train_and_eval_mode_mean_the_same_loss(*case)
+    contract.test_predict_chunk_is_physical_and_repeatable(*case)
+    contract.test_a_batch_of_two_is_two_batches_of_one(*case)
+    contract.test_a_saved_policy_answers_the_same(*case)
+
+
+def test_it_trains_by_its_name_with_its_flags_and_is_loaded_again(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data", lengths=(12, 9, 11, 10, 12))
+    flags = ["--preset", "state", "--policy_class", NAME, "--task_name", "sim_toy_scripted", "--steps", "3"]
+    folders = ["--dataset_dir", str(tmp_path / "data"), "--run_dir", str(tmp_path / "run")]
+    assert train.main([*flags, *folders, "--n_cosines", "2"]) == 0
+    policy = load_policy(tmp_path / "run")
+    assert policy.config.n_cosines == 2 and policy.chunk_size == 60
+    with pytest.raises(SystemExit, match="2"):
+        train.main([*flags, *folders, "--n_cosines", "61"])
