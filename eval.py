@@ -34,6 +34,7 @@ from act.loading import is_address, open_run
 from act.provenance import available_cores
 from act.report import write_report
 from act.rollout import Envs, ParallelEnvs
+from act.types import task_of
 from act.video import VideoWriter, video_path
 
 ENVS_PER_CORE = {True: 8, False: 50}  # at most, with cameras and without; they share one query of the policy
@@ -180,11 +181,6 @@ def make_env(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -
     import sim_envs
 
     return sim_envs.make(task, cameras=cameras, image_size=image_size)
-
-
-def task_of(name: str) -> str:
-    """The task behind a name: "sim_transfer_cube_scripted" and "transfer_cube" are both transfer_cube."""
-    return name.removeprefix("sim_").removesuffix("_scripted").removesuffix("_human")
 
 
 def cameras_for(policy: Any, videos: int) -> tuple[tuple[str, ...], tuple[int, int]]:

@@ -45,7 +45,7 @@ from act.recording import record
 from act.rollout import ParallelEnvs
 from act.scenes import Sampler, SceneRecording, record_scenes
 from act.sketches import Sketchbook
-from act.types import Agent
+from act.types import Agent, task_of
 
 STYLES = ("scripted", "human")
 MAX_SEED = VALIDATION_SEEDS.start
@@ -226,7 +226,7 @@ def check_trained(runs: Sequence[Path], task: str) -> None:
 
     for run in runs:
         trained = read_about(run)["train"]["task_name"]
-        if trained.removeprefix("sim_").rpartition("_")[0] != task:
+        if task_of(trained) != task:
             raise ValueError(f"{run} was trained on {trained}, which is not {task}: give --task_name {trained}")
 
 

@@ -15,6 +15,7 @@ from act.aggregation import Aggregation
 from act.augment import Augmentation
 from act.frames import Cache
 from act.policies.policy import PolicyConfig, tuples
+from act.types import task_of
 
 Preset = Literal["paper", "fast", "state"]
 EVALUATION_FLAGS = (
@@ -136,8 +137,7 @@ class TrainConfig:
     @property
     def env_name(self) -> str:
         """transfer_cube of sim_transfer_cube_scripted: the task without style."""
-        name = self.task_name.removeprefix("sim_")
-        return name.removesuffix("_scripted").removesuffix("_human")
+        return task_of(self.task_name)
 
     @property
     def demo_style(self) -> str:

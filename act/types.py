@@ -33,6 +33,11 @@ Observation = dict[str, Any]
 Info = Mapping[str, Any]
 
 
+def task_of(name: str) -> str:
+    """The task behind a name: "sim_transfer_cube_scripted" and "transfer_cube" are both transfer_cube."""
+    return name.removeprefix("sim_").removesuffix("_scripted").removesuffix("_human")
+
+
 @dataclass(frozen=True)
 class EnvSpec:
     """What a program must know of an environment to run agents in it and to label results."""
