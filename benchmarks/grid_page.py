@@ -26,7 +26,7 @@ SPACING = 10**8  # more than any seed: keeps rollouts of different settings and 
 STYLE = """<style>
 th small { display: block; } .strong { font-weight: 700; } .same { color: var(--dim); }
 .narrow td, .narrow th { padding: 5px 6px; }
-svg.strip { width: 132px; display: inline-block; vertical-align: middle; } svg.strip .dot { stroke-width: 1; }
+.value { display: inline-block; min-width: 3.2em; } svg.strip { width: 132px; display: inline-block; vertical-align: middle; } svg.strip .dot { stroke-width: 1; }
 svg.strip .mark { stroke: var(--c1); stroke-width: 2.5; }
 .curves { max-width: 720px; } .curves .c3, .curves .c4, .curves .c5 { opacity: .55; }
 .curves .c3 { --c: var(--c0); } .curves .c4 { --c: var(--c1); } .curves .c5 { --c: var(--c2); }
@@ -155,7 +155,8 @@ class Entry:
     def html(self, tag: str = "td") -> str:
         small = f"<small>{escape(self.small)}</small>" if self.small else ""
         hint = f' title="{escape(self.hint)}"' if self.hint else ""
-        text = f'<span class="{self.style}">{escape(self.text)}</span>' if self.style else escape(self.text)
+        classes = " ".join(filter(None, (self.style, "value" if self.drawing else "")))
+        text = f'<span class="{classes}">{escape(self.text)}</span>' if classes else escape(self.text)
         return f"<{tag}{hint}>{self.drawing}{text}{small}</{tag}>"
 
     def markdown(self) -> str:
