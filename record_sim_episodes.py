@@ -36,6 +36,7 @@ from act.dagger import (
     missing_seeds,
     record_round,
 )
+from act.engine import read_about
 from act.episodes import JPEG_QUALITY, find_episodes, read_episode
 from act.evaluation import VALIDATION_SEEDS
 from act.files import alone_in
@@ -222,8 +223,6 @@ def split_task_name(task_name: str, tasks: Sequence[str]) -> tuple[str, str]:
 
 def check_trained(runs: Sequence[Path], task: str) -> None:
     """Raises ValueError when a run was trained on another task than the one it is to drive in."""
-    from act.checkpoint import read_about
-
     for run in runs:
         trained = read_about(run)["train"]["task_name"]
         if task_of(trained) != task:
@@ -252,7 +251,6 @@ def record_policy(flags: Flags, task: str, style: str, world: str) -> int:
     """A round of DAgger. The policy lives here; sim_envs, which must not precede torch, in other processes."""
     from act.checkpoint import load_policy
 
-    check_trained(flags.policy, task)
     policies = [load_policy(run) for run in flags.policy]
     spec = policies[0].spec
     gated = flags.agent == "hg_dagger"
@@ -311,7 +309,6 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
     """You drive, or with --policy correct it. The 50 Hz loop runs here; the page and the drawing in other processes."""
     agent, digests = None, []
     if flags.policy:
-        check_trained(flags.policy, task)
         importlib.import_module("torch._dynamo")  # loads Triton, where there is one: never after the simulator
         from act.checkpoint import load_policy
 
@@ -347,7 +344,7 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
     return 0
 
 
-def record_random_scenes(flags: Flags, task: str, _: str, world: str) -> int:
+def record_random_scenes(flags: Flags, task: str, world: str) -> int:
     path = flags.directory / "scenes.hdf5"
     recording = SceneRecording(task, flags.cameras, flags.image_size, flags.quality, flags.seed, world)
     try:
@@ -370,7 +367,9 @@ def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") 
         flags.check()
         task, style = split_task_name(flags.task_name, load_world(world).available())
         record_with = {"expert": record_demonstrations, "human": record_human}.get(flags.agent, record_policy)
-        record_with = record_random_scenes if flags.random_scenes else record_with
+        if flags.random_scenes:  # one file, whole or not at all: it needs no lock
+            return record_random_scenes(flags, task, world)
+        check_trained(flags.policy, task)
         with alone_in(flags.directory, "recorded into", "--dataset_dir"):
             return record_with(flags, task, style, world)
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from act import metrics, policies
 from act.config import MAY_CHANGE, TrainConfig
+from act.engine import read_about
 from act.files import whole_file
 from act.policies.policy import DataSpec, Policy
 
@@ -55,17 +56,6 @@ def load_policy(run: Path | str, device: torch.device | str = "cpu") -> Policy:
     except RuntimeError as error:
         raise ValueError(f"{run}: the weights do not fit policy {values['policy']} of this version: {error}") from error
     return policy.to(device).eval()
-
-
-def read_about(run: Path | str) -> dict[str, Any]:
-    """policy.json of a run. Raises ValueError saying how to make one."""
-    path = Path(run) / "policy.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{run} holds no trained policy (no policy.json); train one with train.py.") from None
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 @dataclass

@@ -83,6 +83,17 @@ def about_path(graph: Path) -> Path:
     return graph.with_name(f"{graph.name}.json")
 
 
+def read_about(run: Path | str) -> dict[str, Any]:
+    """policy.json of a run. Raises ValueError saying how to make one."""
+    path = Path(run) / "policy.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{run} holds no trained policy (no policy.json); train one with train.py.") from None
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
 def fingerprint(path: Path) -> str:
     """The first 16 hexadecimal digits of a file's SHA-256."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

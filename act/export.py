@@ -26,9 +26,9 @@ import tyro
 from torch import Tensor, nn
 
 from act.batch import Batch
-from act.checkpoint import read_about, write_json
+from act.checkpoint import write_json
 from act.dataset import find
-from act.engine import FILES, OnnxPolicy, about_path
+from act.engine import FILES, OnnxPolicy, about_path, read_about
 from act.episodes import read_episode
 from act.files import whole_file
 from act.loading import open_run

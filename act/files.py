@@ -1,6 +1,5 @@
 """Files that are whole or not there, and folders that one program at a time works in."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,8 @@ def alone_in(folder: Path, done: str, flag: str) -> Iterator[None]:
 
     Raises ValueError when somebody does: `done` says what ("trained"), `flag` how to choose another folder.
     """
+    import fcntl  # here: files are read where there is no such thing, too
+
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     while True:

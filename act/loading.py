@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from act.engine import FILES, OnnxPolicy, fingerprint
+from act.engine import FILES, OnnxPolicy, fingerprint, read_about
 
 
 def is_address(engine: str) -> bool:
@@ -16,8 +16,6 @@ def open_run(run: Path, engine: str = "torch", device: str | None = None) -> tup
 
     Errors as those of `open_policy`.
     """
-    from act.checkpoint import read_about
-
     while True:
         before = read_about(run), fingerprint(run / "policy.safetensors")
         policy = open_policy(run, engine, device)

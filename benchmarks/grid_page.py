@@ -26,7 +26,8 @@ SPACING = 10**8  # more than any seed: keeps rollouts of different settings and 
 STYLE = """<style>
 th small { display: block; } .strong { font-weight: 700; } .same { color: var(--dim); }
 .narrow td, .narrow th { padding: 5px 6px; }
-.value { display: inline-block; min-width: 3.2em; } svg.strip { width: 132px; display: inline-block; vertical-align: middle; } svg.strip .dot { stroke-width: 1; }
+.value { display: inline-block; min-width: 3.2em; }
+svg.strip { width: 132px; display: inline-block; vertical-align: middle; } svg.strip .dot { stroke-width: 1; }
 svg.strip .mark { stroke: var(--c1); stroke-width: 2.5; }
 .curves { max-width: 720px; } .curves .c3, .curves .c4, .curves .c5 { opacity: .55; }
 .curves .c3 { --c: var(--c0); } .curves .c4 { --c: var(--c1); } .curves .c5 { --c: var(--c2); }

@@ -72,7 +72,7 @@ class BimanualEnv(gymnasium.Env):
         self.render_mode = render_mode
         self.quality = quality
         self.images_due = True
-        self._observation: dict[str, Any] | None = None
+        self._observation: Any = None
         size = (image_size[0], image_size[1])
         self.env_spec = EnvSpec(task.name, task.stage_names, task.episode_len, cameras, size, task.objects)
         self._task = task(np.random.default_rng(0))  # replaced by the generator of reset(seed)
@@ -91,33 +91,35 @@ class BimanualEnv(gymnasium.Env):
         super().reset(seed=seed)
         self._task.rng = self.np_random
         self._task.env_state0 = self._checked_env_state((options or {}).get("env_state"))
-        self._observation = self._with_images(dict(self._control.reset().observation))
+        self._observation = self._control.reset().observation
         self._t = self._clipped = 0
-        return dict(self._observation), self._info(stage=0)
+        return self._with_images(self._observation), self._info(stage=0)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """One control step of 0.02 s towards absolute joint targets (14,); truncated at the task's episode_len.
 
         Terminated where nothing can succeed any more: an object has fallen off the table, or the physics diverges (arms
-        driven hard into each other): the last sound observation again, reward 0 and `info["diverged"]`. Raises
-        gymnasium's ResetNeeded before the first `reset`.
+        driven hard into each other): the last sound state again, reward 0 and `info["diverged"]`. Raises gymnasium's
+        ResetNeeded before the first `reset`.
         """
         if self._observation is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         action = self._checked_action(action)
         target = np.clip(action, self._limits[:, 0], self._limits[:, 1])
         self._clipped += bool(np.any(np.abs(target - action) > 1e-6))
+        sound = self.physics.get_state()
         try:
-            self._observation = dict(self._control.step(target).observation)
+            self._observation = self._control.step(target).observation
             stage, diverged = self._task.current_stage, False
         except control.PhysicsError:
+            self.physics.set_state(sound)
+            self.physics.forward()
             self._task.streak, stage, diverged = 0, 0, True
-        self._observation = self._with_images(self._observation)
         self._t += 1
         truncated = self._t >= self.env_spec.episode_len
         terminated = diverged or self._task.fallen(self.physics)
         info = {**self._info(stage), "diverged": diverged}
-        return dict(self._observation), float(stage), terminated, truncated, info
+        return self._with_images(self._observation), float(stage), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
         return self.render_camera("angle") if self.render_mode == "rgb_array" else None
@@ -154,11 +156,11 @@ class BimanualEnv(gymnasium.Env):
             spaces["images"] = gymnasium.spaces.Dict(dict.fromkeys(self.env_spec.cameras, image))
         return gymnasium.spaces.Dict(spaces)
 
-    def _with_images(self, observation: dict[str, Any]) -> dict[str, Any]:
-        """With those of this moment, if they are due and not there: after a divergence the last ones may be."""
-        if not (self.env_spec.cameras and self.images_due) or "images" in observation:
-            return observation
-        return observation | {"images": {camera: self.render_camera(camera) for camera in self.env_spec.cameras}}
+    def _with_images(self, observation: Any) -> dict[str, Any]:
+        observation = dict(observation)
+        if self.env_spec.cameras and self.images_due:
+            observation["images"] = {camera: self.render_camera(camera) for camera in self.env_spec.cameras}
+        return observation
 
     def _info(self, stage: int) -> dict[str, Any]:
         return {

@@ -13,7 +13,7 @@ import eval as program
 from act import export
 from act.agents import PolicyAgent
 from act.checkpoint import load_policy, save_policy
-from act.engine import OnnxPolicy
+from act.engine import OnnxPolicy, fingerprint
 from act.loading import open_policy
 from act.policies import act
 from act.policies.policy import DataSpec, Policy
@@ -117,6 +117,14 @@ def test_what_is_missing_stale_or_unknown_is_named(
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else name)
     assert export.main([str(run)]) == 2
     assert "exporting needs onnxscript: pip install 'act-aloha[onnx]'" in capsys.readouterr().err
+
+
+def test_a_graph_is_opened_without_torch(run: Path) -> None:
+    export.export(run)
+    program = "import sys; sys.modules['torch'] = None; from pathlib import Path; from act.loading import open_run\n"
+    program += f"policy, about, weights = open_run(Path({str(run)!r}), 'onnx'); print(about['policy'], weights)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["act", fingerprint(run / "policy.safetensors")], done.stderr
 
 
 def test_a_device_that_is_not_there_is_told(run: Path) -> None:
