@@ -12,7 +12,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        permissions = temporary.stat().st_mode  # the umask's; safetensors would keep the file to its owner
         yield temporary
+        temporary.chmod(permissions)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 from functools import partial
 from pathlib import Path
 
@@ -144,6 +145,16 @@ def test_a_run_that_is_trained_already_names_other_episodes_too(tmp_path, capsys
 def test_a_device_that_cannot_be_used_is_named(name: str):
     with pytest.raises(ValueError, match=f"--device {name}"):
         choose_device(name)
+
+
+def test_what_is_written_can_be_read_by_whom_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        run(make(tmp_path), stop=4)
+    finally:
+        os.umask(before)
+    for name in ("policy.safetensors", "policy.json", "last/state.safetensors"):
+        assert (tmp_path / "run" / name).stat().st_mode & 0o777 == 0o640
 
 
 def test_two_trainings_do_not_share_a_directory(tmp_path):
