@@ -130,6 +130,8 @@ class Options:
     runs: Path = Path("runs/grid")
     results: Path | None = None
     """JSON file with every number; benchmarks/results/GRID.json if not given."""
+    take: tuple[Path, ...] = ()
+    """Results of other machines, or of another folder of runs: what --results lacks of them is taken over first."""
     page: Path | None = None
     """HTML page; runs/GRID.html if not given."""
     only_page: bool = False
@@ -150,6 +152,9 @@ class Options:
             path = getattr(self, name)
             if path is not None and path.is_dir():
                 raise ValueError(f"--{name} {path} is a folder; give a file")
+        for path in self.take:
+            if not path.is_file():
+                raise ValueError(f"--take {path}: there is no such file")
         seconds(self.budget)
 
     def steps_of(self, method: Method, task: str) -> int:
@@ -215,12 +220,19 @@ class Results:
     def has(self, cell: Cell, mode: str, rollouts: int) -> bool:
         return self.rows.get(cell.key(mode), {"n": 0})["n"] >= rollouts
 
-    def add(self, row: Row) -> None:
+    def take(self, path: Path) -> None:
+        """Adds the rows of another file that are not here, or are here with fewer rollouts."""
+        theirs = Results(path).rows.items()
+        self.add(*(row for key, row in theirs if row["n"] > self.rows.get(key, {"n": 0})["n"]))
+
+    def add(self, *rows: Row) -> None:
+        if not rows:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._read()
-            self.rows[key_of(row)] = row
+            self.rows |= {key_of(row): row for row in rows}
             lines = ",\n".join(json.dumps(row, allow_nan=False) for row in self.rows.values())
             with whole_file(self.path) as temporary:
                 temporary.write_text(f'{{"provenance": {json.dumps(provenance())},\n"rows": [\n{lines}\n]}}\n')

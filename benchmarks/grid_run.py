@@ -237,6 +237,8 @@ def main(name: str, methods: Sequence[Method], draw: Draw, description: str, arg
         options.check()
         cells = plan(methods, options)
         results = Results(options.results or RESULTS / f"{name}.json")
+        for path in options.take:
+            results.take(path)
         with cluster.connected("" if options.only_page else options.ray):
             code = 0 if options.only_page else run_grid(cells, options, results)
         absent = sorted({method.policy for method in methods} - set(policies.available()))

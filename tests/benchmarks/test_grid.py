@@ -393,6 +393,18 @@ def test_the_program_draws_what_there_is(folder: Path, capsys):
     assert "<html" in Path("page.html").read_text() and "wrote page.html" in capsys.readouterr().out
 
 
+def test_results_of_another_machine_are_taken_over_where_they_say_more(folder: Path, capsys):
+    ours, theirs = Results(Path("ours.json")), Results(Path("theirs.json"))
+    ours.add(row(ACT, "44"), row(ACT, "4400", seed=1))
+    theirs.add(row(ACT, "0000"), row(ACT, "00", seed=1), row(ACT, "4444", seed=2))
+    flags = ["--only_page", "--results", "ours.json", "--page", "page.html", "--take"]
+    assert table1.program([*flags, "theirs.json"]) == 0
+    found = {line["train_seed"]: line["rewards"] for line in Results(Path("ours.json")).rows.values()}
+    assert found == {0: "0000", 1: "4400", 2: "4444"}
+    assert table1.program([*flags, "nobodys.json"]) == 2
+    assert "--take nobodys.json: there is no such file" in capsys.readouterr().err
+
+
 def test_budgets_are_hours_minutes_and_seconds():
     assert [grid.seconds(text) for text in ("90m", "1h30m", "45s")] == [5400, 5400, 45]
     assert grid.seconds("") == float("inf")
