@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from sim_envs.camera import shared_renderer
+from sim_envs.camera import QUALITIES, SCENERY_GROUP, shared_renderer
 from sim_envs.env import DEFAULT_CAMERAS, MJCF_CAMERAS
 from sim_envs.robot import GRIPPER, SIDES, Robot
 from sim_envs.task import BimanualTask
@@ -54,6 +54,8 @@ class SceneSampler:
         self._data = mujoco.MjData(self._model)
         self._robot = Robot(self._model)
         self._renderer = shared_renderer(task.scene, image_size, quality)
+        self._drawn = np.array(mujoco.MjvOption().geomgroup)  # hulls that touch without being seen are in another group
+        self._drawn[SCENERY_GROUP] = QUALITIES[quality].scenery
         self._bank, self._bank_tcp = self._arm_configurations(np.random.default_rng(0), 4000)
         self._central = np.flatnonzero(np.linalg.norm(self._bank_tcp - CENTRE, axis=1) < CENTRE_RADIUS)
 
@@ -168,7 +170,7 @@ class SceneSampler:
         hit = np.zeros(1, np.int32)
         for offset in _PROBES:
             ray = centre + offset - origin
-            distance = mujoco.mj_ray(self._model, self._data, origin, ray, None, 1, -1, hit)
+            distance = mujoco.mj_ray(self._model, self._data, origin, ray, self._drawn, 1, -1, hit)
             if distance < 0 or distance >= 1.0 or self._model.geom_bodyid[hit[0]] == own:
                 return True
         return False

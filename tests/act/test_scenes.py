@@ -81,8 +81,12 @@ def test_a_file_grows_is_never_cut_short_and_never_replaced_by_other_scenes(reco
         record_scenes(replace(recording, quality="pretty"), path, 4, workers=1)
     assert path.stat().st_mtime_ns == written
     record_scenes(recording, path, 4, workers=1)
-    with h5py.File(path) as file:
+    with h5py.File(path, "a") as file:
         assert np.array(file["qpos"]).shape == (4, 14)
+        del file.attrs["hidden_by"]  # the same scenes with older labels
+    record_scenes(recording, path, 4, workers=1)
+    with h5py.File(path) as file:
+        assert "hidden_by" in file.attrs
     path.write_bytes(b"half")
     record_scenes(recording, path, 4, workers=1)
     with h5py.File(path) as file:

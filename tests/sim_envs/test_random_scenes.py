@@ -25,6 +25,21 @@ def test_the_cube_is_red_where_its_label_says(sampler):
     assert red >= 0.97 * seen
 
 
+def test_a_cube_that_is_drawn_where_its_label_says_is_not_called_hidden():
+    """Hulls that only touch, and are never drawn, lie around the fingers that a wrist camera looks past."""
+    sampler = SceneSampler(sim_envs.load("transfer_cube"), ("cam_left_wrist", "cam_right_wrist"), (120, 160))
+    red = 0
+    for scene in (sampler.sample(np.random.default_rng((2, k))) for k in range(150)):
+        for camera in sampler.cameras:
+            x, y = np.round(scene.keypoints[camera][0]).astype(int)
+            if 0 <= x < 160 and 0 <= y < 120:
+                r, g, b = scene.images[camera][y, x].astype(int)
+                if r > 2 * max(g, b):
+                    red += 1
+                    assert scene.visible[camera][0]
+    assert red > 50
+
+
 def test_the_same_seed_draws_the_same_scene(sampler):
     one, other = (sampler.sample(np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one.images["top"], other.images["top"])
