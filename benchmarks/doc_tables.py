@@ -90,6 +90,16 @@ def cvae(track: str, *_: str) -> Table:
     return Table("", [Entry(head) for head in heads], lines)
 
 
+def latency(track: str, *_: str) -> Table:
+    """How long a query takes each method of Table I, and how long it may."""
+    return table1.queries(results("table1"), track) or Table("", [], [])
+
+
+def _means(draw: Callable[[Rows, str], Table]) -> Callable[..., Table]:
+    """Tables of Fig. 8's page, means over the four settings beside the paper's."""
+    return lambda track, *_: draw(results("ablations"), track)
+
+
 def _cell(tally: Tally | None, bold: bool = False, before: str = "", strict: bool = False) -> Entry:
     """Success [%] and its interval, strict success if asked for, and, of several training seeds, each one's success."""
     if tally is None:
@@ -104,6 +114,10 @@ TABLES: dict[tuple[str, bool], Callable[[str, str, str], Table]] = {  # by name,
     ("setting", True): setting,
     ("sizes", True): sizes,
     ("cvae", False): cvae,
+    ("fig8a", False): _means(ablations.sizes),
+    ("fig8b", False): _means(ablations.ensembling),
+    ("fig8c", False): _means(ablations.cvae),
+    ("latency", False): latency,
 }
 
 

@@ -123,6 +123,15 @@ def stages(rows: Rows, track: str, task: str) -> Table:
     return Table(f"{paper.title}, {track} track: every stage beside the paper", heads, table, note, "narrow")
 
 
+def queries(rows: Rows, track: str) -> Table | None:
+    """How long a query takes each method, over all settings and training seeds, and how long it may."""
+    found = {named(*form): rows.settings(form[0], track, form[1]).tallies for form in forms(rows, track)}
+    pooled = {
+        name: Tally(tuple(row for tally in parts if tally for row in tally.rows)) for name, parts in found.items()
+    }
+    return latencies(f"Time of a query, {track} track", pooled)
+
+
 def draw(rows: Sequence[Row], options: Options) -> tuple[str, str]:
     """The page and the markdown of all rows."""
     found = Rows(rows, options)
@@ -133,8 +142,7 @@ def draw(rows: Sequence[Row], options: Options) -> tuple[str, str]:
         for task, style in SETTINGS:
             title = f"{PAPER[task].title}, {style} demonstrations, {track} track: which differences are real"
             tables.append(matrix(title, tallies(found, task, style, track)))
-        anywhere = {name: tally for setting in SETTINGS for name, tally in tallies(found, *setting, track).items()}
-        tables.append(latencies(f"Time of a query, {track} track", anywhere))
+        tables.append(queries(found, track))
     return compose("Table I, beside the paper", LEAD, tables, rows)
 
 
