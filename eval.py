@@ -144,7 +144,7 @@ def run_mode(
         print(f"{len(seeds)} rollouts are there already, and all of them count")
     unfilmed = [s for s in seeds[: options.videos] if not video_path(folder / "videos", envs.env_spec, s).exists()]
     film(envs, agent, [seed for seed in unfilmed if seed not in log], options, folder, log)
-    film(envs, agent, [seed for seed in unfilmed if seed in log], options, folder, EpisodeLog())  # once more, for us
+    film_again(envs, agent, [seed for seed in unfilmed if seed in log], options, folder, log)
     if waves is not None:
         waves.fill(log, seeds, agent.n_action_steps, settings["ensemble_m"])
     summary = evaluate(envs, agent, seeds, log=log)
@@ -166,6 +166,21 @@ def film(
         evaluate(envs, agent, seeds, [writer], log=log)
     finally:
         writer.close()
+
+
+def film_again(
+    envs: Envs, agent: PolicyAgent, seeds: Sequence[int], options: argparse.Namespace, folder: Path, log: EpisodeLog
+) -> None:
+    """Videos of rollouts that are in `log`; one that goes another way in this company of others is not kept."""
+    again = EpisodeLog()
+    film(envs, agent, seeds, options, folder, again)
+    for seed in seeds:
+        now, then = again.episodes[seed].result, log.episodes[seed].result
+        if (now.max_reward, now.strict_success) != (then.max_reward, then.strict_success):
+            video_path(folder / "videos", envs.env_spec, seed).unlink()
+            print(
+                f"no video of seed {seed}: filmed beside others it reached {now.max_reward:g}, not {then.max_reward:g}"
+            )
 
 
 def engine_name(options: argparse.Namespace) -> str:

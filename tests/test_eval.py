@@ -95,6 +95,16 @@ def test_rollouts_that_are_there_are_filmed_all_the_same(run: Path):
     assert (run / "eval" / "test_chunk" / "episodes.jsonl").read_text() == before
 
 
+def test_a_rollout_that_goes_another_way_when_it_is_filmed_later_has_no_video(run: Path, capsys):
+    flags = [str(run), "--num_workers", "1", "--num_envs", "2", "--num_rollouts", "2"]
+    assert program.main([*flags, "--videos", "0"]) == 0
+    log = run / "eval" / "test_chunk" / "episodes.jsonl"
+    log.write_text(log.read_text().replace('"max_reward": 2.0', '"max_reward": 1.0', 1))
+    assert program.main([*flags, "--videos", "2"]) == 0
+    assert [file.name for file in (run / "eval" / "test_chunk" / "videos").iterdir()] == ["toy_seed_2000001.mp4"]
+    assert "no video of seed 2000000: filmed beside others it reached 2, not 1" in capsys.readouterr().out
+
+
 def test_results_name_the_weights_that_acted_though_a_training_saves_meanwhile(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ):
