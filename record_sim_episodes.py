@@ -28,6 +28,7 @@ from act.aggregation import count_labels
 from act.attempts import Recording, load_world
 from act.cluster import RayCrew, connected
 from act.dagger import (
+    SEEDS_PER_ROUND,
     BetaSchedule,
     GatedAgent,
     MixtureAgent,
@@ -50,7 +51,6 @@ from act.types import Agent, task_of
 
 STYLES = ("scripted", "human")
 MAX_SEED = VALIDATION_SEEDS.start
-SEEDS_PER_ROUND = 10_000  # of DAgger; round 0 are the demonstrations
 OPERATOR_STEPS = 3000  # control steps that a human's episode may take: a minute
 ENVS_PER_WORKER = 8  # at most, that share one query of a policy
 
@@ -366,9 +366,9 @@ def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") 
     try:
         flags.check()
         task, style = split_task_name(flags.task_name, load_world(world).available())
-        record_with = {"expert": record_demonstrations, "human": record_human}.get(flags.agent, record_policy)
         if flags.random_scenes:  # one file, whole or not at all: it needs no lock
             return record_random_scenes(flags, task, world)
+        record_with = {"expert": record_demonstrations, "human": record_human}.get(flags.agent, record_policy)
         check_trained(flags.policy, task)
         with alone_in(flags.directory, "recorded into", "--dataset_dir"):
             return record_with(flags, task, style, world)

@@ -32,6 +32,7 @@ from act.types import ACTION_DIM, GRIPPERS, Agent, Observation, RolloutResult
 
 TURN = 0.06  # [rad] per control step: as fast as the experts ever move a joint
 CLOSE = 0.2  # the same for an opening
+SEEDS_PER_ROUND = 10_000  # round 0 are the demonstrations
 
 
 # ------------------------------------------------------------------------------------------------------------- DAgger

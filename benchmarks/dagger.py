@@ -28,6 +28,7 @@ import tyro
 from tqdm import tqdm
 
 from act.aggregation import count_labels
+from act.dagger import SEEDS_PER_ROUND
 from act.episodes import find_episodes, read_episode
 from act.evaluation import VALIDATION_SEEDS
 from act.files import whole_file
@@ -38,7 +39,6 @@ from benchmarks.grid import seconds
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "dagger.json"
 MAY_GROW = ("methods", "seeds", "rounds", "workers", "budget", "work", "out")  # without touching finished cells
-SEEDS_PER_ROUND = 10_000  # as in record_sim_episodes.py
 SEEDS = 100_000  # of attempts, that a training seed may use
 PATIENCE = 60.0  # [s] a program has to stop after SIGINT before it is killed
 MOST_EPISODES = 200  # of a round: a policy that is hardly ever corrected cannot spend its labels
