@@ -1,7 +1,7 @@
-"""Draws the tables of README.md and docs/table1.md from benchmarks/results: `python -m benchmarks.doc_tables`.
+"""Draws tables and figures of README.md and docs/table1.md from benchmarks/results: `python -m benchmarks.doc_tables`.
 
 A table stands under a mark such as `<!-- setting: state transfer_cube scripted -->`, which names one of TABLES and what
-it is to show. Prose is written by hand, numbers are not.
+it is to show; figures stand beside the results. Prose is written by hand, numbers are not.
 """
 
 import json
@@ -14,6 +14,7 @@ from act.files import whole_file
 from act.paper import PAPER
 from benchmarks import ablations, table1
 from benchmarks.grid import MODES, RESULTS, STYLES, TASKS, Options
+from benchmarks.grid_figure import dots, fig8, save
 from benchmarks.grid_page import SETTINGS, TRACKS, Entry, Rows, Table, Tally, named, of_rate
 
 ROOT = Path(__file__).parents[1]
@@ -127,6 +128,10 @@ def program() -> int:
         for path, text in texts.items():
             with whole_file(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
+        found = results("table1")
+        for track in found.tracks():
+            save(dots(found, track), RESULTS / f"table1_{track}.png")
+        save(fig8(results("ablations"), "state"), RESULTS / "fig8_state.png")
     except (ValueError, OSError) as error:
         print(f"doc_tables: {error}", file=sys.stderr)
         return 2

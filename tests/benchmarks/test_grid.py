@@ -8,12 +8,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from act import policies
 from act.config import parse
 from act.paper import PAPER
-from benchmarks import ablations, doc_tables, grid, grid_jobs, grid_page, grid_run, table1
+from benchmarks import ablations, doc_tables, grid, grid_figure, grid_jobs, grid_page, grid_run, table1
 from benchmarks.grid import Cell, Method, Options, Results, Row, plan
 from benchmarks.grid_page import Entry, Mean, Rows, Tally, differences, holm
 
@@ -336,6 +337,32 @@ def test_tables_of_the_documentation_are_drawn_anew_under_their_marks(monkeypatc
     assert sizes[2] == "| ACT |  | 25.0* (4.6–69.9) |  |  |  | 50.0* (15.0–85.0) |"
     assert overview[2] == "| BeT, single step | **50.0*** (9.5–90.5) |  |  |  | 27 / 3 / 1 / 0 |"
     assert cvae[2] == "| Cube transfer, scripted |  | 75.0* (30.1–95.4), 0.0 |  |  |"
+
+
+def test_the_figure_of_table_1_shows_every_form_with_its_interval_beside_the_papers(tmp_path: Path):
+    bet = next(method for method in table1.METHODS if method.label == "BeT" and method.chunk_size == 1)
+    act = table1.METHODS[0]
+    found = [row(act, "4" * 150 + "0" * 50, mode="ensemble"), row(bet, "40"), row(bet, "44", seed=1)]
+    figure = grid_figure.dots(Rows(found, Options()), "state")
+    panel, empty = figure.axes
+    assert (panel.get_title(), empty.axison) == ("Cube transfer, scripted", False)
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["ACT", "BeT"]
+    lines = [np.asarray(line.get_xdata()) for line in panel.lines]
+    drawn = [tuple(xs.tolist()) for xs in lines if xs.size]  # the legend's have no data
+    low, high = (100 * getattr(Tally((found[0],)).success, end) for end in ("low", "high"))
+    assert drawn[:3] == [(low, high), (75.0,), (86.0,)]  # ours, and the paper's
+    assert drawn[4:] == [(75.0,), (50.0, 100.0), (27.0,)]  # of two training seeds each one's, too
+    grid_figure.save(figure, tmp_path / "table.png")
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figure_of_fig_8_leaves_out_means_that_lack_a_setting():
+    single, tens = (ablations.SIZED["VINN"][i] for i in (0, 1))
+    found = [row(tens, "4400", task, style) for task, style in grid_page.SETTINGS] + [row(single, "44")]
+    sizes = grid_figure.fig8(Rows(found, Options()), "state").axes[0]
+    ours, theirs = [line for line in sizes.lines if line.get_color() == grid_figure.COLOURS["VINN"]][:2]
+    assert np.array_equal(ours.get_xydata(), [[1.0, 50.0]])
+    assert tuple(np.asarray(theirs.get_ydata())) == ablations.PAPER_SIZES["VINN"]
 
 
 @pytest.mark.parametrize(
