@@ -128,10 +128,10 @@ def program() -> int:
         for path, text in texts.items():
             with whole_file(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-        found = results("table1")
-        for track in found.tracks():
-            save(dots(found, track), RESULTS / f"table1_{track}.png")
-        save(fig8(results("ablations"), "state"), RESULTS / "fig8_state.png")
+        for name, grid, draw in (("table1", "table1", dots), ("fig8", "ablations", fig8)):
+            found = results(grid)
+            for track in found.tracks():
+                save(draw(found, track), RESULTS / f"{name}_{track}.png")
     except (ValueError, OSError) as error:
         print(f"doc_tables: {error}", file=sys.stderr)
         return 2

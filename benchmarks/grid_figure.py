@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from act.files import whole_file
 from act.paper import PAPER
 from benchmarks import ablations, table1
+from benchmarks.grid import Method
 from benchmarks.grid_page import SETTINGS, Mean, Rows, Tally, named
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SINGLE, CHUNKS, ENSEMBLED = "single step", "chunks", "chunks, ensembled"
-STYLES = {SINGLE: ("o", "#0072b2"), CHUNKS: ("s", "#e69f00"), ENSEMBLED: ("D", "#009e73")}  # Okabe and Ito 2008
+MARKS = {SINGLE: ("o", "#0072b2"), CHUNKS: ("s", "#e69f00"), ENSEMBLED: ("D", "#009e73")}  # Okabe and Ito 2008
 OFFSETS = {SINGLE: 0.22, CHUNKS: 0.0, ENSEMBLED: -0.22}  # rows, so that intervals do not hide each other
 COLOURS = {"ACT": "#0072b2", "BC-ConvMLP": "#e69f00", "VINN": "#009e73", "scripted": "#0072b2", "human": "#d55e00"}
 GREY = "0.25"
@@ -38,7 +39,7 @@ def dots(rows: Rows, track: str) -> "Figure":
     for axes, (task, style) in zip(panels, there, strict=False):
         found = table1.tallies(rows, task, style, track)
         for method, mode in forms:
-            form = form_of(method.chunk_size, mode)
+            form = form_of(method, mode)
             y = OFFSETS[form] - labels.index(method.label)
             if tally := found.get(named(method, mode)):
                 _mark(axes, tally, y, form)
@@ -49,7 +50,7 @@ def dots(rows: Rows, track: str) -> "Figure":
         _plain(axes)
         axes.grid(axis="x", color="0.9")
     axes = panels[0]
-    handles = [axes.plot([], [], marker, color=colour, label=form)[0] for form, (marker, colour) in STYLES.items()]
+    handles = [axes.plot([], [], marker, color=colour, label=form)[0] for form, (marker, colour) in MARKS.items()]
     handles += axes.plot([], [], label="hollow: the paper's, from images", **(_hollow(SINGLE) | {"color": GREY}))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)
     figure.supxlabel("success [%], 95 % interval", fontsize=10)
@@ -57,21 +58,23 @@ def dots(rows: Rows, track: str) -> "Figure":
 
 
 def fig8(rows: Rows, track: str) -> "Figure":
-    """Fig. 8: chunk size, ensembling, CVAE; solid ours with its interval, dashed the paper's. Means without all
-    settings are left out."""
+    """Fig. 8: chunk size, ensembling, CVAE; solid ours with its interval, dashed the paper's.
+
+    A mean that lacks a setting is left out.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure((9.6, 3.4), layout="constrained")
     sizes, ensembling, cvae = figure.subplots(1, 3, sharey=True, width_ratios=(2.2, 1, 1))
     for label, methods in ablations.SIZED.items():
         ours = [rows.settings(method, track, "chunk") for method in methods]
-        _pair(sizes, COLOURS[label], ours, ablations.PAPER_SIZES[label])
-        best = methods[ablations.SIZES.index(ablations.ENSEMBLED)]
-        ours = [rows.settings(best, track, mode) for mode in ("chunk", "ensemble")]
-        _pair(ensembling, COLOURS[label], ours, ablations.PAPER_ENSEMBLE[label])
+        _curve(sizes, COLOURS[label], ours, ablations.PAPER_SIZES[label])
+        method = methods[ablations.SIZES.index(ablations.ENSEMBLED)]
+        ours = [rows.settings(method, track, mode) for mode in ablations.BOTH]
+        _curve(ensembling, COLOURS[label], ours, ablations.PAPER_ENSEMBLE[label])
     for style, theirs in ablations.PAPER_CVAE.items():
         ours = [rows.settings(method, track, "ensemble", [style]) for method in ablations.CVAE]
-        _pair(cvae, COLOURS[style], ours, theirs)
+        _curve(cvae, COLOURS[style], ours, theirs)
     sizes.set(title="a. chunk size", ylabel="success [%]", ylim=(0, 101), xlabel="control steps")
     sizes.set_xticks(range(len(ablations.SIZES)), [str(size) for size in ablations.SIZES])
     ensembling.set(title="b. ensembling", xlim=(-0.3, 1.3))
@@ -87,8 +90,9 @@ def fig8(rows: Rows, track: str) -> "Figure":
     return figure
 
 
-def form_of(chunk_size: int, mode: str) -> str:
-    return SINGLE if chunk_size == 1 else ENSEMBLED if mode == "ensemble" else CHUNKS
+def form_of(method: Method, mode: str) -> str:
+    """Which of MARKS stands for it."""
+    return SINGLE if method.chunk_size == 1 else ENSEMBLED if mode == "ensemble" else CHUNKS
 
 
 def save(figure: "Figure", path: Path) -> None:
@@ -98,22 +102,22 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def _mark(axes: "Axes", tally: Tally, y: float, form: str) -> None:
-    marker, colour = STYLES[form]
+    marker, colour = MARKS[form]
     rate = tally.success
     axes.plot([100 * rate.low, 100 * rate.high], [y, y], color=colour, linewidth=1.6)
     axes.plot(100 * rate.rate, y, marker, color=colour, markersize=5)
     if len(tally.rows) > 1:
-        each = [100 * Tally((row,)).success.rate for row in tally.rows]
+        each = [100 * rate for rate in tally.rates]
         axes.plot(each, [y] * len(each), ".", color=colour, alpha=0.5, markersize=4)
 
 
 def _hollow(form: str) -> dict[str, Any]:
-    marker, colour = STYLES[form]
+    marker, colour = MARKS[form]
     style = {"markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.6, "linestyle": "none"}
     return {"marker": marker, "color": colour, **style}
 
 
-def _pair(axes: "Axes", colour: str, ours: Sequence[Mean], theirs: Sequence[float]) -> None:
+def _curve(axes: "Axes", colour: str, ours: Sequence[Mean], theirs: Sequence[float]) -> None:
     """Ours, where all settings have numbers, and the paper's."""
     known = {x: mean.success for x, mean in enumerate(ours) if mean.success}
     rates, lows, highs = ([100 * getattr(mean, end) for mean in known.values()] for end in ("rate", "low", "high"))

@@ -56,10 +56,14 @@ class Tally:
         return Rate.of("", (digit == "1" for row in self.rows for digit in row["strict"]))
 
     @property
+    def rates(self) -> list[float]:
+        """Success of each training seed."""
+        return [Tally((row,)).success.rate for row in sorted(self.rows, key=lambda row: row["train_seed"])]
+
+    @property
     def by_seed(self) -> str:
-        """Success [%] of each training seed."""
-        rates = [Tally((row,)).success.rate for row in sorted(self.rows, key=lambda row: row["train_seed"])]
-        return " ".join(f"{100 * rate:.0f}" for rate in rates)
+        """The same in %."""
+        return " ".join(f"{100 * rate:.0f}" for rate in self.rates)
 
     def episodes(self, setting: int = 0) -> list[RolloutResult]:
         """For paired tests: a seed stands for the setting, the training seed and the seed of the rollout."""
