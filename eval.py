@@ -34,7 +34,7 @@ from act.loading import is_address, open_run
 from act.provenance import available_cores
 from act.report import write_report
 from act.rollout import Envs, ParallelEnvs
-from act.types import task_of
+from act.types import EnvSpec, task_of
 from act.video import VideoWriter, video_path
 
 ENVS_PER_CORE = {True: 8, False: 50}  # at most, with cameras and without; they share one query of the policy
@@ -106,6 +106,7 @@ def run_evaluation(options: argparse.Namespace) -> None:
     num_envs = options.num_envs or default_num_envs(options.num_rollouts, options.num_workers, bool(cameras))
     out = options.out or options.run
     with connected(options.ray), ParallelEnvs(make, num_envs, options.num_workers) as envs:
+        check_objects(policy, envs.env_spec, trained)
         device = str(getattr(policy, "device", "cpu"))
         parallel = (options.num_workers, device, options.engine)
         waves = Waves(options.run, make, num_envs, *parallel) if options.ray else None
@@ -196,6 +197,16 @@ def make_env(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -
     import sim_envs
 
     return sim_envs.make(task, cameras=cameras, image_size=image_size)
+
+
+def check_objects(policy: Any, env_spec: EnvSpec, trained: str) -> None:
+    """ValueError when a policy that sees object poses saw those of other objects."""
+    seen, there = policy.spec.env_state_dim, 7 * len(env_spec.objects)
+    if env_spec.objects and seen not in (0, there):
+        raise ValueError(
+            f"the policy sees {seen} numbers of object poses, {env_spec.task_name} has {there}: "
+            f"leave --task_name out, or give one of {trained}"
+        )
 
 
 def cameras_for(policy: Any, videos: int) -> tuple[tuple[str, ...], tuple[int, int]]:

@@ -39,7 +39,7 @@ from act.dagger import (
 )
 from act.engine import read_about
 from act.episodes import JPEG_QUALITY, find_episodes, read_episode
-from act.evaluation import VALIDATION_SEEDS
+from act.evaluation import DEMONSTRATION_SEEDS
 from act.files import alone_in
 from act.operators import EnsembleDisagreement, SimulatedOperator, distance_to_expert
 from act.provenance import available_cores
@@ -50,7 +50,7 @@ from act.sketches import Sketchbook
 from act.types import Agent, task_of
 
 STYLES = ("scripted", "human")
-MAX_SEED = VALIDATION_SEEDS.start
+MAX_SEED = DEMONSTRATION_SEEDS.stop
 OPERATOR_STEPS = 3000  # control steps that a human's episode may take: a minute
 ENVS_PER_WORKER = 8  # at most, that share one query of a policy
 
@@ -334,7 +334,9 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
         keep = flags.keep_failures or agent is not None  # corrections teach, whatever came of them
         settings = {"wanted": flags.num_episodes, "keep_failures": keep, "previews": flags.cameras}
         with beside(page, gamepad) as link:
-            session = Session(env, link, agent=agent, seed=book.next_seed, saved=book.saved, **settings)
+            session = Session(
+                env, link, agent=agent, seeds=range(book.next_seed, MAX_SEED), saved=book.saved, **settings
+            )
             session.observers.append(book.recorder(spec, "operator", session if agent is not None else None))
             print(f"open {page.url}{f'; {gamepad.name} drives, too' if gamepad else ''}")
             print("Ctrl-C ends; the same command continues", flush=True)

@@ -3,6 +3,7 @@
 All memory between control steps lives here; the policy is stateless.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -46,8 +47,8 @@ class TemporalEnsemble:
     """Weighted mean of all chunks that cover a control step: w_i = exp(-m i), i = 0 the OLDEST."""
 
     def __init__(self, m: float, chunk_size: int):
-        if m < 0 or chunk_size < 1:
-            raise ValueError(f"m={m}, chunk_size={chunk_size}: m must be >= 0 and chunk_size >= 1")
+        if not 0 <= m < math.inf or chunk_size < 1:
+            raise ValueError(f"ensemble_m {m}, chunk_size {chunk_size}: give m from 0, e.g. 0.01, and a size from 1")
         self.m, self.chunk_size = m, chunk_size
         self._chunks: deque[tuple[int, np.ndarray]] = deque()
 
@@ -132,7 +133,7 @@ class PolicyAgent:
 
 
 class ReplayAgent:
-    """Plays back actions (B, T, 14); past the end it holds the last one."""
+    """Plays back actions (B, T, 14) in B environments, the same after every reset; past the end it holds the last."""
 
     def __init__(self, actions: np.ndarray):
         self.actions = np.asarray(actions, np.float32)

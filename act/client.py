@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from act.types import ACTION_DIM, Observation
-from act.wire import MOST_BYTES, PROTOCOL, decode, encode, pack_histories
+from act.wire import MOST_BYTES, PROTOCOL, decode, encode, most_at_once, pack_histories
 
 
 class RemotePolicy:
@@ -45,15 +45,25 @@ class RemotePolicy:
         return bool(self.spec.cameras)
 
     def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
-        """Chunks (B, K, A) float32 in physical units for B histories of n_obs_steps observations, oldest first."""
-        answer = self._ask(encode({"histories": pack_histories(histories, self.spec, self.jpeg_quality)}))
+        """Chunks (B, K, A) float32 in physical units for B histories of n_obs_steps observations, oldest first.
+
+        More of them than a message may carry are asked in several queries.
+        """
+        packed = pack_histories(histories, self.spec, self.jpeg_quality)
+        most = most_at_once(packed, self.spec)
+        answers = [self._query(packed[first : first + most]) for first in range(0, len(packed), most)]
+        self.query_ms = sum(query_ms for _, query_ms in answers)
+        return np.concatenate([chunks for chunks, _ in answers])
+
+    def _query(self, packed: Sequence[Any]) -> tuple[np.ndarray, float]:
+        """Chunks, and how long the policy took for them [ms]."""
+        answer = self._ask(encode({"histories": packed}))
         if "error" in answer:
             raise ValueError(f"{self.address} refuses: {answer['error']}")
-        chunks, expected = answer.get("chunks"), (len(histories), self.chunk_size, ACTION_DIM)
+        chunks, expected = answer.get("chunks"), (len(packed), self.chunk_size, ACTION_DIM)
         if not isinstance(chunks, np.ndarray) or chunks.shape != expected or chunks.dtype != np.float32:
             raise ConnectionError(f"{self.address} answers no chunks of {expected} float32")
-        self.query_ms = float(answer.get("query_ms", "nan"))
-        return chunks
+        return chunks, float(answer.get("query_ms", "nan"))
 
     def close(self) -> None:
         self._connection.close()

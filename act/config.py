@@ -75,7 +75,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     """Of matrices; biases and norms do not decay."""
     warmup_steps: int = 0
-    """Steps over which the learning rate rises from 0."""
+    """Steps over which the learning rate rises from 0; at most half of all."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate after the warm-up."""
     ema_decay: float = 0.0
@@ -124,6 +124,8 @@ class TrainConfig:
         for name in ("lr", "lr_backbone", "weight_decay", "warmup_steps", "grad_clip", "eval_every", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} {getattr(self, name)} must be a number that is not negative")
+        if min(self.image_size) < 1:
+            raise ValueError(f"image_size {tuple(self.image_size)}: give height and width [pixels], e.g. 480 640")
         if self.num_epochs is not None and self.num_epochs < 1:
             raise ValueError(f"num_epochs {self.num_epochs} must be at least 1")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.val_fraction < 1:
@@ -232,6 +234,9 @@ def parse(argv: Sequence[str]) -> TrainConfig:
             )
     default = preset(_peek(argv, "--preset", "paper"), _peek(argv, "--policy_class", "ACT"), "")
     config = tyro.cli(TrainConfig, args=list(argv), default=default, prog="train.py", description="Trains a policy.")
+    for name, when in config.policy.without_effect.items():
+        if getattr(config.policy, name) != getattr(default.policy, name):
+            raise ValueError(f"--{name} {getattr(config.policy, name)} has an effect only {when}; leave it out")
     if not config.task_name:
         raise ValueError("--task_name is missing; it says what was recorded: sim_transfer_cube_scripted, for example.")
     return config

@@ -149,6 +149,8 @@ class GatedAgent:
         return np.array([mode is Mode.CORRECTING for mode in self.modes])
 
     def needs_images(self) -> bool:
+        if self.operator.needs_images():
+            return True
         busy = any(mode is not Mode.AUTONOMOUS for mode in self.modes)  # asked at every step what it would do
         return self.policy.needs_images and (busy or any(driver.needs_images() for driver in self.drivers))
 

@@ -131,6 +131,13 @@ class EpisodeDataset:
             **past,
         )
 
+    def images(self, rows: Tensor) -> Tensor:
+        """(n, N, H, W, 3) uint8 of rows (n,). ValueError where nobody looks at images."""
+        images = self.frames.read(rows[:, None])
+        if images is None:
+            raise ValueError("these frames have features, or no cameras: nobody looks at their images")
+        return images[:, 0]
+
     def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""
         steps = rows[:, None] + torch.arange(self.sampling.chunk_size)

@@ -20,9 +20,11 @@ trip is RGB -> RGB (and another JPEG viewer shows red and blue exchanged). The s
 """
 
 import contextlib
+import errno
 import json
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -93,10 +95,10 @@ def write_episode(
     path = Path(path)
     arrays = {"observations/qpos": qpos, "observations/qvel": qvel, "observations/env_state": env_state}
     arrays |= {"action": action, "reward": reward}
-    with whole_file(path) as temporary, h5py.File(temporary, "w") as root:
-        for name, value in sorted(({"camera_names": list(images)} | dict(attrs or {})).items()):
+    room = 0 if compress else sum(len(frames) * np.asarray(frames[0]).nbytes for frames in images.values())
+    with whole_hdf5(path, room) as root:
+        for name, value in sorted(({"sim": True, "camera_names": list(images)} | dict(attrs or {})).items()):
             root.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | dict) else value
-        root.attrs["sim"] = True
         root.attrs["compress"] = compress
         for name, array in arrays.items():
             if array is not None:
@@ -105,6 +107,30 @@ def write_episode(
             root.create_dataset(name, data=np.asarray(array, LABELS[name]))
         _write_images(root, {camera: images[camera] for camera in sorted(images)}, compress, jpeg_quality)
     return path
+
+
+@contextlib.contextmanager
+def whole_hdf5(path: Path, room: int = 0) -> Iterator[h5py.File]:
+    """Yields a file to fill; `path` is there, whole, once it is closed. OSError when the disk has no room for it.
+
+    HDF5 crashes the interpreter when it cannot finish a file on a full disk, so files are made in memory and then
+    written; one of more than a few megabytes of raw images (`room` [bytes]) is not, but the room is looked for before.
+    """
+    if room:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(path.parent).free) < 1.01 * room:
+            raise OSError(
+                errno.ENOSPC, f"{room / 1e6:.0f} MB do not fit on the disk, {free / 1e6:.0f} are free", str(path)
+            )
+        with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+            yield file
+        return
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    with whole_file(path) as temporary:
+        temporary.write_bytes(image)
 
 
 def _write_images(root: h5py.File, images: Mapping[str, Frames], compress: bool, jpeg_quality: int) -> None:

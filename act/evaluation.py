@@ -25,6 +25,7 @@ from act.provenance import git_commit, provenance
 from act.rollout import Envs, rollout
 from act.types import CONTROL_TIMESTEP, Agent, EnvSpec, Observation, Observer, RolloutResult
 
+DEMONSTRATION_SEEDS = range(1_000_000)
 VALIDATION_SEEDS = range(1_000_000, 2_000_000)
 TEST_SEEDS = range(2_000_000, 3_000_000)
 SEED_SETS = {"test": TEST_SEEDS, "validation": VALIDATION_SEEDS}

@@ -17,6 +17,7 @@ from act.types import GRIPPERS, Observation
 class Operator(Protocol):
     """Whoever watches environment `index`: wants to drive now or not, and how. Asked at every control step."""
 
+    def needs_images(self) -> bool: ...
     def reset(self, num_envs: int) -> None: ...
     def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
         """`intended` (14,): what the policy would do now."""
@@ -49,6 +50,10 @@ class EnsembleDisagreement:
             raise ValueError(f"{len(policies)} policies: doubt takes at least two, all with n_obs_steps 1")
         self.policies, self.n_action_steps = policies, n_action_steps
 
+    @property
+    def needs_images(self) -> bool:
+        return any(policy.needs_images for policy in self.policies)
+
     def __call__(self, obs: Observation, intended: np.ndarray) -> float:
         chunks = np.stack([policy.predict_chunk([[obs]])[0, : self.n_action_steps] for policy in self.policies])
         return float(np.linalg.norm(chunks.std(axis=0), axis=-1).mean())
@@ -72,6 +77,10 @@ class SimulatedOperator:
                 "0 <= hand_back <= take_over, 0 <= delay and 1 <= calm are due"
             )
         self.reset(0)
+
+    def needs_images(self) -> bool:
+        """Whether what alarms him looks at images."""
+        return getattr(self.danger, "needs_images", False)
 
     def reset(self, num_envs: int) -> None:
         self._driving = [False] * num_envs

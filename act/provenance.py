@@ -34,9 +34,14 @@ def _program() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the tree this file is in, with "+changes" when the tree differs from it; None without git."""
+    """The commit of the tree this file is in, with "+changes" when the tree differs from it; None without git.
+
+    Results and words about them may differ: a benchmark's first number does not make its second one suspect.
+    """
+    told = [f":(top,exclude){path}" for path in ("benchmarks/results", "benchmarks/LOG.md", "docs", "README.md")]
     try:
-        head, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+        head = _git("rev-parse", "HEAD")
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *told)
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if changes else "")

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from act.attempts import Attempts, Outcome, Recording
 from act.episodes import episode_index, episode_path, find_episodes, read_episode
+from act.evaluation import DEMONSTRATION_SEEDS
 
 HOPELESS = 50  # attempts without one episode kept, after which the recorder gives up
 
@@ -139,6 +140,7 @@ class Progress:
 
     directory: Path
     known: dict[int, Outcome]  # decided, not yet committed
+    most: int = len(DEMONSTRATION_SEEDS)  # attempts there are seeds for
     decided: int = 0  # attempts committed = number of the next one
     successes: int = 0
     kept: int = 0
@@ -172,6 +174,10 @@ class Progress:
         attempt = self.decided
         while attempt in self.known or attempt in self.running:
             attempt += 1
+        if attempt >= self.most:
+            raise ValueError(
+                f"the {self.most} seeds from --seed on are used up: give another --dataset_dir and a smaller --seed"
+            )
         return attempt
 
 
@@ -233,7 +239,7 @@ def record(
     `hire` gives other workers than `workers` processes of this machine.
     """
     partial = directory / ".partial"
-    progress = Progress(directory, find_known(directory, recording))
+    progress = Progress(directory, find_known(directory, recording), DEMONSTRATION_SEEDS.stop - recording.seed)
     progress.commit(num_episodes)
     if progress.kept == num_episodes:
         shutil.rmtree(partial, ignore_errors=True)

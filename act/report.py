@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ NEEDED += ("wall_time_s", "rollouts_per_min", "settings", "provenance")  # of a 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One results.json: where it lies, what it holds, and the training curve of its run."""
+    """One results.json: where it lies, what it holds, the curve of its run, and what tells that from others."""
 
     folder: Path
     results: dict[str, Any]
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    run: str = ""
 
     @property
     def name(self) -> str:
@@ -49,7 +50,7 @@ class Evaluation:
             mode = f"ensemble, every {steps} steps"
         weight = "" if m in (None, 0.01) else f"m {m:g}"
         seeds = "validation seeds" if settings.get("seed_set") == "validation" else ""
-        parts = (Path(settings.get("run") or "").name, mode, weight, settings.get("engine"), seeds)
+        parts = (self.run or Path(settings.get("run") or "").name, mode, weight, settings.get("engine"), seeds)
         return " · ".join(filter(None, parts)) or "run"
 
     @property
@@ -68,7 +69,16 @@ def load(path: Path) -> list[Evaluation]:
     files = [path] if path.is_file() else sorted(path.rglob("results.json"))
     if not files:
         raise ValueError(f"{path} holds no results.json: run `python eval.py {path}` first")
-    return [Evaluation(file.parent, _read_results(file), _metrics_of(file.parent)) for file in files]
+    return [Evaluation(file.parent, _read_results(file), read_metrics(_home_of(file.parent))) for file in files]
+
+
+def told_apart(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """The same with `run`, the end of their run's path that no other run's on the page has."""
+    homes = [_run_path(evaluation) for evaluation in evaluations]
+    longest = max((len(home.parts) for home in homes), default=1)
+    names = [["/".join(home.parts[-count:]) for home in homes] for count in range(1, longest + 1)]
+    found = next((some for some in names if len(set(some)) == len(set(homes))), names[-1] if names else [])
+    return [replace(evaluation, run=name) for evaluation, name in zip(evaluations, found, strict=True)]
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
@@ -80,6 +90,7 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
 
 def render(evaluations: Sequence[Evaluation], folder: Path) -> str:
     """The page as text; links to videos that are too large to embed are relative to `folder`."""
+    evaluations = told_apart(evaluations)
     tasks = list(dict.fromkeys(evaluation.results["task"] for evaluation in evaluations))
     title = " and ".join(PAPER[task].title.lower() if task in PAPER else task.replace("_", " ") for task in tasks)
     sections = ["".join(_headline(evaluation) for evaluation in evaluations)]
@@ -152,7 +163,7 @@ def _stage_table(group: Sequence[Evaluation], told: str) -> str:
 
 
 def _curves(evaluations: Sequence[Evaluation]) -> str:
-    runs = {str(e.results["settings"].get("run", e.folder)): e.metrics for e in evaluations if e.metrics}
+    runs = {evaluation.run: evaluation.metrics for evaluation in evaluations if evaluation.metrics}
     charts = (
         ("loss", True, lambda key: key.endswith(("loss", "l1"))),
         ("success [%]", False, lambda key: key == "success"),
@@ -316,7 +327,7 @@ def _plain(value: Any) -> str:
 
 
 def _prefix(run: str, runs: Mapping[str, Any]) -> str:
-    return f"{Path(run).name} " if len(runs) > 1 else ""
+    return f"{run} " if len(runs) > 1 else ""
 
 
 def _is_number(value: Any) -> bool:
@@ -342,10 +353,15 @@ def _read_results(file: Path) -> dict[str, Any]:
     return results
 
 
-def _metrics_of(folder: Path) -> list[dict[str, Any]]:
-    """Of the run `folder` lies in: the nearest metrics.jsonl, at most three folders up."""
-    places = (folder, *list(folder.resolve().parents)[:3])
-    return next((found for place in places if (found := read_metrics(place))), [])
+def _home_of(folder: Path) -> Path:
+    """The run that `folder` lies in: where the nearest metrics.jsonl is, at most three folders up; else `folder`."""
+    places = (folder.resolve(), *list(folder.resolve().parents)[:3])
+    return next((place for place in places if read_metrics(place)), folder.resolve())
+
+
+def _run_path(evaluation: Evaluation) -> Path:
+    run = evaluation.results["settings"].get("run")
+    return Path(run).resolve() if run and not evaluation.metrics else _home_of(evaluation.folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,8 +27,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from act.episodes import encode_image
-from act.files import whole_file
+from act.episodes import encode_image, whole_hdf5
 
 JPEG_QUALITY = 95  # labels are finer than a pixel, so the stills are kept sharper than episodes
 TASKS_AT_ONCE = 16  # scenes a worker is handed at a time
@@ -89,7 +88,7 @@ def record_scenes(recording: SceneRecording, path: Path, count: int, workers: in
         return
     scenes = list(tqdm(_draw(recording, count, workers), total=count, unit="scene", dynamic_ncols=True))
     keypoints = recording.sampler().keypoints
-    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole_hdf5(path) as file:
         file.attrs.update(_attributes(recording))
         file.attrs["keypoint_names"] = list(keypoints)
         lengths = np.array([[len(jpeg) for jpeg in scene.jpegs] for scene in scenes]).T

@@ -68,8 +68,12 @@ class Trainer:
         return {key: value.detach() for key, value in losses.items()}
 
     def schedule(self, step: int) -> float:
-        """Share of the peak learning rate at `step`: linear warm-up, then constant or half a cosine to 0."""
-        warmup, total = self.config.warmup_steps, self.config.steps
+        """Share of the peak learning rate at `step`: linear warm-up, then constant or half a cosine to 0.
+
+        A training shorter than two warm-ups warms up for half of its steps.
+        """
+        total = self.config.steps
+        warmup = min(self.config.warmup_steps, total // 2)
         if step < warmup:
             return (step + 1) / warmup
         if self.config.schedule == "constant":

@@ -53,6 +53,8 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     looks = (cameras, config.image_size, use_env_state, config.frame_stride)
     sampling = Sampling(policy.chunk_size, policy.n_obs_steps, *looks, policy.needs_whole_chunks)
     paths = [path for directory in config.dataset_dir for path in find(directory)]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f"--dataset_dir {' '.join(map(str, config.dataset_dir))}: name each folder once")
     episodes = dict(zip(paths, load_episodes(paths, cameras), strict=True))
     names, held_out = split(paths, config.val_fraction, config.seed)
     train = EpisodeDataset([episodes[name] for name in names], sampling)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from act.episodes import episode_index, episode_path, find_episodes, read_episode
+from act.files import alone_in
 
 
 def check_episode(path: Path, decode_all: bool = False) -> str | None:
@@ -107,7 +108,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "validate":
             return validate(args.dir, args.decode_all)
-        return repair(args.dir, args.renumber) if args.command == "repair" else info(args.dir)
+        if args.command == "info":
+            return info(args.dir)
+        if not args.dir.is_dir():
+            raise ValueError(f"{args.dir} is no folder; give one of episodes, e.g. data/sim_transfer_cube_scripted")
+        with alone_in(args.dir, "recorded into", "folder"):
+            return repair(args.dir, args.renumber)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

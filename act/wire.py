@@ -102,6 +102,25 @@ def pack_histories(
     return [[_cut_down(obs, spec, jpeg_quality) for obs in history] for history in histories]
 
 
+def most_at_once(packed: Sequence[Sequence[Mapping[str, Any]]], spec: Spec) -> int:
+    """How many of these packed histories one query may carry within the limits above; at least 1."""
+    largest = max(sum(map(_sent_bytes, history)) for history in packed)
+    drawn = len(packed[0]) * _drawn_bytes(spec)
+    return max(1, min(MOST_HISTORIES, MOST_BYTES // largest, MOST_DECODED // max(drawn, 1)))
+
+
+def _sent_bytes(obs: Mapping[str, Any]) -> int:
+    """Of a packed observation in a message, rounded up."""
+    images = obs.get("images", {}).values()
+    vectors = sum(value.nbytes for name, value in obs.items() if name != "images")
+    return 2048 + vectors + sum(len(image) if isinstance(image, bytes) else image.nbytes for image in images)
+
+
+def _drawn_bytes(spec: Spec) -> int:
+    """Of an observation's images once they are decoded."""
+    return len(spec.cameras) * math.prod(spec.image_size) * 3
+
+
 def _cut_down(obs: Observation, spec: Spec, jpeg_quality: int | None) -> dict[str, Any]:
     images = obs.get("images", {})
     needed = ["qpos", *["env_state"] * bool(spec.env_state_dim), *spec.cameras]
@@ -126,7 +145,7 @@ def unpack_histories(message: Mapping[str, Any], spec: Spec, n_obs_steps: int) -
     for history in histories:
         if not isinstance(history, list) or len(history) != n_obs_steps:
             raise ValueError(f"a history of this policy is a list of {n_obs_steps} observations, oldest first")
-    images = len(histories) * n_obs_steps * len(spec.cameras) * math.prod(spec.image_size) * 3
+    images = len(histories) * n_obs_steps * _drawn_bytes(spec)
     if images > MOST_DECODED:
         raise ValueError(
             f"{len(histories)} histories of {n_obs_steps} observations are {images >> 20} MiB of images, at most "

@@ -27,7 +27,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from tqdm import tqdm
 
-from act.aggregation import count_labels
+import sim_envs
+from act.aggregation import Aggregation, count_labels
 from act.dagger import SEEDS_PER_ROUND
 from act.episodes import find_episodes, read_episode
 from act.evaluation import VALIDATION_SEEDS
@@ -35,6 +36,7 @@ from act.files import whole_file
 from act.provenance import available_cores, provenance
 from benchmarks.dagger_figure import METHODS, curves, draw
 from benchmarks.grid import seconds
+from record_sim_episodes import split_task_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "dagger.json"
@@ -69,8 +71,8 @@ class Options:
     """Further flags of record_sim_episodes.py for demonstrations: without cameras. What a policy drives has its own."""
     train: str = "--preset state"
     """Further flags of train.py, as --train="--preset state --lr 1e-4"."""
-    aggregation: str = "uniform"
-    """Of DAgger and HG-DAgger: uniform, equal_mass or sirius."""
+    aggregation: Aggregation = "uniform"
+    """Of DAgger and HG-DAgger."""
     n_action_steps: int = 30
     """Control steps between queries whenever a policy drives, in lessons as in rollouts: labels end with a turn."""
     dagger: str = "--beta_schedule constant:0.5 --label_every 0"
@@ -91,6 +93,10 @@ class Options:
         unknown = sorted(set(self.methods) - set(METHODS))
         if unknown:
             raise ValueError(f"--methods {unknown[0]}: there are {', '.join(METHODS)}")
+        for name in ("methods", "seeds"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"--{name} {' '.join(map(str, getattr(self, name)))}: name each once")
+        split_task_name(self.task_name, sim_envs.available())
         for name in ("demos", "rounds", "labels", "rollouts", "steps", "n_action_steps", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
@@ -112,9 +118,13 @@ class Options:
         """
         settings = {key: value for key, value in asdict(self).items() if key not in MAY_GROW}
         ours, place = json.dumps(settings, indent=1), self.work / "settings.json"
-        if place.exists() and place.read_text() != ours:
+        others = place.exists() and place.read_text() != ours
+        if others and any(path != place for path in self.work.iterdir()):
             raise ValueError(f"{self.work} holds cells of other settings ({place}); give another --work")
-        known = json.loads(self.out.read_text()) if self.out.exists() else {"settings": settings, "cells": []}
+        try:
+            known = json.loads(self.out.read_text()) if self.out.exists() else {"settings": settings, "cells": []}
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.out} is no JSON ({error}); give another --out") from None
         if not isinstance(known, dict) or not {"settings", "cells"} <= known.keys():
             raise ValueError(f"{self.out} holds no results of this program; give another --out")
         if {key: value for key, value in known["settings"].items() if key not in MAY_GROW} != settings:

@@ -17,17 +17,21 @@ COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger":
 def curves(cells: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Per method and round, over seeds: mean labels, success with its Wilson interval over all rollouts.
 
-    "each" are labels and success of every seed. The weak policy begins every curve; a seed that is still under way
-    does not count.
+    "each" are labels and success of every seed. The weak policy begins every curve. A seed that has fewer cells than
+    most does not count, nor does a round that another seed is still to come to.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     done = Counter(cell["seed"] for cell in cells)
-    cells = [cell for cell in cells if done[cell["seed"]] == max(done.values())]
+    often = Counter(done.values())
+    seeds = {seed for seed in done if done[seed] >= max(often, key=lambda count: (often[count], count))}
+    cells = [cell for cell in cells if cell["seed"] in seeds]
     methods = list(dict.fromkeys(cell["method"] for cell in cells if cell["method"] != "weak"))
     for method in methods:
         mine = [cell for cell in cells if cell["method"] in ("weak", method)]
         for round_ in sorted({cell["round"] for cell in mine}):
             group = [cell for cell in mine if cell["round"] == round_]
+            if len(group) < len(seeds):
+                continue
             successes, n = (sum(cell[key] for cell in group) for key in ("success", "rollouts"))
             low, high = wilson_interval(successes, n)
             point = {"round": round_, "labels": float(np.mean([cell["labels"] for cell in group]))}

@@ -19,7 +19,7 @@ from benchmarks.grid_page import SETTINGS, TRACKS, Entry, Rows, Table, Tally, na
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "table1.md")
-MARK = re.compile(r"(<!-- (\w+): (\w+) ?(\w*) ?(\w*) -->\n\n)(?:(?:\|.*\n)+\n)?")
+MARK = re.compile(r"(<!-- (\w+): (\w+) ?(\w*) ?(\w*) -->\n)\n?(?:(?:\|.*\n)+\n?)?")
 
 
 def fill(text: str) -> str:
@@ -31,9 +31,9 @@ def fill(text: str) -> str:
         if table is None or track not in TRACKS:
             known = f"{', '.join(name for name, _ in TABLES)}; {', '.join(TRACKS)}; {', '.join((*TASKS, *STYLES))}"
             raise ValueError(f"{found[0].strip()} names no table; there is {known}")
-        return found[1] + table(track, *setting).lines() + "\n"
+        return f"{found[1]}\n{table(track, *setting).lines()}\n"
 
-    return MARK.sub(draw, text)
+    return MARK.sub(draw, text).rstrip("\n") + "\n"
 
 
 def results(grid: str) -> Rows:

@@ -8,6 +8,7 @@ first 80, while the hands are reaching.
 import json
 import multiprocessing
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,8 @@ def measure(options: Options) -> dict[str, Any]:
     """Runs the episodes and sums them up."""
     if options.num < 1 or options.workers < 1:
         raise ValueError(f"--num {options.num} and --workers {options.workers} must both be at least 1")
+    if options.out is not None and options.out.is_dir():
+        raise ValueError(f"--out {options.out} is a folder; give a file")
     experts.make_agent(options.task, options.style)  # a wrong name fails here, before the workers start
     seeds = range(options.seed, options.seed + options.num)
     run = partial(run_episode, options.task, options.style, options.push)
@@ -90,19 +93,24 @@ def run_episode(task: str, style: str, push: bool, seed: int) -> dict[str, Any]:
     agent = experts.make_agent(task, style, seed)
     agent.reset(1)
     obs, info = env.reset(seed=seed)
-    rng = np.random.default_rng(seed)
-    push_t, angle, speed = rng.integers(0, 80), rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.5)
-    body = rng.choice(env.task.objects)
+    push_t, body, velocity = push_of(seed, env.task.objects)
     success_t = None
     for t in range(env.env_spec.episode_len):
         if push and t == push_t:
-            env.push(body, speed * np.array([np.cos(angle), np.sin(angle), 0.0]))
+            env.push(body, velocity)
         obs, reward, terminated, _, info = env.step(agent.select_action([obs])[0])
         if success_t is None and reward == env.env_spec.max_reward:
             success_t = t
         if terminated:
             break
     return {"seed": seed, "success_t": success_t} | {k: info[k] for k in ("success", "strict_success", "clipped")}
+
+
+def push_of(seed: int, objects: Sequence[str]) -> tuple[int, str, np.ndarray]:
+    """At which control step an episode's push comes, to what, and the velocity (3,) [m/s] it gives."""
+    rng = np.random.default_rng((seed, 3))  # `seed` alone would be the stream that places the objects
+    t, angle, speed = int(rng.integers(0, 80)), rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.5)
+    return t, rng.choice(list(objects)), speed * np.array([np.cos(angle), np.sin(angle), 0.0])
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ TASKS, STYLES, MODES = ("transfer_cube", "insertion"), ("scripted", "human"), ("
 STEPS = {"transfer_cube": 3000, "insertion": 6000}  # of training, as in benchmarks/fast.sh
 PRESETS = {"state": "state", "images": "fast"}
 ENSEMBLE_EVERY = {"state": 1, "images": 4}  # control steps between queries: images cost time to render and to see
+NEEDED = {"method", "recipe", "train_seed", "mode", "n_action_steps", "track", "n", "first_seed"}  # in a row
+NEEDED |= {"stages", "rewards", "strict", "single_query", "commands", "provenance"}
 Row = dict[str, Any]
 
 
@@ -143,6 +145,9 @@ class Options:
             for value in getattr(self, name):
                 if value not in known:
                     raise ValueError(f"--{name} {value}: there is {', '.join(known)}")
+        for name in ("tasks", "styles", "modes", "seeds"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"--{name} {' '.join(map(str, getattr(self, name)))}: name each once")
         for name in ("rollouts", "jobs", "steps"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
@@ -211,6 +216,9 @@ class Results:
     def _read(self) -> None:
         try:
             rows = json.loads(self.path.read_text())["rows"]
+            lacking = {name for row in rows for name in NEEDED - row.keys()}
+            if lacking:
+                raise KeyError(", ".join(sorted(lacking)))
             self.rows |= {key_of(row): row for row in rows}
         except FileNotFoundError:
             return
@@ -222,17 +230,18 @@ class Results:
 
     def take(self, path: Path) -> None:
         """Adds the rows of another file that are not here, or are here with fewer rollouts."""
-        theirs = Results(path).rows.items()
-        self.add(*(row for key, row in theirs if row["n"] > self.rows.get(key, {"n": 0})["n"]))
+        self.add(*Results(path).rows.values(), better=True)
 
-    def add(self, *rows: Row) -> None:
+    def add(self, *rows: Row, better: bool = False) -> None:
+        """Writes rows over those of the same key; with `better` only where these have more rollouts."""
         if not rows:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._read()
-            self.rows |= {key_of(row): row for row in rows}
+            known = {key: row["n"] for key, row in self.rows.items() if better}
+            self.rows |= {key_of(row): row for row in rows if row["n"] > known.get(key_of(row), 0)}
             lines = ",\n".join(json.dumps(row, allow_nan=False) for row in self.rows.values())
             with whole_file(self.path) as temporary:
                 temporary.write_text(f'{{"provenance": {json.dumps(provenance())},\n"rows": [\n{lines}\n]}}\n')

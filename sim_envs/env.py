@@ -35,6 +35,17 @@ class EnvSpec:
         return len(self.stage_names)
 
 
+def check_view(cameras: tuple[str, ...], image_size: tuple[int, int], quality: str) -> None:
+    """ValueError, which names the value and what there is, for what cannot be drawn."""
+    if not all(1 <= side <= LARGEST_SIDE for side in image_size):
+        raise ValueError(f"image_size {tuple(image_size)}: height and width must be 1 to {LARGEST_SIDE} pixels")
+    unknown = [camera for camera in cameras if camera not in CAMERAS]
+    if unknown:
+        raise ValueError(f"camera {unknown[0]!r} is unknown; choose from {', '.join(CAMERAS)}")
+    if quality not in QUALITIES:
+        raise ValueError(f"quality {quality!r} is unknown; choose one of {', '.join(QUALITIES)}")
+
+
 class BimanualEnv(gymnasium.Env):
     """Two ViperX arms and a task. Observation, action and units: act/types.py; reward: the task's stage.
 
@@ -62,13 +73,7 @@ class BimanualEnv(gymnasium.Env):
         if isinstance(cameras, str):
             raise ValueError(f"cameras {cameras!r}: give a tuple, ({cameras!r},)")
         cameras = tuple(cameras)
-        if not all(1 <= side <= LARGEST_SIDE for side in image_size):
-            raise ValueError(f"image_size {tuple(image_size)}: height and width must be 1 to {LARGEST_SIDE} pixels")
-        unknown = [camera for camera in cameras if camera not in CAMERAS]
-        if unknown:
-            raise ValueError(f"camera {unknown[0]!r} is unknown; choose from {', '.join(CAMERAS)}")
-        if quality not in QUALITIES:
-            raise ValueError(f"quality {quality!r} is unknown; choose one of {', '.join(QUALITIES)}")
+        check_view(cameras, image_size, quality)
         self.render_mode = render_mode
         self.quality = quality
         self.images_due = True

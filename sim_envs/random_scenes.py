@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from sim_envs.camera import QUALITIES, SCENERY_GROUP, shared_renderer
-from sim_envs.env import DEFAULT_CAMERAS, MJCF_CAMERAS
+from sim_envs.env import DEFAULT_CAMERAS, MJCF_CAMERAS, check_view
 from sim_envs.robot import GRIPPER, SIDES, Robot
 from sim_envs.task import BimanualTask
 
@@ -47,6 +47,7 @@ class SceneSampler:
         image_size: tuple[int, int] = (240, 320),
         quality: str = "fast",
     ):
+        check_view(cameras, image_size, quality)
         self.task, self.cameras, self.image_size = task, cameras, image_size
         self.keypoints = task.keypoints
         self._sampler = task(np.random.default_rng(0))

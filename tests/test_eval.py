@@ -1,6 +1,7 @@
 """The evaluation program, in the toy world with a policy that knows the goal: files, resuming, flags, errors."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import eval as program
 from act import loading
 from act.engine import fingerprint
 from act.files import alone_in
-from act.types import ACTION_DIM
+from act.types import ACTION_DIM, EnvSpec
 from tests.toy_env import ToyEnv
 
 
@@ -20,7 +21,7 @@ class Policy:
     """Jumps to the goal: success always."""
 
     chunk_size, n_obs_steps, needs_images = 5, 1, True
-    spec = SimpleNamespace(cameras=("cam_high",), image_size=(12, 16), recorded_size=(24, 32))
+    spec = SimpleNamespace(cameras=("cam_high",), image_size=(12, 16), recorded_size=(24, 32), env_state_dim=0)
     queries = 0
 
     def predict_chunk(self, histories: Any) -> np.ndarray:
@@ -145,6 +146,15 @@ def test_another_task_has_a_folder_of_its_own(run: Path, monkeypatch: pytest.Mon
     assert program.main([str(run), *flags]) == 0
     assert program.main([str(run), *flags, "--task_name", "sim_other_scripted"]) == 0
     assert read(run)["settings"]["task"] == "toy" and read(run, "test_chunk_other")["settings"]["task"] == "other"
+
+
+def test_a_policy_that_knows_other_objects_is_refused():
+    policy, spec = SimpleNamespace(spec=SimpleNamespace(env_state_dim=7)), EnvSpec("insertion", (), 400)
+    program.check_objects(policy, replace(spec, objects=("cube",)), "transfer_cube")
+    with pytest.raises(ValueError, match=r"sees 7 numbers of object poses, insertion has 14: leave --task_name out"):
+        program.check_objects(policy, replace(spec, objects=("peg", "socket")), "transfer_cube")
+    policy.spec.env_state_dim = 0
+    program.check_objects(policy, replace(spec, objects=("peg", "socket")), "transfer_cube")
 
 
 def test_the_originals_flags_are_understood():

@@ -51,6 +51,8 @@ def spline_fit(spline: Tensor, bend: float = 0.1) -> Tensor:
     """(n_points, n_samples): the control points that come nearest to samples, of a spline (n_samples, n_points).
 
     Points at the ends hardly touch a sample; `bend`, the price of their second differences, keeps them near the others.
+    It smooths what lies between, too: 4 samples a point, waves of 16 samples keep 81 % of their height, of 12 half.
+    Nearer fits, of 1e-3, did not act better (benchmarks/LOG.md).
     """
     n_points = spline.shape[1]
     if torch.equal(spline, torch.eye(*spline.shape)):

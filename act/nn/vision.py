@@ -244,9 +244,12 @@ class KeypointTrunk(nn.Module):
         return found
 
     def _find(self, images: Tensor, camera: Tensor) -> Tensor:
-        fast = bf16_is_fast(images.device)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
-            maps, nowhere = self(to_float(images, torch.bfloat16 if fast else torch.float32), camera)
+        if torch.is_grad_enabled():  # training chooses its arithmetic itself
+            maps, nowhere = self(to_float(images), camera)
+        else:
+            fast = bf16_is_fast(images.device)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
+                maps, nowhere = self(to_float(images, torch.bfloat16 if fast else torch.float32), camera)
         somewhere = (maps.flatten(2).logsumexp(-1) - nowhere).sigmoid()
         return torch.cat([peaks(maps), somewhere[..., None]], dim=-1)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from act.batch import Batch
 from act.nn import vision
-from act.nn.chunks import cubic_spline
+from act.nn.chunks import cubic_spline, normal
 from act.nn.positions import sine_1d, sine_2d
 from act.nn.transformer import Decoder, Encoder
 from act.nn.vision import KeypointTrunk
@@ -80,6 +80,11 @@ class Config(ObservingConfig):
             dropout=0.0,
         )
 
+    @property
+    def without_effect(self) -> dict[str, str]:
+        names = ("kl_weight", "latent_dim", "cvae_stride", "n_cvae_layers")
+        return {} if self.use_cvae else dict.fromkeys(names, "with --use_cvae")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.hidden_dim % self.n_heads or self.hidden_dim % 4:
@@ -118,7 +123,7 @@ class Policy(ObservingPolicy):
             self.tokens = KeypointTokens(self.trunk.config.n_features, dim, len(spec.cameras))
         elif self.trunk is not None:
             self.tokens = MapTokens(self.trunk.n_channels, dim, len(spec.cameras) if config.camera_embedding else 0)
-        for parameter in self.head_parameters():
+        for parameter in self.head_parameters():  # camera codes, too
             if parameter.ndim == 2 and not self._is_position(parameter):
                 nn.init.xavier_uniform_(parameter)
         self.cvae = Cvae(config, spec) if config.use_cvae else None
@@ -146,8 +151,8 @@ class Policy(ObservingPolicy):
     def predict(self, batch: Batch) -> Tensor:
         latent = None
         if self.config.use_cvae:
-            shape = (batch.batch_size, self.config.latent_dim)
-            latent = (torch.zeros if self.config.latent == "zero" else torch.randn)(shape, device=batch.qpos.device)
+            n, dim, device = batch.batch_size, self.config.latent_dim, batch.qpos.device
+            latent = torch.zeros(n, dim, device=device) if self.config.latent == "zero" else normal(n, (dim,), device)
         bf16 = isinstance(self.tokens, MapTokens) and vision.bf16_is_fast(self.device)  # hundreds of tokens
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return self._decode(batch, latent)
@@ -210,7 +215,7 @@ class MapTokens(nn.Module):
     def __init__(self, n_channels: int, dim: int, n_codes: int):
         super().__init__()
         self.project = nn.Conv2d(n_channels, dim, 1)
-        self.camera = nn.Parameter(0.02 * torch.randn(n_codes, dim)) if n_codes else None
+        self.camera = nn.Parameter(torch.randn(n_codes, dim)) if n_codes else None
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, S, D) and positions (S, D) of maps (B, N, C, h, w)."""

@@ -129,4 +129,5 @@ class Policy(ObservingPolicy):
 def focal(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     """-(1 - p)^gamma log p for the probability p of the classes `target` (...), of logits (..., C)."""
     log_p = logits.log_softmax(-1).gather(-1, target[..., None])[..., 0]
-    return -((1 - log_p.exp()) ** gamma) * log_p
+    doubt = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).tiny)  # of 0 a power below 1 has no derivative
+    return -(doubt**gamma) * log_p

@@ -70,6 +70,16 @@ class Config(ObservingConfig):
     def needs_whole_chunks(self) -> bool:
         return True
 
+    @property
+    def without_effect(self) -> dict[str, str]:
+        only = {"eta": ("ddpm",), "train_steps": ("ddpm",), "inference_steps": ("ddpm", "flow")}
+        only["predicts"] = only["inference_steps"]
+        return {
+            name: f"with --objective {' or '.join(objectives)}"
+            for name, objectives in only.items()
+            if self.objective not in objectives
+        }
+
     @classmethod
     def preset(cls, name: str) -> Self:
         """ "paper": the U-Net of Chi et al. for vectors, chunks of 64; else: minutes on two CPU cores."""
@@ -94,7 +104,11 @@ class Config(ObservingConfig):
             raise ValueError(f"eta {self.eta} must be in [0, 1]")
         if not self.channels or any(n < GROUPS or n % GROUPS for n in self.channels):
             raise ValueError(f"channels {self.channels} must be multiples of {GROUPS}")
-        if self.hidden_dim % self.n_heads:
+        if self.objective == "ddpm" and self.train_steps > TIMES:
+            raise ValueError(
+                f"train_steps {self.train_steps} must be at most {TIMES}, which the code of time tells apart"
+            )
+        if self.network == "transformer" and self.hidden_dim % self.n_heads:
             raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of n_heads {self.n_heads}")
         if self.chunk_size % self.actions_per_point:
             raise ValueError(

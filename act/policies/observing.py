@@ -20,6 +20,7 @@ from act.policies import policy
 from act.policies.policy import DataSpec, PolicyConfig, TrainingData
 
 FEATURE_LIMIT = 5.0  # normalised keypoints are clipped here: a lost keypoint stays near what training saw
+MOST_LOOKS, LOOKS_AT_ONCE = 512, 32  # frames whose keypoints give the unit of a trunk that is trained along
 N_POOLED = 32  # points that a spatial softmax looks for in a feature map
 SEES_FAST: dict[str, Any] = {
     "chunk_size": 60,
@@ -199,8 +200,15 @@ class ObservingPolicy(policy.Policy):
         return self.pool(self.image_maps(images).flatten(0, 2)).unflatten(0, images.shape[:3])
 
     def before_training(self, dataset: TrainingData) -> None:
-        if dataset.features is not None:
-            self.normalizer.fit("features", dataset.features[dataset.observed].flatten(1))
+        features = None if dataset.features is None else dataset.features[dataset.observed]
+        if features is None and isinstance(self.trunk, KeypointTrunk):  # trained along: what it says at first
+            among = torch.linspace(0, len(dataset.observed) - 1, min(len(dataset.observed), MOST_LOOKS))
+            parts = dataset.observed[among.long()].split(LOOKS_AT_ONCE)
+            with torch.no_grad():
+                looks = [self.encode_images(dataset.images(rows).to(self.device)).cpu() for rows in parts]
+            features = torch.cat(looks)
+        if features is not None:
+            self.normalizer.fit("features", features.flatten(1))
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         return [] if self.trunk is None else list(self.trunk.parameters())

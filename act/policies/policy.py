@@ -35,6 +35,10 @@ class TrainingData(Protocol):
         """(frames, N, F), where the policy has a frozen trunk; NaN where not observed."""
         ...
 
+    def images(self, rows: Tensor) -> Tensor:
+        """(n, N, H, W, 3) uint8 of rows (n,), where the policy's trunk is not frozen."""
+        ...
+
     def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""
         ...
@@ -71,6 +75,11 @@ class PolicyConfig:
     def needs_whole_chunks(self) -> bool:
         """Whether a chunk that a hand-over cuts short teaches nothing: its loss cannot leave out a part of one."""
         return False
+
+    @property
+    def without_effect(self) -> dict[str, str]:
+        """Settings that mean nothing beside the others, and when they do: train.py refuses flags for them."""
+        return {}
 
     @classmethod
     def preset(cls, name: str) -> Self:

@@ -3,8 +3,9 @@
 viser listens on a loopback port and answers only requests that bear the mark of this door (`only_through`), a secret of
 this process: neither other accounts nor pages of other sites get past it by trying ports. The door listens on the
 address of the page, reads the head of each connection's first request, and marks and passes it on only if
-  - a page of another site has not made it (`Origin`; browsers let any site open WebSockets to 127.0.0.1), nor a foreign
-    name that was made to point here (`Host`, when there is no token), and
+  - a page of another site has not made it (`Origin`, `Sec-Fetch-Site`; browsers let any site open WebSockets to
+    127.0.0.1), it is not for a frame in such a page (`Sec-Fetch-Dest`), nor to a foreign name that was made to point
+    here (`Host`, when there is no token), and
   - it has the token, if there is one: as ?token=... in the address, once, then as a cookie.
 """
 
@@ -16,7 +17,6 @@ import inspect
 import logging
 import secrets
 from collections.abc import Iterator
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,6 +26,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_TOKEN = 12  # characters
 MAX_HEAD = 16 * 1024  # bytes of a request's head
 PATIENCE = 5.0  # [s] a request's head may take
+FRAMES = ("iframe", "frame", "embed", "object")  # Sec-Fetch-Dest of a page within a page
 MARK = "X-Teleop-Door"  # header of the requests that the door has passed on
 log = logging.getLogger("sim_envs.teleop")
 
@@ -59,6 +60,9 @@ class Gate:
         host = headers.get("host", "")
         if "origin" in headers and urlsplit(headers["origin"]).netloc != host:
             return http.HTTPStatus.FORBIDDEN, f"origin {headers['origin']:.80}"
+        place, site = headers.get("sec-fetch-dest", "document"), headers.get("sec-fetch-site", "none")
+        if place in FRAMES or (site == "cross-site" and place != "document"):
+            return http.HTTPStatus.FORBIDDEN, f"{site:.80} {place:.80}"
         if not self.token:
             known = urlsplit(f"//{host}").hostname in LOOPBACK
             return (http.HTTPStatus.OK, "") if known else (http.HTTPStatus.FORBIDDEN, f"host {host:.80}")
@@ -132,11 +136,9 @@ class Gate:
 
 
 def cookie_of(header: str) -> str:
-    """The token in a Cookie header, "" if there is none."""
-    with contextlib.suppress(CookieError):
-        cookies = SimpleCookie(header)
-        return cookies["teleop"].value if "teleop" in cookies else ""
-    return ""
+    """The token in a Cookie header, "" if there is none; cookies of others, which may be malformed, are passed over."""
+    pairs = (part.strip().partition("=") for part in header.split(";"))
+    return next((value for name, _, value in pairs if name == "teleop"), "")
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -63,16 +63,18 @@ class Operator:
         self._goals: dict[str, Pose] = {}
         self._hold: np.ndarray | None = None  # (14,) the action that keeps the arms where they stopped
         self._heard = -np.inf  # [s] last sign of life
+        self._excused = 0.0  # [s] of the silence since then
 
     # -- what the operator does ---------------------------------------------------------------------------------------
 
     def hear(self, now: float) -> None:
         """A sign of life: the page is there."""
-        self._heard = now
+        self._heard, self._excused = now, 0.0
 
     def excuse(self, seconds: float) -> None:
-        """Does not count that time as silence: nobody was listening."""
-        self._heard += seconds
+        """Does not count that time as silence: nobody was listening. Not more than once `Limits.silence` in a row."""
+        seconds = min(seconds, self.limits.silence - self._excused)
+        self._heard, self._excused = self._heard + seconds, self._excused + seconds
 
     def engage(self, qpos: np.ndarray, now: float) -> None:
         """Takes the clutch; from now on the hands follow `aim`, beginning where they are."""

@@ -118,7 +118,7 @@ class Session:
         link: the page.
         observers: told of recorded control steps; of the end only when the episode is kept.
         agent: makes the session human-gated: it drives until the operator takes over.
-        seed: of the first episode; every further one takes the next, `redo` the same again.
+        seeds: of the episodes, one after the other; `redo` takes the same again. ValueError when there are no more.
         wanted, saved: the sitting ends when that many episodes are saved; how many there are.
         keep_failures: keep what the operator saves, whether it is a strict success or not.
         previews: cameras shown beside the scene.
@@ -133,7 +133,7 @@ class Session:
         *,
         agent: Agent | None = None,
         operator: Operator | None = None,
-        seed: int = 0,
+        seeds: range = range(2**31),
         wanted: int = 50,
         saved: int = 0,
         keep_failures: bool = False,
@@ -145,7 +145,8 @@ class Session:
         self.env, self.link, self.agent = env, link, agent
         self.observers = list(observers)
         self.operator = operator or Operator()
-        self.seed, self.wanted, self.saved, self.keep_failures = seed, wanted, saved, keep_failures
+        self.seed, self.wanted, self.saved, self.keep_failures = seeds.start, wanted, saved, keep_failures
+        self._seeds = seeds
         self.previews, self.period = list(previews), period
         self.timing = Timing()
         self._clock, self._sleep = clock, sleep
@@ -253,6 +254,8 @@ class Session:
         self.seed += 1
 
     def _reset(self) -> None:
+        if self.seed not in self._seeds:
+            raise ValueError(f"seeds end at {self._seeds.stop - 1}: give another --dataset_dir and a smaller --seed")
         self.env.images_due = False
         self.obs, self._info = self.env.reset(seed=self.seed)
         self.recording = self._autonomous = False

@@ -53,6 +53,8 @@ def test_the_ensemble_is_the_weighted_mean_of_all_chunks_that_cover_t(period: in
 
 
 def test_an_ensemble_that_nothing_covers_says_so() -> None:
+    with pytest.raises(ValueError, match="ensemble_m nan"):
+        TemporalEnsemble(float("nan"), K)
     ensemble = TemporalEnsemble(0.01, K)
     ensemble.add(0, np.zeros((1, K, 14)))
     with pytest.raises(ValueError, match="no chunk covers control step 5"):

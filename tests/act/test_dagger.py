@@ -127,6 +127,9 @@ class Key:
     def __init__(self, keys: list[bool], hand: float):
         self.keys, self.hand = keys, hand
 
+    def needs_images(self) -> bool:
+        return False
+
     def reset(self, num_envs: int) -> None:
         pass
 

@@ -1,5 +1,8 @@
 """The HDF5 format: what is written is read, foreign dialects too, and what is broken is named."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert episode.cameras == ("cam_low", "cam_high") and episode.compressed and len(episode) == T
     assert {name: episode.attrs[name] for name in attrs} == attrs
     assert episode.attrs["sim"] is True
+    robots = write_episode(tmp_path / "episode_1.hdf5", **made, attrs={"sim": False})
+    assert read_episode(robots).attrs["sim"] is False
 
 
 def test_jpeg_keeps_the_colours_in_their_channels(tmp_path: Path) -> None:
@@ -93,6 +98,29 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     made: dict[str, Any] = content() | {"images": {"top": [np.zeros((2, 2, 3), np.float64)]}}
     with pytest.raises(ValueError, match="cannot encode an image of shape"):
         write_episode(tmp_path / "episode_0.hdf5", **made)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_disk_that_is_full_is_told_and_nothing_is_left(tmp_path: Path, compress: bool) -> None:
+    program = f"""
+import resource, shutil
+from pathlib import Path
+from act.episodes import write_episode
+from tests.act.test_episodes import content
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # [bytes] of a file
+if not {compress}:
+    shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**9, 10**9, 4096)
+try:
+    write_episode(Path("episode_0.hdf5"), **content(), compress={compress})
+except OSError as error:
+    print("told", error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("told") and ("do not fit on the disk" in done.stdout) != compress
     assert list(tmp_path.iterdir()) == []
 
 

@@ -36,5 +36,9 @@ def test_distance_counts_an_opening_a_tenth():
 def test_policies_that_agree_do_not_doubt_and_one_alone_cannot():
     assert EnsembleDisagreement([Constant(1.0), Constant(1.0)])(seen(), np.zeros(14)) == 0.0
     assert EnsembleDisagreement([Constant(0.0), Constant(0.2)])(seen(), np.zeros(14)) == pytest.approx(0.1 * 14**0.5)
+    blind, looking = Constant(0.0), Constant(0.0)
+    looking.needs_images = True
+    assert SimulatedOperator(EnsembleDisagreement([blind, looking]), 0.1, 0.1).needs_images()
+    assert not SimulatedOperator(EnsembleDisagreement([blind, blind]), 0.1, 0.1).needs_images()
     with pytest.raises(ValueError, match="at least two"):
         EnsembleDisagreement([Constant(1.0)])

@@ -35,6 +35,7 @@ TINY = {
         Config(
             6, 16, 32, 2, 1, 2, actions_per_query=2, use_cvae=False, use_images=False, use_env_state=True, dropout=0.0
         ),
+        Config(6, 16, 32, 2, 1, 1, n_cvae_layers=1, latent_dim=8, latent="prior", **STATE, dropout=0.0),
     ],
     "bet": [bet.Config(**BET, **POINTS), bet.Config(**BET, **STATE, dropout=0.0)],
     "rt1": [
@@ -79,7 +80,7 @@ def make(name: str, index: int = 0, n_cameras: int = 1):
 
 
 def make_dataset(policy) -> EpisodeDataset:
-    """Two short episodes of nonsense, with features where the policy's trunk is frozen."""
+    """Two short episodes of nonsense, with features where the policy's trunk is frozen, else with images."""
 
     def episode(length: int) -> Episode:
         qpos, qvel, action = (rng.random((length, 14), np.float32) for _ in range(3))
@@ -90,6 +91,9 @@ def make_dataset(policy) -> EpisodeDataset:
     dataset = EpisodeDataset([episode(20), episode(15)], sampling)
     if policy.has_frozen_trunk:
         dataset.frames.features = torch.rand(35, len(spec.cameras), policy.trunk.config.n_features)
+    else:
+        images = rng.integers(0, 256, (35, len(spec.cameras), *spec.image_size, 3), dtype=np.uint8)
+        dataset.frames.cameras, dataset.frames.images = spec.cameras, torch.from_numpy(images)
     return dataset
 
 

@@ -41,3 +41,22 @@ def test_changes_to_the_tree_are_told(monkeypatch: pytest.MonkeyPatch):
     answers = {"rev-parse": "abc123", "status": " M train.py"}
     monkeypatch.setattr(provenance, "_git", lambda *words: answers[words[0]])
     assert provenance.git_commit() == "abc123+changes"
+
+
+def test_what_a_benchmark_writes_down_is_no_change_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    names = ("act/provenance.py", "benchmarks/results/table1.json", "README.md")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "all")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / names[0]))
+    for name in names[1:]:
+        (tmp_path / name).write_text("2")
+    assert len(str(provenance.git_commit())) == 40
+    (tmp_path / names[0]).write_text("2")
+    assert str(provenance.git_commit()).endswith("+changes")

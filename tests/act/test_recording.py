@@ -111,6 +111,12 @@ def test_an_expert_that_never_succeeds_ends_the_recording(tmp_path: Path, capsys
     assert "failed in all of the first 50 attempts" in capsys.readouterr().err and find_episodes(tmp_path) == []
 
 
+def test_attempts_end_where_the_seeds_of_others_begin(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert record(tmp_path, 3, "--seed", "999997") == 2  # the toy expert fails at 999997
+    assert "the 3 seeds from --seed on are used up" in capsys.readouterr().err
+    assert [read_episode(path).attrs["seed"] for path in find_episodes(tmp_path)] == [999998, 999999]
+
+
 def test_wrong_flags_are_answered_with_what_would_have_worked(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     def refusal(*argv: str) -> str:
         assert record_sim_episodes.main(["--dataset_dir", str(tmp_path / "d"), *argv], world=WORLD) == 2

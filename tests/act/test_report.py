@@ -80,6 +80,15 @@ def test_the_ways_a_run_was_executed_can_be_told_apart(tmp_path: Path):
         assert report.load(run)[0].name == name
 
 
+def test_runs_of_the_same_name_are_told_apart_and_keep_their_curves(tmp_path: Path):
+    runs = [write_run(tmp_path / name / "round1" / "run") for name in ("bc_seed0", "dagger_seed0")]
+    (runs[1] / "metrics.jsonl").write_text('{"step": 0, "loss": 9}\n{"step": 1, "loss": 8}\n')
+    page = page_of(*runs)
+    for name in ("bc_seed0", "dagger_seed0"):
+        assert f"<th>{name}/round1/run · chunk</th>" in page and f"{name}/round1/run loss" in page
+    assert "<th>run · chunk</th>" in page_of(runs[0])
+
+
 def test_the_page_needs_no_network(tmp_path: Path):
     run = write_run(tmp_path / "demo")
     page = page_of(run)

@@ -26,7 +26,7 @@ from act.engine import fingerprint
 from act.export import random_histories
 from act.loading import open_policy
 from act.server import PolicyServer
-from act.wire import MOST_BYTES, decode, encode
+from act.wire import MOST_BYTES, MOST_HISTORIES, decode, encode
 from tests.act.test_export import make_policy
 from tests.act.test_export import run as run  # a fixture
 from tests.test_eval import make_toy
@@ -74,6 +74,13 @@ def test_the_answers_are_those_the_policy_gives_here(run: Path):
         assert remote.query_ms > 0
         squeezed = RemotePolicy(address, jpeg_quality=95).predict_chunk(histories)
         assert np.abs(squeezed - policy.predict_chunk(histories)).max() > 0  # JPEGs are not quite the images
+
+
+def test_more_than_a_message_carries_is_asked_in_several():
+    with serving(Toy()) as address, RemotePolicy(address) as remote:
+        histories = [query(first)[0] for first in np.linspace(0, 1, 2 * MOST_HISTORIES + 3)]
+        np.testing.assert_array_equal(remote.predict_chunk(histories), Toy().predict_chunk(histories))
+        assert remote.query_ms > 0
 
 
 def test_who_does_not_know_the_token_is_turned_away():

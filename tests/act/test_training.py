@@ -256,6 +256,50 @@ def test_a_frozen_trunk_trains_on_cached_features(tmp_path):
         run(dataclasses.replace(config, run_dir=tmp_path / "cut", steps=8))
 
 
+def test_keypoints_of_a_trunk_that_is_trained_along_are_normalised(tmp_path):
+    KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
+    changes = {"backbone": "keypoints", "backbone_weights": "sim", "trunk": str(tmp_path / "trunk")}
+    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **changes)
+    run(make(tmp_path, policy=policy, steps=1, lr=0.0, lr_backbone=0.0, weight_decay=0.0))
+    loaded = load_policy(tmp_path / "run")
+    train, _, _ = load_data(make(tmp_path, policy=policy))
+    with torch.no_grad():
+        seen = loaded.encode_images(train.images(train.observed)).flatten(1)
+    encoded = loaded.normalizer.encode("features", seen)
+    assert torch.allclose(encoded.mean(0), torch.zeros(len(seen[0])), atol=0.1)
+    assert bool((loaded.state_dict()["normalizer.features_scale"] != 1).all())
+
+
+def test_a_keypoint_trunk_is_trained_in_the_arithmetic_that_is_asked_for():
+    trunk = KeypointTrunk(KeypointConfig(("cube",), ("cam0",), SIZE)).folded()
+    images, dtypes = torch.zeros(1, 1, *SIZE, 3, dtype=torch.uint8), []
+    convolution = next(module for module in trunk.modules() if isinstance(module, torch.nn.Conv2d))
+    convolution.register_forward_hook(lambda module, given, made: dtypes.append(made.dtype))
+    trunk.features(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        trunk.features(images)
+    assert dtypes == [torch.float32, torch.bfloat16]
+
+
+def test_a_folder_named_twice_is_refused(tmp_path):
+    config = make(tmp_path)
+    with pytest.raises(ValueError, match="name each folder once"):
+        load_data(dataclasses.replace(config, dataset_dir=(*config.dataset_dir, *config.dataset_dir)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--kl_weight", "80"], "--kl_weight 80.0 has an effect only with --use_cvae; leave it out"),
+        (["--policy_class", "diffusion", "--objective", "flow", "--eta", "1"], "--eta 1.0 .* --objective ddpm"),
+        (["--policy_class", "diffusion", "--objective", "regression", "--inference_steps", "5"], "ddpm or flow"),
+    ],
+)
+def test_flags_that_do_nothing_are_refused(flags, told):
+    with pytest.raises(ValueError, match=told):
+        configs.parse(["--task_name", "sim_toy_scripted", "--preset", "state", *flags])
+
+
 def test_augmentation_that_nobody_would_see_is_refused(tmp_path):
     with pytest.raises(ValueError, match="augmentation photometric changes images"):
         make(tmp_path, augmentation="photometric")
@@ -276,6 +320,8 @@ def test_the_schedule_warms_up_and_comes_down(tmp_path):
     trainer = Trainer(make_policy(config, train, spec), config)
     assert trainer.schedule(0) == 0.1 and trainer.schedule(10) == 1.0
     assert trainer.schedule(55) == pytest.approx(0.5) and trainer.schedule(99) < 0.001
+    trainer.config = dataclasses.replace(config, steps=12)  # shorter than two warm-ups
+    assert trainer.schedule(6) == 1.0 and trainer.schedule(11) < 0.1
 
 
 def test_an_epoch_is_shared_out_among_the_processes(tmp_path):
@@ -308,7 +354,8 @@ def test_the_original_command_line_is_understood():
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"num_epochs": 0}, {"ema_decay": 1.0}]
+    "change",
+    [{"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"num_epochs": 0}, {"ema_decay": 1.0}, {"image_size": (0, 0)}],
 )
 def test_nonsense_is_refused(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change))):

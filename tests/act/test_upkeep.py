@@ -8,6 +8,7 @@ import h5py
 import pytest
 
 from act.episodes import episode_path, find_episodes, read_episode, write_episode
+from act.files import alone_in, whole_file
 from act.upkeep import check_episode, main
 from tests.act.test_episodes import content
 
@@ -27,6 +28,15 @@ def test_validate_repair_and_info_find_what_is_broken(tmp_path: Path, capsys: py
     assert main(["repair", "--renumber", str(tmp_path)]) == 0
     assert [p.name for p in find_episodes(tmp_path)] == ["episode_0.hdf5", "episode_1.hdf5"]
     assert main(["validate", str(tmp_path / "nowhere")]) == 2
+    assert main(["repair", str(tmp_path / "nowhere")]) == 2
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_somebody_is_writing_is_not_repaired(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with alone_in(tmp_path, "recorded into", "--dataset_dir"), whole_file(tmp_path / "episode_0.hdf5") as temporary:
+        assert main(["repair", str(tmp_path)]) == 2
+        assert "is being recorded into by another process" in capsys.readouterr().err
+        assert temporary.exists()
 
 
 def test_a_damaged_jpeg_is_found(tmp_path: Path) -> None:

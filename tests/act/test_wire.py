@@ -160,3 +160,19 @@ def test_a_query_whose_images_would_fill_the_memory_is_refused_before_one_is_dec
         unpack_histories({"histories": histories}, SPEC, 2)
     with pytest.raises(ValueError, match="qpos"):
         unpack_histories({"histories": histories[:2]}, SPEC, 2)
+
+
+def test_as_many_histories_go_into_a_query_as_the_server_takes():
+    spec: Any = SimpleNamespace(cameras=("a", "b", "c", "d"), image_size=(480, 640), qpos_dim=14, env_state_dim=0)
+    image = np.zeros((480, 640, 3), np.uint8)
+    obs: Any = {"qpos": np.zeros(14), "images": dict.fromkeys(spec.cameras, image)}
+    for jpeg_quality in (None, 85):
+        packed = wire.pack_histories([[obs]] * 70, spec, jpeg_quality)
+        most = wire.most_at_once(packed, spec)
+        data = wire.encode({"histories": packed[:most]})
+        assert len(data) <= wire.MOST_BYTES
+        assert (
+            len(wire.unpack_histories(wire.decode(data), spec, 1))
+            == most
+            == (18 if jpeg_quality is None else MOST_HISTORIES)
+        )

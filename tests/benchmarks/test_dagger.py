@@ -83,10 +83,19 @@ def test_it_stops_in_time_and_goes_on_from_there(tmp_path: Path, monkeypatch: py
 
 def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "dagger.json"
+    (tmp_path / "weak_seed0").mkdir()
     dagger.Options(work=tmp_path, out=out, rollouts=20).claim()
     dagger.Options(work=tmp_path, out=out, rollouts=20, seeds=(7,), rounds=9).claim()
     assert dagger.main(["--work", str(tmp_path), "--out", str(out), "--rollouts", "200"]) == 2
     assert "give another --work" in capsys.readouterr().err
+
+
+def test_settings_of_which_nothing_came_hold_no_place(tmp_path: Path):
+    dagger.Options(work=tmp_path / "w", out=tmp_path / "a.json", rollouts=20).claim()
+    dagger.Options(work=tmp_path / "w", out=tmp_path / "b.json", rollouts=30).claim()
+    (tmp_path / "w" / "bc_seed0").mkdir()
+    with pytest.raises(ValueError, match="give another --work"):
+        dagger.Options(work=tmp_path / "w", out=tmp_path / "c.json", rollouts=40).claim()
 
 
 def test_what_was_measured_before_stays_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -109,6 +118,15 @@ def test_curves_begin_at_the_weak_policy_and_pool_the_seeds():
     assert points[1]["each"] == [(200, 0.9), (200, 0.9)]
 
 
+def test_a_round_that_other_seeds_are_still_to_come_to_takes_no_seed_away():
+    cell = {"labels": 100, "rollouts": 10, "success": 5, "strict_success": 2}
+    cells = [{**cell, "seed": seed, "round": 0, "method": "weak"} for seed in (0, 1, 2)]
+    cells += [{**cell, "seed": seed, "round": 1, "method": "bc"} for seed in (0, 1, 2)]
+    longer = curves([*cells, {**cell, "seed": 0, "round": 2, "method": "bc"}])["bc"]
+    assert [(point["round"], point["seeds"]) for point in longer] == [(0, 3), (1, 3)]
+    assert [(point["round"], point["seeds"]) for point in curves(cells[:1] + cells[3:4])["bc"]] == [(0, 1), (1, 1)]
+
+
 def test_the_figure_is_a_png(tmp_path: Path):
     point = {"labels": 100.0, "success": 0.5, "low": 0.4, "high": 0.6, "each": [(90, 0.4), (110, 0.6)]}
     draw({"bc": [point, {**point, "labels": 200.0}]}, tmp_path / "figure.png")
@@ -121,8 +139,15 @@ def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert dagger.main(["--budget", "later", "--work", str(tmp_path)]) == 2
     assert dagger.main(["--seeds", "9", "--work", str(tmp_path)]) == 2
     assert "--seeds 9: give 0 to 8" in capsys.readouterr().err
+    assert dagger.main(["--methods", "bc", "bc", "--work", str(tmp_path)]) == 2
+    assert "--methods bc bc: name each once" in capsys.readouterr().err
+    assert dagger.main(["--task_name", "sim_chess_scripted", "--work", str(tmp_path)]) == 2
+    assert "no task 'sim_chess_scripted'" in capsys.readouterr().err
     assert dagger.main(["--rounds", "9", "--work", str(tmp_path)]) == 2
     assert "--rounds 9: at most 8" in capsys.readouterr().err
+    (tmp_path / "foreign.json").write_text("{")
+    assert dagger.main(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
+    assert "foreign.json is no JSON" in capsys.readouterr().err
     (tmp_path / "foreign.json").write_text("{}")
     assert dagger.main(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
     assert "foreign.json holds no results of this program" in capsys.readouterr().err

@@ -328,6 +328,8 @@ def test_tables_of_the_documentation_are_drawn_anew_under_their_marks(monkeypatc
     marks += ["<!-- overview: state -->\n\n", "<!-- cvae: state -->\n\n"]
     text = doc_tables.fill("| old | table |\n\n".join(marks) + "the end\n")
     assert "old" not in text and doc_tables.fill(text) == text and text.endswith("|\n\nthe end\n")
+    last = doc_tables.fill("the end\n\n<!-- cvae: state -->\n")
+    assert "| Cube transfer, scripted |" in last and last.endswith("|\n") and doc_tables.fill(last) == last
     setting, sizes, overview, cvae = (
         [line for line in part.split("\n") if "|" in line] for part in text.split("<!")[1:]
     )
@@ -370,7 +372,7 @@ def test_the_figure_of_fig_8_leaves_out_means_that_lack_a_setting():
 )
 def test_a_mark_that_names_no_table_is_named(mark: str):
     with pytest.raises(ValueError, match=f"<!-- {mark} --> names no table; there is overview, setting"):
-        doc_tables.fill(f"<!-- {mark} -->\n\n")
+        doc_tables.fill(f"<!-- {mark} -->\n")
 
 
 @pytest.mark.parametrize("program", [table1, ablations])
@@ -401,6 +403,8 @@ def test_pages_are_whole_and_need_no_network(program, tmp_path: Path):
         (["--only_page", "--page", "."], "--page . is a folder; give a file"),
         (["--only_page", "--page", "train.py/page.html"], "File exists: 'train.py'"),
         (["--rollouts", "0"], "--rollouts 0: must be at least 1"),
+        (["--seeds", "0", "0"], "--seeds 0 0: name each once"),
+        (["--styles", "human", "human"], "--styles human human: name each once"),
     ],
 )
 def test_wrong_input_is_answered_with_one_sentence(arguments: list[str], told: str, folder: Path, capsys):
@@ -412,6 +416,11 @@ def test_wrong_input_is_answered_with_one_sentence(arguments: list[str], told: s
 def test_a_file_that_holds_something_else_is_named(folder: Path):
     Path("results.json").write_text(json.dumps({"provenance": {}}))
     with pytest.raises(ValueError, match=r"results\.json holds no results of a grid"):
+        Results(Path("results.json"))
+    half = row(ACT, "44")
+    del half["n"], half["single_query"]
+    Path("results.json").write_text(json.dumps({"rows": [row(ACT, "40", seed=1), half]}))
+    with pytest.raises(ValueError, match=r"results\.json holds no results of a grid .*n, single_query"):
         Results(Path("results.json"))
 
 

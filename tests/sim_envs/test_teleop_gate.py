@@ -28,6 +28,17 @@ def test_another_site_in_the_same_browser_stays_out():
     assert Gate().verdict(head(Host="127.0.0.1:8080", Origin="https://evil.example"))[0] == NO
 
 
+def test_another_site_can_neither_frame_the_page_nor_load_parts_of_it():
+    host = "127.0.0.1:8080"
+    for place in ("iframe", "frame", "embed", "object"):
+        for site in ("cross-site", "same-site", "same-origin"):
+            assert Gate().verdict(head(Host=host, **{"Sec-Fetch-Dest": place, "Sec-Fetch-Site": site}))[0] == NO
+    fetched = {place: {"Sec-Fetch-Dest": place, "Sec-Fetch-Site": "cross-site"} for place in ("document", "script")}
+    assert Gate().verdict(head(Host=host, **fetched["script"]))[0] == NO
+    assert Gate().verdict(head(Host=host, **fetched["document"]))[0] == OK  # a link
+    assert Gate().verdict(head(Host=host, **{"Sec-Fetch-Dest": "websocket", "Sec-Fetch-Site": "same-origin"}))[0] == OK
+
+
 def test_a_foreign_name_that_points_here_stays_out():
     assert Gate().verdict(head(Host="evil.example:8080", Origin="http://evil.example:8080"))[0] == NO
 
@@ -40,6 +51,7 @@ def test_a_foreign_name_that_points_here_stays_out():
         (head(f"/?token={TOKEN}", Host="lab:8080"), http.HTTPStatus.SEE_OTHER),
         (head(Host="lab:8080", Cookie=f"a=b; teleop={TOKEN}"), OK),
         (head(Host="lab:8080", Cookie="teleop=guess"), NO),
+        (head(Host="lab:8080", Cookie=f'x={{"a":1}}; a b=c; lone; teleop={TOKEN}'), OK),
         (head(Host="lab:8080", Cookie=f"teleop={TOKEN}", Origin="http://evil.example"), NO),
     ],
 )

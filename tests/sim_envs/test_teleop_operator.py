@@ -124,10 +124,20 @@ def test_a_second_of_silence_lets_the_clutch_go(trial):
 
 def test_time_in_which_nobody_listened_is_no_silence(trial):
     trial.operator.engage(trial.obs["qpos"], trial.now)
-    trial.now += 3.0
+    trial.now += 0.35
     assert not trial.operator.drives(trial.now)
-    trial.operator.excuse(2.9)
+    trial.operator.excuse(0.33)
     assert trial.operator.drives(trial.now)
+
+
+def test_a_loop_that_is_late_all_the_time_does_not_drive_unwatched(trial):
+    trial.operator.engage(trial.obs["qpos"], trial.now)
+    driven = 0.0
+    while trial.operator.drives(trial.now) and driven < 5:
+        driven += 0.3
+        trial.now += 0.3
+        trial.operator.excuse(0.28)
+    assert driven < 0.7
 
 
 def test_grips_move_the_grippers_and_nothing_else(trial):

@@ -135,7 +135,7 @@ def test_an_episode_waits_for_the_first_move_and_begins_at_the_reset(sit):
 
 
 def test_what_is_recorded_repeats_from_its_seed(sit):
-    session = sit(seed=7)
+    session = sit(seeds=range(7, 8))
     session.step("record")
     session.step("engage")
     hand = seven_of(session.operator.goals(session.obs["qpos"])["right"])
@@ -163,7 +163,7 @@ def test_only_strict_successes_are_kept_unless_failures_are(sit):
 
 
 def test_discarding_forgets_the_episode_and_goes_on_to_the_next_seed(sit):
-    session = sit(seed=3)
+    session = sit(seeds=range(3, 5))
     session.step("record")
     session.step("engage", count=3)
     session.step("discard")
@@ -173,7 +173,7 @@ def test_discarding_forgets_the_episode_and_goes_on_to_the_next_seed(sit):
 
 
 def test_redo_begins_the_same_episode_again(sit):
-    session = sit(seed=3)
+    session = sit(seeds=range(3, 5))
     session.step("record")
     session.step("engage", count=3)
     session.step("redo")

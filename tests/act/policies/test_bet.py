@@ -29,6 +29,9 @@ def test_without_gamma_the_focal_loss_is_the_cross_entropy():
     assert torch.allclose(focal(logits, target, 0.0), expected, atol=1e-6)
     p = logits.softmax(-1).gather(-1, target[..., None])[..., 0]
     assert torch.allclose(focal(logits, target, 2.0), -((1 - p) ** 2) * p.log(), atol=1e-6)
+    sure = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    focal(sure, torch.tensor([0]), 0.5).sum().backward()
+    assert sure.grad is not None and bool(sure.grad.isfinite().all())
 
 
 def test_the_bin_of_a_chunk_is_the_nearest_by_what_is_not_padding():

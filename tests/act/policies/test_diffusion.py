@@ -128,7 +128,8 @@ def test_the_unet_takes_chunks_of_any_length(chunk_size):
         ({"eta": 2.0}, "eta 2.0"),
         ({"channels": (12,)}, "channels .12,. must be multiples of 8"),
         ({"actions_per_point": 3}, "chunk_size 100 must be a multiple of actions_per_point 3"),
-        ({"hidden_dim": 30}, "hidden_dim 30 must be a multiple of n_heads 4"),
+        ({"network": "transformer", "hidden_dim": 30}, "hidden_dim 30 must be a multiple of n_heads 4"),
+        ({"train_steps": 1001}, "train_steps 1001 must be at most 1000"),
         ({"network": "transformer", "actions_per_token": 3}, "100 must be a multiple of actions_per_token 3"),
     ],
 )
