@@ -113,8 +113,8 @@ def write_episode(
 def whole_hdf5(path: Path, room: int = 0) -> Iterator[h5py.File]:
     """Yields a file to fill; `path` is there, whole, once it is closed. OSError when the disk has no room for it.
 
-    HDF5 crashes the interpreter when it cannot finish a file on a full disk, so files are made in memory and then
-    written; one of more than a few megabytes of raw images (`room` [bytes]) is not, but the room is looked for before.
+    HDF5 crashes the interpreter when it cannot finish a file on a full disk. So a file is made in memory and then
+    written; one too large for that says how much `room` [bytes] it takes, and is only begun where there is so much.
     """
     if room:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -140,7 +140,7 @@ class Progress:
 
     directory: Path
     known: dict[int, Outcome]  # decided, not yet committed
-    most: int = len(DEMONSTRATION_SEEDS)  # attempts there are seeds for
+    most: int  # attempts there are seeds for
     decided: int = 0  # attempts committed = number of the next one
     successes: int = 0
     kept: int = 0

@@ -37,6 +37,7 @@ class Evaluation:
     folder: Path
     results: dict[str, Any]
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    home: Path = Path()  # of its run
     run: str = ""
 
     @property
@@ -69,12 +70,12 @@ def load(path: Path) -> list[Evaluation]:
     files = [path] if path.is_file() else sorted(path.rglob("results.json"))
     if not files:
         raise ValueError(f"{path} holds no results.json: run `python eval.py {path}` first")
-    return [Evaluation(file.parent, _read_results(file), read_metrics(_home_of(file.parent))) for file in files]
+    return [_read(file) for file in files]
 
 
 def told_apart(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """The same with `run`, the end of their run's path that no other run's on the page has."""
-    homes = [_run_path(evaluation) for evaluation in evaluations]
+    homes = [evaluation.home for evaluation in evaluations]
     longest = max((len(home.parts) for home in homes), default=1)
     names = [["/".join(home.parts[-count:]) for home in homes] for count in range(1, longest + 1)]
     found = next((some for some in names if len(set(some)) == len(set(homes))), names[-1] if names else [])
@@ -353,15 +354,12 @@ def _read_results(file: Path) -> dict[str, Any]:
     return results
 
 
-def _home_of(folder: Path) -> Path:
-    """The run that `folder` lies in: where the nearest metrics.jsonl is, at most three folders up; else `folder`."""
-    places = (folder.resolve(), *list(folder.resolve().parents)[:3])
-    return next((place for place in places if read_metrics(place)), folder.resolve())
-
-
-def _run_path(evaluation: Evaluation) -> Path:
-    run = evaluation.results["settings"].get("run")
-    return Path(run).resolve() if run and not evaluation.metrics else _home_of(evaluation.folder)
+def _read(file: Path) -> Evaluation:
+    """Its run is where the nearest metrics.jsonl is, at most three folders up; else what the settings say."""
+    results, places = _read_results(file), (file.parent.resolve(), *list(file.resolve().parents)[1:4])
+    known = Path(results["settings"].get("run") or file.parent).resolve()
+    home, metrics = next(((place, found) for place in places if (found := read_metrics(place))), (known, []))
+    return Evaluation(file.parent, results, metrics, home)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

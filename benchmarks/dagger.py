@@ -35,7 +35,7 @@ from act.evaluation import VALIDATION_SEEDS
 from act.files import whole_file
 from act.provenance import available_cores, provenance
 from benchmarks.dagger_figure import METHODS, curves, draw
-from benchmarks.grid import seconds
+from benchmarks.grid import refuse_repeats, seconds
 from record_sim_episodes import split_task_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,9 +93,8 @@ class Options:
         unknown = sorted(set(self.methods) - set(METHODS))
         if unknown:
             raise ValueError(f"--methods {unknown[0]}: there are {', '.join(METHODS)}")
-        for name in ("methods", "seeds"):
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise ValueError(f"--{name} {' '.join(map(str, getattr(self, name)))}: name each once")
+        refuse_repeats("methods", self.methods)
+        refuse_repeats("seeds", self.seeds)
         split_task_name(self.task_name, sim_envs.available())
         for name in ("demos", "rounds", "labels", "rollouts", "steps", "n_action_steps", "workers"):
             if getattr(self, name) < 1:

@@ -145,9 +145,8 @@ class Options:
             for value in getattr(self, name):
                 if value not in known:
                     raise ValueError(f"--{name} {value}: there is {', '.join(known)}")
-        for name in ("tasks", "styles", "modes", "seeds"):
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise ValueError(f"--{name} {' '.join(map(str, getattr(self, name)))}: name each once")
+            refuse_repeats(name, getattr(self, name))
+        refuse_repeats("seeds", self.seeds)
         for name in ("rollouts", "jobs", "steps"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
@@ -170,6 +169,12 @@ class Options:
     def threads(self) -> int:
         """Cores for each of the cells side by side."""
         return cluster.share(self.jobs) if self.ray else max(1, available_cores() // self.jobs)
+
+
+def refuse_repeats(name: str, values: Sequence[object]) -> None:
+    """ValueError when a flag names something twice."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"--{name} {' '.join(map(str, values))}: name each once")
 
 
 def seconds(text: str) -> float:
