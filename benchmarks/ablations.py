@@ -1,7 +1,7 @@
 """Fig. 8 of the ACT paper: chunk size, ensembling, CVAE: `python -m benchmarks.ablations --budget 90m`.
 
 Results go to benchmarks/results/ablations.json, the page to runs/ablations.html. Training runs that Table I has too
-are shared with it.
+are shared with it; `--take benchmarks/results/table1.json` shares its numbers without the runs.
 """
 
 import math
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from act.charts import Series, line_chart
-from benchmarks.grid import Method, Options, Row
+from benchmarks.grid import STYLES, Method, Options, Row
 from benchmarks.grid_page import REAL, SETTINGS, TRACKS, Entry, Mean, Rows, Table, compose, named, of_rate, paired
 from benchmarks.grid_run import main
 
@@ -35,7 +35,15 @@ SIZED = {
     for label, policy in (("ACT", "act"), ("BC-ConvMLP", "bc_convmlp"), ("VINN", "vinn"))
 }
 CVAE = (Method("ACT without CVAE", "act", modes=BOTH), Method("ACT with CVAE", "act", 60, ("--use_cvae",), modes=BOTH))
-METHODS = (*CVAE, *(method for number in (2, 0, 3, 1, 4) for methods in SIZED.values() for method in [methods[number]]))
+# Not in the paper: demonstrations kept for validation teach nothing, and the insertion needs every one.
+NONE_HELD_OUT = Method(
+    "ACT, none held out", "act", 60, ("--val_fraction", "0"), ("--use_cvae",), BOTH, tasks=("insertion",)
+)
+METHODS = (
+    *CVAE,
+    *(methods[number] for number in (2, 0, 3, 1, 4) for methods in SIZED.values()),
+    NONE_HELD_OUT,
+)
 LEAD = (
     "Success in %, averaged over both tasks and both demonstration styles as in the paper's Fig. 8, with 95 % Wilson "
     "intervals. A mean is shown once all its settings have numbers, over the training seeds they share. Paper: "
@@ -103,6 +111,20 @@ def cvae(rows: Rows, track: str) -> Table:
     return Table(f"Fig. 8c, {track} track: CVAE", _heads("without", "with"), table, note)
 
 
+def held_out(rows: Rows, track: str) -> Table | None:
+    """ACT on all demonstrations beside Table I's, which keeps a tenth of them for validation."""
+    table = []
+    for style in STYLES:
+        for mode in BOTH:
+            methods = CVAE[style == "human"], NONE_HELD_OUT
+            usual, every = (Mean((rows.tally(method, "insertion", style, track, mode),)) for method in methods)
+            if every.success:
+                table.append(_pair(Entry(style, NONE_HELD_OUT.form(mode)), usual, every))
+    note = "ACT as in Table I, with its CVAE for human demonstrations. p: McNemar's exact test, as above."
+    heads = _heads("a tenth held out", "none")
+    return Table(f"Held-out demonstrations, insertion, {track} track", heads, table, note) if table else None
+
+
 def _pair(name: Entry, off: Mean, on: Mean) -> tuple[Entry, list[Entry], str]:
     """Both sides on the rollouts that they share, once there are any: rates and test then speak of the same ones."""
     if shared := Mean((*off.tallies, *on.tallies)).balanced:
@@ -123,7 +145,9 @@ def _heads(off: str, on: str) -> list[Entry]:
 def draw(rows: Sequence[Row], options: Options) -> tuple[str, str]:
     """The page and the markdown of all rows."""
     found = Rows(rows, options)
-    tables = [part(found, track) for track in found.tracks() for part in (sizes, ensembling, cvae, per_setting)]
+    tables = [
+        part(found, track) for track in found.tracks() for part in (sizes, ensembling, cvae, held_out, per_setting)
+    ]
     return compose("Fig. 8: chunks, ensembling, CVAE", LEAD, tables, rows)
 
 

@@ -40,6 +40,7 @@ class Method:
     human: tuple[str, ...] = ()  # the same, for human demonstrations only
     modes: tuple[str, ...] = ("chunk",)
     length: int = 1  # of training, in those of the other methods
+    tasks: tuple[str, ...] = TASKS  # it is tried on
 
     @property
     def name(self) -> str:
@@ -133,7 +134,8 @@ class Options:
     results: Path | None = None
     """JSON file with every number; benchmarks/results/GRID.json if not given."""
     take: tuple[Path, ...] = ()
-    """Results of other machines, or of another folder of runs: what --results lacks of them is taken over first."""
+    """Results of other machines, of another folder of runs, or of the other grid: rows of this grid's methods that
+    --results lacks are taken over first."""
     page: Path | None = None
     """HTML page; runs/GRID.html if not given."""
     only_page: bool = False
@@ -203,6 +205,7 @@ def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
         for style in options.styles
         for task in options.tasks
         for method in chosen
+        if task in method.tasks
     ]
 
 
@@ -233,9 +236,12 @@ class Results:
     def has(self, cell: Cell, mode: str, rollouts: int) -> bool:
         return self.rows.get(cell.key(mode), {"n": 0})["n"] >= rollouts
 
-    def take(self, path: Path) -> None:
-        """Adds the rows of another file that are not here, or are here with fewer rollouts."""
-        self.add(*Results(path).rows.values(), better=True)
+    def take(self, path: Path, methods: Sequence[Method]) -> None:
+        """Adds the rows of another file that these methods lack here, or have here with fewer rollouts."""
+        settings = [(task, style, track) for task in TASKS for style in STYLES for track in PRESETS]
+        recipes = {untimed(Cell(method, *setting, 0, 0).recipe) for method in methods for setting in settings}
+        rows = [row for row in Results(path).rows.values() if untimed(row["recipe"]) in recipes]
+        self.add(*rows, better=True)
 
     def add(self, *rows: Row, better: bool = False) -> None:
         """Writes rows over those of the same key; with `better` only where these have more rollouts."""
@@ -254,6 +260,11 @@ class Results:
 
 def key_of(row: Row) -> tuple[Any, ...]:
     return row["recipe"], row["train_seed"], row["mode"], row["n_action_steps"]
+
+
+def untimed(recipe: str) -> str:
+    """A recipe but for the number of its steps."""
+    return recipe.rpartition(" --steps ")[0]
 
 
 def row_of(cell: Cell, mode: str, run: Path, commands: Sequence[Sequence[str]]) -> Row:

@@ -203,6 +203,14 @@ def test_every_method_comes_before_a_second_training_seed():
     assert [cell.method for cell in cells[:2]] == list(methods) and cells[0].task == cells[1].task
 
 
+def test_a_method_is_run_on_its_own_tasks_only():
+    cells = plan((ACT, replace(ACT, label="ACT, elsewhere", tasks=("insertion",))), Options(seeds=(0,)))
+    assert [(cell.task, cell.style) for cell in cells if cell.method.tasks != grid.TASKS] == [
+        ("insertion", "scripted"),
+        ("insertion", "human"),
+    ]
+
+
 def test_the_time_left_follows_from_similar_rows():
     results = Results(Path("nowhere.json"))
     cell = Cell(ACT, "transfer_cube", "scripted", "state", 1, 6000)
@@ -325,7 +333,7 @@ def test_tables_of_the_documentation_are_drawn_anew_under_their_marks(monkeypatc
     found += [row(tens, "4000"), row(hundreds, "4400", mode="ensemble"), row(ablations.CVAE[1], "4440")]
     monkeypatch.setattr(doc_tables, "results", lambda name: Rows(found, Options()))
     marks = [f"<!-- {name}: state transfer_cube scripted -->\n\n" for name in ("setting", "sizes")]
-    marks += ["<!-- overview: state -->\n\n", "<!-- cvae: state -->\n\n"]
+    marks += [f"<!-- {name}: state -->\n\n" for name in ("overview", "cvae")]
     text = doc_tables.fill("| old | table |\n\n".join(marks) + "the end\n")
     assert "old" not in text and doc_tables.fill(text) == text and text.endswith("|\n\nthe end\n")
     last = doc_tables.fill("the end\n\n<!-- cvae: state -->\n")
@@ -339,6 +347,16 @@ def test_tables_of_the_documentation_are_drawn_anew_under_their_marks(monkeypatc
     assert sizes[2] == "| ACT |  | 25.0* (4.6–69.9) |  |  |  | 50.0* (15.0–85.0) |"
     assert overview[2] == "| BeT, single step | **50.0*** (9.5–90.5) |  |  |  | 27 / 3 / 1 / 0 |"
     assert cvae[2] == "| Cube transfer, scripted |  | 75.0* (30.1–95.4), 0.0 |  |  |"
+
+
+def test_act_on_all_demonstrations_is_compared_with_table_1s_on_the_training_seeds_of_both():
+    usual = [row(table1.METHODS[0], "40" * 100, "insertion", seed=seed) for seed in (0, 1)]
+    every = row(ablations.NONE_HELD_OUT, "4" * 200, "insertion", seed=1)
+    assert ablations.held_out(Rows(usual, Options()), "state") is None
+    table = ablations.held_out(Rows([*usual, every], Options()), "state")
+    assert table and table.lines().splitlines()[2:] == [
+        "| scripted (chunks of 60) | 50.0 (43.1–56.9) | 100.0 (98.1–100.0) | 2e-30 |"
+    ]
 
 
 def test_the_figure_of_table_1_shows_every_form_with_its_interval_beside_the_papers(tmp_path: Path):
@@ -437,6 +455,10 @@ def test_results_of_another_machine_are_taken_over_where_they_say_more(folder: P
     assert table1.program([*flags, "theirs.json"]) == 0
     found = {line["train_seed"]: line["rewards"] for line in Results(Path("ours.json")).rows.values()}
     assert found == {0: "0000", 1: "4400", 2: "4444"}
+    theirs.add(row(ablations.SIZED["ACT"][2], "4444"))  # of the other grid
+    assert ablations.program([*flags, "theirs.json", "--results", "fig8.json"]) == 0
+    found = [line["method"] for line in Results(Path("fig8.json")).rows.values()]
+    assert sorted(found) == ["ACT, chunks of 100"] + ["ACT, chunks of 60"] * 3
     assert table1.program([*flags, "nobodys.json"]) == 2
     assert "--take nobodys.json: there is no such file" in capsys.readouterr().err
 
