@@ -134,8 +134,8 @@ class Options:
     results: Path | None = None
     """JSON file with every number; benchmarks/results/GRID.json if not given."""
     take: tuple[Path, ...] = ()
-    """Results of other machines, of another folder of runs, or of the other grid: rows of this grid's methods that
-    --results lacks are taken over first."""
+    """Results of other machines, of another folder of runs, or of the other grid: what --results lacks of them, in
+    the parts of the grid that are asked for, is taken over first."""
     page: Path | None = None
     """HTML page; runs/GRID.html if not given."""
     only_page: bool = False
@@ -236,12 +236,10 @@ class Results:
     def has(self, cell: Cell, mode: str, rollouts: int) -> bool:
         return self.rows.get(cell.key(mode), {"n": 0})["n"] >= rollouts
 
-    def take(self, path: Path, methods: Sequence[Method]) -> None:
-        """Adds the rows of another file that these methods lack here, or have here with fewer rollouts."""
-        settings = [(task, style, track) for task in TASKS for style in STYLES for track in PRESETS]
-        recipes = {untimed(Cell(method, *setting, 0, 0).recipe) for method in methods for setting in settings}
-        rows = [row for row in Results(path).rows.values() if untimed(row["recipe"]) in recipes]
-        self.add(*rows, better=True)
+    def take(self, path: Path, cells: Sequence[Cell]) -> None:
+        """Adds another file's rows of these cells that are not here, or are here with fewer rollouts."""
+        keys = {cell.key(mode) for cell in cells for mode in cell.method.modes}
+        self.add(*(row for key, row in Results(path).rows.items() if key in keys), better=True)
 
     def add(self, *rows: Row, better: bool = False) -> None:
         """Writes rows over those of the same key; with `better` only where these have more rollouts."""
@@ -260,11 +258,6 @@ class Results:
 
 def key_of(row: Row) -> tuple[Any, ...]:
     return row["recipe"], row["train_seed"], row["mode"], row["n_action_steps"]
-
-
-def untimed(recipe: str) -> str:
-    """A recipe but for the number of its steps."""
-    return recipe.rpartition(" --steps ")[0]
 
 
 def row_of(cell: Cell, mode: str, run: Path, commands: Sequence[Sequence[str]]) -> Row:

@@ -238,7 +238,7 @@ def main(name: str, methods: Sequence[Method], draw: Draw, description: str, arg
         cells = plan(methods, options)
         results = Results(options.results or RESULTS / f"{name}.json")
         for path in options.take:
-            results.take(path, methods)
+            results.take(path, cells)
         with cluster.connected("" if options.only_page else options.ray):
             code = 0 if options.only_page else run_grid(cells, options, results)
         absent = sorted({method.policy for method in methods} - set(policies.available()))

@@ -459,6 +459,8 @@ def test_results_of_another_machine_are_taken_over_where_they_say_more(folder: P
     assert ablations.program([*flags, "theirs.json", "--results", "fig8.json"]) == 0
     found = [line["method"] for line in Results(Path("fig8.json")).rows.values()]
     assert sorted(found) == ["ACT, chunks of 100"] + ["ACT, chunks of 60"] * 3
+    assert ablations.program([*flags, "theirs.json", "--results", "some.json", "--seeds", "1"]) == 0
+    assert [line["train_seed"] for line in Results(Path("some.json")).rows.values()] == [1]
     assert table1.program([*flags, "nobodys.json"]) == 2
     assert "--take nobodys.json: there is no such file" in capsys.readouterr().err
 
