@@ -1,6 +1,7 @@
 """The drawings of a report: inline SVG, coloured by the page's style sheet (classes `c0`..`c7`, `good`, `bad`, ...).
 
-Every function returns one `<svg>` element; coordinates inside are pixels of its view box, which the page scales.
+Every function returns one `<svg>` element, `curves` a figure around it; coordinates inside are pixels of its view box,
+which the page scales.
 """
 
 import math
@@ -59,6 +60,13 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, log_y: bool
     for number, (line, points) in enumerate(zip(series, kept, strict=True)):
         parts.append(_line(number, line.name, [(px(x), py(y)) for x, y in points]))
     return _svg(width, height, parts, f"{y_label} over {x_label}")
+
+
+def curves(series: Sequence[Series], x_label: str, y_label: str, log_y: bool = False, style: str = "") -> str:
+    """The same as a figure with its legend; nothing where there is nothing to draw."""
+    chart = line_chart(series, x_label, y_label, log_y)
+    names = "".join(f'<li class="c{number % 8}">{escape(line.name)}</li>' for number, line in enumerate(series))
+    return f'<figure class="{style}">{chart}<ul class="legend">{names}</ul></figure>' if chart else ""
 
 
 def interval_strip(low: float, rate: float, high: float, marks: Sequence[tuple[str, float]]) -> str:

@@ -1,6 +1,6 @@
 """The look of a report: one HTML page around its sections, with a style sheet that needs no network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 STYLE = """
@@ -127,3 +127,24 @@ def page(title: str, sections: Sequence[str]) -> str:
         "<footer>Intervals: Wilson, 95 %. Rows of different eyes (backbone weights) are never mixed.</footer>"
         "</main></body></html>\n"
     )
+
+
+def section(title: str, body: str, note: str = "", style: str = "") -> str:
+    """A card of the page under its title, which is text; body and note are HTML."""
+    after = f'<p class="note">{note}</p>' if note else ""
+    return f'<section class="card {style}"><h2>{escape(title)}</h2>{body}{after}</section>'
+
+
+def table(rows: Iterable[str], style: str = "") -> str:
+    """A table that scrolls where it is wider than the page."""
+    return f'<div class="scroll {style}"><table>{"".join(rows)}</table></div>'
+
+
+def heads(*names: str) -> str:
+    """The first row of a table; names are text."""
+    return "<tr>" + "".join(f"<th>{escape(name)}</th>" for name in names) + "</tr>"
+
+
+def row(head: str, cells: Sequence[str], style: str = "") -> str:
+    """One row of a table, its head and cells HTML."""
+    return f'<tr class="{style}"><th>{head}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -8,78 +8,22 @@ videos, and the settings that make each number reproducible. Light and dark foll
 
 import argparse
 import base64
-import json
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from act.charts import Placement, Series, interval_strip, line_chart, region_zoom, table_top
+from act.charts import Placement, Series, curves, interval_strip, region_zoom, table_top
 from act.files import whole_file
-from act.metrics import read_metrics
-from act.page import page
+from act.page import heads, page, row, section, table
 from act.paper import PAPER, PaperTask
+from act.results import Evaluation, load, told_apart
 
 EMBEDDED_VIDEO_BYTES = 4_000_000  # larger videos are linked, not embedded
 CURVE_POINTS = 300  # per line; more are averaged in bins
-NEEDED = ("task", "n", "preliminary", "success", "strict_success", "stages", "mean_return", "episodes", "seeds")
-NEEDED += ("wall_time_s", "rollouts_per_min", "settings", "provenance")  # of a results.json
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One results.json: where it lies, what it holds, the curve of its run, and what tells that from others."""
-
-    folder: Path
-    results: dict[str, Any]
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    home: Path = Path()  # of its run
-    run: str = ""
-
-    @property
-    def name(self) -> str:
-        """The run and how it was executed; two evaluations of a run that differ in execution have different names."""
-        settings = self.results["settings"]
-        mode, steps, m = (settings.get(key) for key in ("mode", "n_action_steps", "ensemble_m"))
-        if mode == "chunk" and steps != settings.get("chunk_size"):
-            mode = f"chunk, {steps} steps of it"
-        elif mode == "ensemble" and steps != 1:
-            mode = f"ensemble, every {steps} steps"
-        weight = "" if m in (None, 0.01) else f"m {m:g}"
-        seeds = "validation seeds" if settings.get("seed_set") == "validation" else ""
-        parts = (self.run or Path(settings.get("run") or "").name, mode, weight, settings.get("engine"), seeds)
-        return " · ".join(filter(None, parts)) or "run"
-
-    @property
-    def eyes(self) -> str:
-        """Where the policy learned to see."""
-        return self.results["settings"].get("backbone_weights") or "none"
-
-    @property
-    def style(self) -> int:
-        """Column of the paper's table: 0 trained on scripted demonstrations, 1 on human ones."""
-        return int(self.results["settings"].get("demo_style") == "human")
-
-
-def load(path: Path) -> list[Evaluation]:
-    """Every results.json in `path` (a file, or a folder and all below it), with the metrics.jsonl of its run."""
-    files = [path] if path.is_file() else sorted(path.rglob("results.json"))
-    if not files:
-        raise ValueError(f"{path} holds no results.json: run `python eval.py {path}` first")
-    return [_read(file) for file in files]
-
-
-def told_apart(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """The same with `run`, the end of their run's path that no other run's on the page has."""
-    homes = [evaluation.home for evaluation in evaluations]
-    longest = max((len(home.parts) for home in homes), default=1)
-    names = [["/".join(home.parts[-count:]) for home in homes] for count in range(1, longest + 1)]
-    found = next((some for some in names if len(set(some)) == len(set(homes))), names[-1] if names else [])
-    return [replace(evaluation, run=name) for evaluation, name in zip(evaluations, found, strict=True)]
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
@@ -135,32 +79,30 @@ def _paper_table(paper: PaperTask, group: Sequence[Evaluation], told: str) -> st
         cells = [["–", "–"] for _ in rates]
         for cell, rate in zip(cells, rates, strict=True):
             cell[evaluation.style] = f"<b>{100 * rate['rate']:.1f}</b><small>{_interval(rate)}</small>"
-        rows.append(_row(escape(evaluation.name), [c for pair in cells for c in pair], "ours"))
+        rows.append(row(escape(evaluation.name), [c for pair in cells for c in pair], "ours"))
     for name, stages in paper.methods.items():
-        rows.append(_row(f"{name} <small>(paper)</small>", [f"{v:g}" for pair in stages for v in pair]))
+        rows.append(row(f"{name} <small>(paper)</small>", [f"{v:g}" for pair in stages for v in pair]))
     for name, pair in paper.others.items():
         blank = ["–"] * (2 * len(paper.stages) - 2)
-        rows.append(_row(name, blank + ["–" if v is None else f"{v:g}" for v in pair], "other"))
+        rows.append(row(name, blank + ["–" if v is None else f"{v:g}" for v in pair], "other"))
     note = (
         "Success in %, ours with 95 % Wilson intervals. Paper: Zhao et al. 2023, Table I, 3 seeds × 50 rollouts. The "
         "last two rows are other people's reruns and claims, from their own demonstrations and protocols."
     )
-    return _section(f"{paper.title}: beside the paper{escape(told)}", _table(header + "".join(rows)), note)
+    return section(f"{paper.title}: beside the paper{told}", table([header, *rows]), note)
 
 
 def _stage_table(group: Sequence[Evaluation], told: str) -> str:
     names = [rate["name"] for rate in group[0].results["stages"]]
-    header = "<tr><th>reached</th>" + "".join(f"<th>{escape(e.name)}</th>" for e in group) + "</tr>"
-    rows = [
-        _row(escape(name), [_bar(evaluation.results["stages"][number]) for evaluation in group])
+    rows = [heads("reached", *(evaluation.name for evaluation in group))]
+    rows += [
+        row(escape(name), [_bar(evaluation.results["stages"][number]) for evaluation in group])
         for number, name in enumerate(names)
     ]
-    rows.append(_row("success", [_bar(evaluation.results["success"]) for evaluation in group], "ours"))
-    rows.append(_row("strict success", [_bar(evaluation.results["strict_success"]) for evaluation in group], "ours"))
-    rows.append(_row("mean return", [f"{evaluation.results['mean_return']:.0f}" for evaluation in group]))
-    return _section(
-        f"Every stage{escape(told)}", _table(header + "".join(rows)), "Share of the rollouts that got this far."
-    )
+    rows.append(row("success", [_bar(evaluation.results["success"]) for evaluation in group], "ours"))
+    rows.append(row("strict success", [_bar(evaluation.results["strict_success"]) for evaluation in group], "ours"))
+    rows.append(row("mean return", [f"{evaluation.results['mean_return']:.0f}" for evaluation in group]))
+    return section(f"Every stage{told}", table(rows), "Share of the rollouts that got this far.")
 
 
 def _curves(evaluations: Sequence[Evaluation]) -> str:
@@ -174,11 +116,8 @@ def _curves(evaluations: Sequence[Evaluation]) -> str:
         series = [line for run, metrics in runs.items() for line in _series(metrics, wanted, _prefix(run, runs), label)]
         series = list({tuple(line.ys): line for line in reversed(series)}.values())[::-1]  # the loss may BE the l1
         positive = all(y > 0 for line in series for y in line.ys)  # a likelihood's logarithm need not be
-        chart = line_chart(series, "optimizer steps", label, log_y and positive)
-        if chart:
-            legend = "".join(f'<li class="c{i % 8}">{escape(s.name)}</li>' for i, s in enumerate(series))
-            figures.append(f'<figure>{chart}<ul class="legend">{legend}</ul></figure>')
-    return _section("Learning", f'<div class="pair">{"".join(figures)}</div>') if figures else ""
+        figures.append(curves(series, "optimizer steps", label, log_y and positive))
+    return section("Learning", f'<div class="pair">{"".join(figures)}</div>') if any(figures) else ""
 
 
 def _series(
@@ -209,7 +148,7 @@ def _positions(evaluations: Sequence[Evaluation]) -> str:
         '<span class="key good">●</span> success <span class="key bad">✕</span> failure. '
         "Seen from above, metres; dashed: around all starting positions."
     )
-    return _section("Success by object position", "".join(figures), note) if figures else ""
+    return section("Success by object position", "".join(figures), note) if figures else ""
 
 
 def _objects(results: Mapping[str, Any]) -> list[tuple[str, list[Placement]]]:
@@ -242,7 +181,7 @@ def _videos(evaluations: Sequence[Evaluation], folder: Path) -> str:
                 f'<figure><video controls loop muted playsinline preload="metadata" src="{source}"></video>'
                 f"<figcaption><i{mark}></i>{escape(caption)}</figcaption></figure>"
             )
-    return _section("Watch it", f'<div class="videos">{"".join(figures)}</div>') if figures else ""
+    return section("Watch it", f'<div class="videos">{"".join(figures)}</div>') if figures else ""
 
 
 def _video_source(file: Path, folder: Path) -> str:
@@ -261,10 +200,9 @@ def _latency(evaluations: Sequence[Evaluation]) -> str:
                 style = "" if latency["batch_size"] > 1 else "good-text" if fits else "bad-text"
                 verdict = f'<span class="{style}">{100 * latency["within_deadline"]:.1f} %</span>'
                 cells = [f"{latency['batch_size']}", f"{latency['p50_ms']:.1f}", f"{latency['p99_ms']:.1f}", verdict]
-                rows.append(_row(f"{escape(evaluation.name)} <small>{what}</small>", [*cells, f"{latency['queries']}"]))
-    heads = ("policy query", "batch", "p50 [ms]", "p99 [ms]", "within 20 ms", "queries")
-    header = "<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"
-    return _section("Latency against the 20 ms of 50 Hz", _table(header + "".join(rows))) if rows else ""
+                rows.append(row(f"{escape(evaluation.name)} <small>{what}</small>", [*cells, f"{latency['queries']}"]))
+    header = heads("policy query", "batch", "p50 [ms]", "p99 [ms]", "within 20 ms", "queries")
+    return section("Latency against the 20 ms of 50 Hz", table([header, *rows])) if rows else ""
 
 
 def _settings(evaluations: Sequence[Evaluation]) -> str:
@@ -281,24 +219,11 @@ def _settings(evaluations: Sequence[Evaluation]) -> str:
         rate = f"{results['wall_time_s']:.0f} s, {results['rollouts_per_min']:.1f} rollouts/min"
         columns.append(facts | {"wall time": rate})
     keys = list(dict.fromkeys(key for facts in columns for key in facts))
-    rows = [
-        _row(escape(key), [f"<span>{escape(str(facts.get(key, '–')))}</span>" for facts in columns]) for key in keys
+    rows = [heads("", *(evaluation.name for evaluation in evaluations))]
+    rows += [
+        row(escape(key), [f"<span>{escape(str(facts.get(key, '–')))}</span>" for facts in columns]) for key in keys
     ]
-    header = "<tr><th></th>" + "".join(f"<th>{escape(evaluation.name)}</th>" for evaluation in evaluations) + "</tr>"
-    return _section("Settings", f'<div class="settings">{_table(header + "".join(rows))}</div>')
-
-
-def _section(title: str, body: str, note: str = "") -> str:
-    after = f'<p class="note">{note}</p>' if note else ""
-    return f'<section class="card"><h2>{title}</h2>{body}{after}</section>'
-
-
-def _table(rows: str) -> str:
-    return f'<div class="scroll"><table>{rows}</table></div>'
-
-
-def _row(head: str, cells: Sequence[str], style: str = "") -> str:
-    return f'<tr class="{style}"><th>{head}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return section("Settings", table(rows, "settings"))
 
 
 def _bar(rate: Mapping[str, Any]) -> str:
@@ -339,27 +264,6 @@ def _binned(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     size = -(-len(pairs) // CURVE_POINTS)
     bins = [pairs[start : start + size] for start in range(0, len(pairs), size)]
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in bins]
-
-
-def _read_results(file: Path) -> dict[str, Any]:
-    try:
-        results = json.loads(file.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} is not whole JSON ({error}): delete it and run eval.py again") from None
-    results = results if isinstance(results, dict) else {}
-    missing = [key for key in NEEDED if key not in results]
-    missing += [key for key in ("settings", "provenance") if not isinstance(results.get(key, {}), dict)]
-    if missing:
-        raise ValueError(f"{file} lacks {', '.join(missing)}: it was not written by eval.py of this repository")
-    return results
-
-
-def _read(file: Path) -> Evaluation:
-    """Its run is where the nearest metrics.jsonl is, at most three folders up; else what the settings say."""
-    results, places = _read_results(file), (file.parent.resolve(), *list(file.resolve().parents)[1:4])
-    known = Path(results["settings"].get("run") or file.parent).resolve()
-    home, metrics = next(((place, found) for place in places if (found := read_metrics(place))), (known, []))
-    return Evaluation(file.parent, results, metrics, home)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Sequence
 
-from act.charts import Series, line_chart
+from act.charts import Series, curves
 from benchmarks.grid import STYLES, Method, Options, Row
 from benchmarks.grid_page import REAL, SETTINGS, TRACKS, Entry, Mean, Rows, Table, compose, named, of_rate, paired
 from benchmarks.grid_run import main
@@ -61,9 +61,7 @@ def sizes(rows: Rows, track: str) -> Table:
         theirs.append(Series(f"{label}, paper", SIZES, PAPER_SIZES[label]))
         table.append((Entry(label), [of_rate(mean) for mean in means], ""))
         table.append((Entry("paper"), [Entry(f"{value:g}") for value in PAPER_SIZES[label]], "other"))
-    chart = line_chart([*ours, *theirs], "chunk size [control steps]", "success [%]")
-    legend = "".join(f'<li class="c{i}">{series.name}</li>' for i, series in enumerate([*ours, *theirs]))
-    figure = f'<figure class="curves">{chart}<ul class="legend">{legend}</ul></figure>'
+    figure = curves([*ours, *theirs], "chunk size [control steps]", "success [%]", style="curves")
     note = (
         "Whole chunks are executed before the next query. ACT has a CVAE for human demonstrations, none for scripted; "
         "its chunks are splines with a control point every 4 steps (every 2 at size 10, none at size 1)."

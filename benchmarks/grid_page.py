@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from act.evaluation import PRELIMINARY_BELOW, PairedComparison, Rate, compare_paired
-from act.page import page
+from act.page import page, section, table
 from act.paper import PAPER
 from act.types import RolloutResult
 from benchmarks.grid import Cell, Method, Options, Row
@@ -183,13 +183,11 @@ class Table:
 
     def html(self) -> str:
         head = "".join(entry.html("th") for entry in (Entry(""), *self.head))
-        rows = "".join(
+        rows = [
             f'<tr class="{style}">{name.html("th")}{"".join(entry.html() for entry in entries)}</tr>'
             for name, entries, style in self.rows
-        )
-        note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
-        table = f'<div class="scroll {self.style}"><table><tr>{head}</tr>{rows}</table></div>'
-        return f'<section class="card"><h2>{escape(self.title)}</h2>{self.figure}{table}{note}</section>'
+        ]
+        return section(self.title, self.figure + table([f"<tr>{head}</tr>", *rows], self.style), escape(self.note))
 
     def markdown(self) -> str:
         return f"### {self.title}\n\n{self.lines()}" + (f"\n{self.note}\n" if self.note else "")
@@ -300,7 +298,7 @@ def origins(rows: Sequence[Row]) -> str:
     listed = escape("\n".join(commands))
     folded = f"<details><summary>{len(commands)} commands</summary><pre>{listed}</pre></details>"
     facts_html = "".join(f"<p class='facts'>{escape(line)}</p>" for line in lines)
-    return f'<section class="card"><h2>Where the numbers come from</h2>{facts_html}{folded}</section>'
+    return section("Where the numbers come from", facts_html + folded)
 
 
 def plain(values: Mapping[str, Any]) -> str:
@@ -315,8 +313,7 @@ def compose(title: str, lead: str, tables: Sequence[Table | None], rows: Sequenc
     badge = '<span class="badge">some numbers are preliminary</span>' if few else ""
     counted = f"{len(rows)} evaluations, training seeds {', '.join(map(str, seeds)) or 'none yet'}. "
     star = f"* preliminary: fewer than {PRELIMINARY_BELOW} rollouts."
-    intro = f'{STYLE}<section class="card"><h2>What this is {badge}</h2><p>{escape(lead)}</p>'
-    intro += f'<p class="facts">{escape(counted + star)}</p></section>'
+    intro = STYLE + section("What this is", f"{badge}<p>{escape(lead)}</p>", escape(counted + star))
     html = page(title, [intro, *(table.html() for table in there), origins(rows)])
     text = [table.markdown() for table in there if not table.only_page]
     return html, "\n".join([f"## {title}\n", f"{counted}{star}\n", *text])

@@ -29,7 +29,19 @@ TORCHLESS = (
         "agents",
         "video",
     ),
-    *("dagger", "operators", "aggregation", "evaluation", "report", "charts", "page", "paper", "provenance", "metrics"),
+    *(
+        "dagger",
+        "operators",
+        "aggregation",
+        "evaluation",
+        "results",
+        "report",
+        "charts",
+        "page",
+        "paper",
+        "provenance",
+        "metrics",
+    ),
     *("realtime", "engine", "client", "wire", "cluster"),
 )
 POLICY_BASES = ("policy", "observing")

@@ -66,20 +66,6 @@ def test_few_rollouts_are_called_preliminary(tmp_path: Path):
     assert "preliminary" not in page_of(write_run(tmp_path / "many", n=200))
 
 
-def test_the_ways_a_run_was_executed_can_be_told_apart(tmp_path: Path):
-    ways = {
-        "demo · chunk": {"mode": "chunk", "n_action_steps": 60},
-        "demo · chunk · int8": {"mode": "chunk", "n_action_steps": 60, "engine": "int8"},
-        "demo · chunk · validation seeds": {"mode": "chunk", "n_action_steps": 60, "seed_set": "validation"},
-        "demo · chunk, 20 steps of it": {"mode": "chunk", "n_action_steps": 20},
-        "demo · ensemble": {"mode": "ensemble", "n_action_steps": 1, "ensemble_m": 0.01},
-        "demo · ensemble, every 4 steps · m 0.1": {"mode": "ensemble", "n_action_steps": 4, "ensemble_m": 0.1},
-    }
-    for name, execution in ways.items():
-        run = write_run(tmp_path / name / "demo", n=1, chunk_size=60, **execution)
-        assert report.load(run)[0].name == name
-
-
 def test_runs_of_the_same_name_are_told_apart_and_keep_their_curves(tmp_path: Path):
     runs = [write_run(tmp_path / name / "round1" / "run") for name in ("bc_seed0", "dagger_seed0")]
     (runs[1] / "metrics.jsonl").write_text('{"step": 0, "loss": 9}\n{"step": 1, "loss": 8}\n')
@@ -141,16 +127,6 @@ def test_names_from_outside_are_escaped(tmp_path: Path):
 def test_a_run_without_results_is_told_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert report.main([str(tmp_path)]) == 2
     assert f"run `python eval.py {tmp_path}` first" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [('{"task": "tr', "is not whole JSON"), ("5", "lacks task, n, "), ('{"settings": []}', "lacks .*, settings")],
-)
-def test_a_broken_results_file_is_named(text: str, told: str, tmp_path: Path):
-    (tmp_path / "results.json").write_text(text)
-    with pytest.raises(ValueError, match=rf"results\.json {told}"):
-        report.load(tmp_path)
 
 
 def test_losses_below_zero_are_drawn_too(tmp_path: Path):
