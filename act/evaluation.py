@@ -6,14 +6,13 @@ checkpoints and settings, `TEST_SEEDS` are for the number that is reported. Fini
 """
 
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import NormalDist, fmean
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from act.agents import ChunkPolicy, remembered
 from act.files import whole_file
 from act.provenance import git_commit, provenance
+from act.rates import PRELIMINARY_BELOW, Rate
 from act.rollout import Envs, rollout
 from act.types import CONTROL_TIMESTEP, Agent, EnvSpec, Observation, Observer, RolloutResult
 
@@ -29,43 +29,6 @@ DEMONSTRATION_SEEDS = range(1_000_000)
 VALIDATION_SEEDS = range(1_000_000, 2_000_000)
 TEST_SEEDS = range(2_000_000, 3_000_000)
 SEED_SETS = {"test": TEST_SEEDS, "validation": VALIDATION_SEEDS}
-PRELIMINARY_BELOW = 200  # rollouts; fewer are labelled "preliminary" wherever they are shown
-
-
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a rate, both ends in [0, 1]; (0, 1) when nothing was tried. (Wilson 1927.)"""
-    if not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes of {n} is no rate: the count must lie between 0 and {n}")
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    rate, shrink = successes / n, 1 + z * z / n
-    centre = (rate + z * z / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
-    return max(0.0, low), min(1.0, high)
-
-
-@dataclass(frozen=True)
-class Rate:
-    """`successes` of `n` rollouts, with the 95 % Wilson interval [low, high]."""
-
-    name: str
-    successes: int
-    n: int
-    rate: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, name: str, outcomes: Iterable[bool]) -> "Rate":
-        kept = [bool(outcome) for outcome in outcomes]
-        low, high = wilson_interval(sum(kept), len(kept))
-        return cls(name, sum(kept), len(kept), sum(kept) / max(len(kept), 1), low, high)
-
-    def __str__(self) -> str:
-        return f"{100 * self.rate:.1f} % ({100 * self.low:.1f}-{100 * self.high:.1f}, {self.successes} of {self.n})"
 
 
 @dataclass(frozen=True)
@@ -281,29 +244,6 @@ def query_latency(policy: ChunkPolicy, obs: Observation, repeats: int = 50) -> L
         policy.predict_chunk([remembered(policy, [obs]) * policy.n_obs_steps])
         seconds.append(time.perf_counter() - start)
     return Latency.of(seconds[3:], 1)
-
-
-@dataclass(frozen=True)
-class PairedComparison:
-    """Two agents on the same seeds; `p_value` is McNemar's exact two-sided test over the seeds where they differ."""
-
-    n: int
-    both: int
-    only_first: int
-    only_second: int
-    p_value: float
-
-
-def compare_paired(first: Sequence[RolloutResult], second: Sequence[RolloutResult]) -> PairedComparison:
-    """Compares the success of two evaluations seed by seed; ValueError when they share no seed."""
-    won = {result.seed: result.success for result in first}
-    pairs = [(won[result.seed], result.success) for result in second if result.seed in won]
-    if not pairs:
-        raise ValueError("the two evaluations share no seed: run both with the same --seed_set and --num_rollouts")
-    only_first, only_second = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
-    discordant = only_first + only_second
-    tail = sum(math.comb(discordant, i) for i in range(min(only_first, only_second) + 1)) / 2**discordant
-    return PairedComparison(len(pairs), sum(a and b for a, b in pairs), only_first, only_second, min(1.0, 2 * tail))
 
 
 def write_results(

@@ -10,9 +10,9 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from act.evaluation import PRELIMINARY_BELOW, PairedComparison, Rate, compare_paired
 from act.page import page, section, table
 from act.paper import PAPER
+from act.rates import PRELIMINARY_BELOW, PairedComparison, Rate, compare_paired, holm
 from act.types import RolloutResult
 from benchmarks.grid import Cell, Method, Options, Row
 
@@ -134,16 +134,6 @@ def paired(first: Sequence[RolloutResult], second: Sequence[RolloutResult]) -> P
     """The paired test; None where no rollout is shared."""
     shared = {episode.seed for episode in first} & {episode.seed for episode in second}
     return compare_paired(first, second) if shared else None
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted so that any false difference is as unlikely as a single one was (Holm 1979)."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, largest = [1.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
 
 
 # ------------------------------------------------------------------------------------------------------------- tables

@@ -29,19 +29,8 @@ TORCHLESS = (
         "agents",
         "video",
     ),
-    *(
-        "dagger",
-        "operators",
-        "aggregation",
-        "evaluation",
-        "results",
-        "report",
-        "charts",
-        "page",
-        "paper",
-        "provenance",
-        "metrics",
-    ),
+    *("dagger", "operators", "aggregation", "evaluation", "rates", "provenance", "metrics"),
+    *("results", "report", "charts", "page", "paper"),
     *("realtime", "engine", "client", "wire", "cluster"),
 )
 POLICY_BASES = ("policy", "observing")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from act.batch import Batch
 from act.nn.mlp import Mlp
-from act.nn.vision import ResNet18Trunk
+from act.nn.resnet import ResNet18Trunk
 from act.normalize import Normalizer
 from act.policies.observing import ObservingConfig, ObservingPolicy
 from act.policies.policy import DataSpec, masked_mean

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from act.batch import Batch
 from act.nn import vision
-from act.nn.vision import KeypointConfig, KeypointTrunk, ResNet18Trunk, SpatialSoftmax, to_float
+from act.nn.resnet import ResNet18Trunk
+from act.nn.vision import KeypointConfig, KeypointTrunk, SpatialSoftmax, to_float
 from act.normalize import Normalizer
 from act.policies import policy
 from act.policies.policy import DataSpec, PolicyConfig, TrainingData

@@ -1,4 +1,4 @@
-"""Evaluation: intervals, summaries, resuming, paired tests, and what results.json holds."""
+"""Evaluation: summaries, resuming, latency, and what results.json holds."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from act import evaluation
-from act.evaluation import TEST_SEEDS, VALIDATION_SEEDS, EpisodeLog, Rate, compare_paired, evaluate, wilson_interval
+from act.evaluation import TEST_SEEDS, VALIDATION_SEEDS, EpisodeLog, evaluate
 from act.rollout import SerialEnvs
-from act.types import ACTION_DIM, Observation, RolloutResult
+from act.types import ACTION_DIM, Observation
 from tests.toy_env import ToyEnv
 
 
@@ -39,10 +39,6 @@ def toys(n: int = 3) -> SerialEnvs:
     return SerialEnvs([ToyEnv(episode_len=6) for _ in range(n)])
 
 
-def result(seed: int, success: bool) -> RolloutResult:
-    return RolloutResult(seed, 10, 2.0 if success else 1.0, 5.0, success, success, [1, 2 if success else None])
-
-
 def test_a_policy_that_samples_repeats_itself():
     class Sampling(GoalAgent):
         def select_action(self, observations) -> np.ndarray:
@@ -54,18 +50,6 @@ def test_a_policy_that_samples_repeats_itself():
         evaluate(toys(2), Sampling(), [1, 2, 3], progress=False)
     half = len(drawn) // 2
     assert drawn[:half] == drawn[half:] and len(set(drawn[:half])) == half
-
-
-def test_the_wilson_interval_equals_published_values():
-    assert wilson_interval(43, 50) == pytest.approx((0.7381, 0.9305), abs=1e-4)
-    assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=1e-4)
-    assert wilson_interval(20, 20) == pytest.approx((0.8389, 1), abs=1e-4)
-    assert wilson_interval(0, 0) == (0, 1)
-
-
-def test_an_impossible_count_is_refused():
-    with pytest.raises(ValueError, match="5 successes of 3"):
-        wilson_interval(5, 3)
 
 
 def test_seed_families_never_meet():
@@ -123,20 +107,6 @@ def test_the_progress_bar_shows_the_success_rate(capsys: pytest.CaptureFixture[s
     assert "rollouts 3/3" in shown and "100 %" in shown and "success 100 %" in shown
 
 
-def test_the_paired_test_is_mcnemars():
-    first = [result(seed, seed < 9) for seed in range(20)]
-    second = [result(seed, seed < 8 or seed > 15) for seed in range(25)]
-    paired = compare_paired(first, second)
-    assert (paired.n, paired.both, paired.only_first, paired.only_second) == (20, 8, 1, 4)
-    assert paired.p_value == pytest.approx(2 * (1 + 5) / 32)
-    assert compare_paired(first, first).p_value == 1.0
-
-
-def test_comparing_different_seeds_is_refused():
-    with pytest.raises(ValueError, match="share no seed"):
-        compare_paired([result(1, True)], [result(2, True)])
-
-
 def test_results_say_where_they_come_from(tmp_path: Path):
     summary = evaluate(toys(), GoalAgent(), TEST_SEEDS[:4], progress=False)
     path = tmp_path / "deep" / "results.json"
@@ -162,7 +132,3 @@ def test_the_latency_of_one_robot_is_asked_with_one_history():
     latency = evaluation.query_latency(Policy(), {"qpos": np.zeros(ACTION_DIM)}, repeats=5)
     assert latency is not None and (latency.queries, latency.batch_size) == (5, 1)
     assert all(len(histories) == 1 and len(histories[0]) == 2 for histories in Policy.asked)
-
-
-def test_rates_read_as_a_sentence():
-    assert str(Rate.of("success", [True] * 43 + [False] * 7)) == "86.0 % (73.8-93.0, 43 of 50)"

@@ -13,8 +13,9 @@ from act.nn.dropout import dropout
 from act.nn.gpt import GPT
 from act.nn.kmeans import kmeans, nearest
 from act.nn.positions import sine_1d, sine_2d
+from act.nn.resnet import ResNet18Trunk
 from act.nn.transformer import Decoder, DecoderLayer, EncoderLayer, attention
-from act.nn.vision import KeypointConfig, KeypointTrunk, ResNet18Trunk, SpatialSoftmax, peaks, to_float, to_unit
+from act.nn.vision import KeypointConfig, KeypointTrunk, SpatialSoftmax, peaks, to_float, to_unit
 
 CONFIG = KeypointConfig(("cube", "left", "right"), ("a", "b"), (64, 96), (8, 8, 8, 8))
 

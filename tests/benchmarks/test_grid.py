@@ -16,7 +16,7 @@ from act.config import parse
 from act.paper import PAPER
 from benchmarks import ablations, doc_tables, grid, grid_figure, grid_jobs, grid_page, grid_run, table1
 from benchmarks.grid import Cell, Method, Options, Results, Row, plan
-from benchmarks.grid_page import Entry, Mean, Rows, Tally, differences, holm
+from benchmarks.grid_page import Entry, Mean, Rows, Tally, differences
 
 ACT = Method("ACT", "act", modes=("chunk", "ensemble"))
 OPTIONS = Options(tasks=("transfer_cube",), styles=("scripted",), seeds=(0,), rollouts=6, steps=40, jobs=2)
@@ -304,11 +304,6 @@ def test_a_method_that_is_better_on_shared_rollouts_is_not_called_worse():
     better, worse = Tally((row(ACT, "4" * 140 + "0" * 60),)), Tally((row(ACT, "4" * 40 + "0" * 160),))
     found = {Entry("pooled"): pooled, Entry("better"): better, Entry("worse"): worse}
     assert table1.leading(found) == {Entry("pooled"), Entry("better")}
-
-
-def test_holms_correction_is_that_of_a_worked_example():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
 
 
 def test_a_mean_needs_all_settings_and_counts_them_alike():
