@@ -38,9 +38,10 @@ from act.dagger import (
     record_round,
 )
 from act.engine import read_about
-from act.episodes import JPEG_QUALITY, find_episodes, read_episode
+from act.episodes import find_episodes, read_episode
 from act.evaluation import DEMONSTRATION_SEEDS
 from act.files import alone_in
+from act.images import JPEG_QUALITY
 from act.operators import EnsembleDisagreement, SimulatedOperator, distance_to_expert
 from act.provenance import available_cores
 from act.recording import record

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act.episodes import resize_image
+from act.images import resize_image
 from act.types import Observation
 
 

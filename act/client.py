@@ -3,7 +3,7 @@
     policy = RemotePolicy("ws://gpu-box:8765", token)              # python -m act.server RUN, over there
     agent = AsyncAgent(policy, ensemble_m=0.01)                    # act/realtime.py; or PolicyAgent, in a simulator
 
-Needs numpy, OpenCV, h5py, msgpack and websockets; docs/realtime.md says how to install no more than that.
+Needs numpy, OpenCV, msgpack and websockets; docs/realtime.md says how to install no more than that.
 """
 
 import os

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from act.episodes import resize_image
+from act.images import resize_image
 from act.provenance import available_cores
 from act.types import Observation
 

@@ -23,8 +23,8 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from act.episodes import decode_image
 from act.files import whole_file
+from act.images import decode_image
 from act.nn.vision import KeypointConfig, KeypointTrunk, bf16_is_fast, to_float
 from act.training import choose_device
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from act.episodes import JPEG_QUALITY, LABELS, encode_image, versions, write_episode
+from act.episodes import LABELS, versions, write_episode
+from act.images import JPEG_QUALITY, encode_image
 from act.types import CONTROL_TIMESTEP, EnvSpec, Info, Observation, RolloutResult
 
 MOST_ENCODING = 64  # images that wait for the recorder's thread

@@ -27,7 +27,8 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from act.episodes import encode_image, whole_hdf5
+from act.episodes import whole_hdf5
+from act.images import encode_image
 
 JPEG_QUALITY = 95  # labels are finer than a pixel, so the stills are kept sharper than episodes
 TASKS_AT_ONCE = 16  # scenes a worker is handed at a time

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgpack
 import numpy as np
 
-from act.episodes import decode_image, encode_image, resize_image
+from act.images import decode_image, encode_image, resize_image
 from act.types import Observation
 
 PROTOCOL = 1

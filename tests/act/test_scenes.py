@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from act.episodes import decode_image
+from act.images import decode_image
 from act.scenes import SceneRecording, record_scenes
 
 CAMERAS = ("one", "two")

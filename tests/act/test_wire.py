@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from act import wire
-from act.episodes import encode_image
+from act.images import encode_image
 from act.wire import ARRAY, MOST_HISTORIES, decode, encode, pack_histories, unpack_histories
 
 SPEC: Any = SimpleNamespace(cameras=("top", "low"), image_size=(16, 24), qpos_dim=14, env_state_dim=7)
