@@ -18,7 +18,8 @@ SHIFT = 4  # pixels
 
 
 def augment(batch: Batch, kind: Augmentation) -> Batch:
-    """The batch with changed images; one change per sample and camera, the same over its history."""
+    """The batch with changed images: photometric, one draw per sample and camera, the same over its history; "shift"
+    moves them besides, all cameras of a sample alike."""
     if kind == "none" or batch.images is None:
         return batch
     images = batch.images if kind == "photometric" else shift(batch.images, SHIFT)

@@ -1,8 +1,8 @@
 """fit(): from a fresh policy and episodes to trained weights, a generator that yields Metrics.
 
 Whatever is random at optimizer step s (which samples, dropout, the CVAE's z, noise) is a function of (seed, s), so a
-run that was killed and resumed has the losses of one that was not, bit for bit. Nothing waits for the device between
-two lines of the log.
+run that was killed and resumed has the losses of one that was not, on a CPU bit for bit (a GPU adds in any order).
+Nothing waits for the device between two lines of the log.
 """
 
 import hashlib

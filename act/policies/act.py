@@ -82,8 +82,13 @@ class Config(ObservingConfig):
 
     @property
     def without_effect(self) -> dict[str, str]:
-        names = ("kl_weight", "latent_dim", "cvae_stride", "n_cvae_layers")
-        return {} if self.use_cvae else dict.fromkeys(names, "with --use_cvae")
+        unused = super().without_effect
+        if not self.use_cvae:
+            names = ("kl_weight", "latent_dim", "cvae_stride", "n_cvae_layers")
+            unused |= dict.fromkeys(names, "with --use_cvae")
+        if self.backbone == "keypoints" or not self.use_images:
+            unused["camera_embedding"] = "with --backbone resnet18"  # keypoints always have such codes
+        return unused
 
     def __post_init__(self) -> None:
         super().__post_init__()

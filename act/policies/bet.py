@@ -57,7 +57,7 @@ class Config(ObservingConfig):
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:
-        """Table V, and the clipping of the original; otherwise what a history needs: every frame."""
+        """Table V but for its betas, and the clipping of the original; else what a history needs: every frame."""
         if name == "paper":
             return {"lr": 1e-4, "batch_size": 64, "weight_decay": 0.1, "grad_clip": 1.0}
         return {"frame_stride": 1}

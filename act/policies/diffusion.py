@@ -74,10 +74,13 @@ class Config(ObservingConfig):
     def without_effect(self) -> dict[str, str]:
         only = {"eta": ("ddpm",), "train_steps": ("ddpm",), "inference_steps": ("ddpm", "flow")}
         only["predicts"] = only["inference_steps"]
-        return {
-            name: f"with --objective {' or '.join(objectives)}"
-            for name, objectives in only.items()
-            if self.objective not in objectives
+        networks = {"channels": ("unet",), "n_heads": ("transformer",), "actions_per_token": ("transformer",)}
+        networks |= dict.fromkeys(("hidden_dim", "n_layers"), ("transformer", "mlp"))
+        return super().without_effect | {
+            name: f"with --{switch} {' or '.join(values)}"
+            for switch, names in (("objective", only), ("network", networks))
+            for name, values in names.items()
+            if getattr(self, switch) not in values
         }
 
     @classmethod
@@ -90,10 +93,12 @@ class Config(ObservingConfig):
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:
-        """ "paper": what Chi et al. say of images, but for their 3050 epochs; else: what an MLP learns faster with."""
+        """ "paper": what Chi et al. say of images, but for their 3050 epochs, two observations and AdamW's betas; else:
+        what an MLP learns faster with."""
         if name != "paper":
             return {"lr": 1e-3}
-        schedule = {"lr": 1e-4, "warmup_steps": 500, "schedule": "cosine", "weight_decay": 1e-6, "ema_decay": 0.9999}
+        schedule = {"lr": 1e-4, "lr_backbone": 1e-4, "warmup_steps": 500, "schedule": "cosine"}
+        schedule |= {"weight_decay": 1e-6, "ema_decay": 0.9999}
         return {"steps": 50_000, "batch_size": 64, **schedule}
 
     def __post_init__(self) -> None:
@@ -198,7 +203,7 @@ class Ddpm(Objective):
         step = torch.randint(self.config.train_steps, (len(clean),), device=clean.device)
         alpha, noise = self.alpha_bar[step][:, None, None], torch.randn_like(clean)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
-        return noisy, step / self.config.train_steps, noise if self.config.predicts == "noise" else clean
+        return noisy, self._time(step), noise if self.config.predicts == "noise" else clean
 
     def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
         """DDIM with clipping: guess the clean chunk, then go to the next lower level of noise around that guess."""
@@ -206,7 +211,7 @@ class Ddpm(Objective):
         steps = torch.linspace(config.train_steps - 1, 0, config.inference_steps).round().long()
         alphas = [*self.alpha_bar[steps], self.alpha_bar.new_ones(())]
         for i, (step, (alpha, lower)) in enumerate(zip(steps.tolist(), pairwise(alphas), strict=True)):
-            answer = denoise(x, step / config.train_steps)
+            answer = denoise(x, self._time(step))
             clean = (x - (1 - alpha).sqrt() * answer) / alpha.sqrt() if config.predicts == "noise" else answer
             clean = clean.clamp(*limits)
             direction = (x - alpha.sqrt() * clean) / (1 - alpha).sqrt()
@@ -215,6 +220,10 @@ class Ddpm(Objective):
             if config.eta:
                 x = x + sigma * noise[:, 1 + i]
         return x
+
+    def _time(self, step: Any) -> Any:
+        """In [0, 1); just above step / train_steps, which float32 may round down into the instant before."""
+        return (step + 1e-3) / self.config.train_steps
 
 
 def cosine_schedule(n_steps: int) -> Tensor:

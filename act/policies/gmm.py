@@ -42,7 +42,7 @@ class Config(ObservingConfig):
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:
         """ "paper": what Mandlekar et al. say of images."""
-        return {"lr": 1e-4, "batch_size": 16} if name == "paper" else {}
+        return {"lr": 1e-4, "lr_backbone": 1e-4, "batch_size": 16} if name == "paper" else {}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -53,6 +53,14 @@ class ObservingConfig(PolicyConfig):
     input_noise: float = 0.0
     """Standard deviation of noise on normalised qpos, keypoints and env_state in training (lab: 0.03)."""
 
+    @property
+    def without_effect(self) -> dict[str, str]:
+        return (
+            {}
+            if self.use_images
+            else dict.fromkeys(("backbone", "backbone_weights", "trunk", "freeze_backbone"), "with --use_images")
+        )
+
     @classmethod
     def preset(cls, name: str) -> Self:
         """ "fast": the frozen keypoint trunk; "state": object poses instead of images; "paper": the defaults."""

@@ -4,7 +4,7 @@ Training is the house's own: episodes -> EpisodeDataset -> Trainer -> PolicyAgen
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,44 @@ class Drive:
     env_state: Array  # (n, T, E)
     action: Array  # (n, T, A)
     alive: Array  # (n, T) bool: not failed before t
+    executed: Array  # (n, T, A): what was done
 
     def episodes(self) -> list[Episode]:
         """As the house knows them, each up to its failure."""
         columns = zip(self.qpos, self.env_state, self.action, self.alive, strict=True)
         return [_episode(q[ok], e[ok], a[ok]) for q, e, a, ok in columns]
 
+    def labelled(self, world: World, chunk_size: int) -> list[Episode]:
+        """The same where a learner drove: from every state it came to, the chunk that the expert would have gone on
+        with. What he answers one by one to the states that the learner goes through is nobody's plan."""
+        if chunk_size == 1:
+            return self.episodes()
+        plans = np.stack([_plan(world, self.states[:, t], t, chunk_size) for t in range(self.action.shape[1])], axis=1)
+        columns = zip(self.episodes(), self.executed, plans, self.alive, strict=True)
+        return [
+            replace(
+                episode,
+                executed_action=done[ok].astype(np.float32),
+                intervention=np.zeros(len(episode), bool),
+                action_chunk=plan[ok].astype(np.float32),
+                action_chunk_t=np.arange(len(episode), dtype=np.int32),
+            )
+            for episode, done, plan, ok in columns
+        ]
+
 
 def _episode(qpos: Array, env_state: Array, action: Array) -> Episode:
     qpos, env_state, action = (x.astype(np.float32) for x in (qpos, env_state, action))
     return Episode(Path("in_memory"), qpos, np.zeros_like(qpos), action, env_state, None, (), False, {})
+
+
+def _plan(world: World, state: Array, t: int, chunk_size: int) -> Array:
+    """(n, K, A): what the expert would do from here in a world without noise."""
+    actions, unused = [], np.random.default_rng(0)
+    for i in range(chunk_size):
+        actions.append(world.expert(state, t + i))
+        state = world.step(state, actions[-1], 0.0, unused)
+    return np.stack(actions, axis=1)
 
 
 def drive(
@@ -66,10 +94,10 @@ def drive(
         past = [*past, np.concatenate([qpos, env_state], axis=1)]
         env_state = np.concatenate([env_state, *past[len(past) - history : -1]], axis=1)
         label, failed = world.expert(state, t), world.failed(state)
-        frames.append((qpos, env_state, label, ~failed))
         action = label
         if agent is not None:
             action = agent.select_action([{"qpos": q, "env_state": e} for q, e in zip(qpos, env_state, strict=True)])
+        frames.append((qpos, env_state, label, ~failed, action))
         moved = world.step(state, action + jitter * rng.standard_normal(action.shape), noise, rng)
         state = np.where(failed[:, None], state, moved)
         states.append(state)

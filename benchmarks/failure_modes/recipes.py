@@ -57,7 +57,7 @@ def attempt(recipe: Recipe, seed: int) -> tuple[dict[str, float], np.ndarray]:
     agent, states, measured = study()
     rounds = {"round 0": measured["success"]}
     for number in range(recipe.rounds):
-        episodes += go(agent, recipe.per_round, rng).episodes()
+        episodes += go(agent, recipe.per_round, rng).labelled(recipe.world, recipe.chunk_size)
         agent, states, measured = study()
         rounds[f"round {number + 1}"] = measured["success"]
     error = imitation_error(agent.policy, go(None, 20, judge, recipe.demo_noise))

@@ -293,6 +293,10 @@ def test_a_folder_named_twice_is_refused(tmp_path):
         (["--kl_weight", "80"], "--kl_weight 80.0 has an effect only with --use_cvae; leave it out"),
         (["--policy_class", "diffusion", "--objective", "flow", "--eta", "1"], "--eta 1.0 .* --objective ddpm"),
         (["--policy_class", "diffusion", "--objective", "regression", "--inference_steps", "5"], "ddpm or flow"),
+        (["--policy_class", "diffusion", "--channels", "64", "64"], "--channels .* only with --network unet"),
+        (["--policy_class", "diffusion", "--n_heads", "8"], "--n_heads 8 .* only with --network transformer"),
+        (["--freeze_backbone"], "--freeze_backbone True .* only with --use_images"),
+        (["--no_camera_embedding"], "--camera_embedding False .* only with --backbone resnet18"),
     ],
 )
 def test_flags_that_do_nothing_are_refused(flags, told):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from act.agents import PolicyAgent
+from act.aggregation import Kind, frame_kinds
 from benchmarks.failure_modes import __main__ as program
 from benchmarks.failure_modes import exact
 from benchmarks.failure_modes.claims import CLAIMS, Claim, Results
@@ -91,6 +92,17 @@ def test_dart_executes_noise_and_records_what_the_expert_meant():
     assert np.abs(visit.states[:, :, 0]).max() > 0.02
     meant = [road.expert(visit.states[:, t], t) for t in range(visit.action.shape[1])]
     assert np.allclose(visit.action, np.stack(meant, 1))
+
+
+def test_labels_of_chunks_are_plans_of_the_expert_and_not_his_answers_one_by_one():
+    world = Detour()
+    alone = drive(world, None, 6, rng())
+    for episode, path in zip(alone.labelled(world, 5), alone.action, strict=True):
+        assert episode.action_chunk is not None and np.allclose(episode.action_chunk[7], path[7:12])
+    visit = drive(world, PolicyAgent(Constant(1.0, 0.0)), 6, rng())
+    (episode, *_), (plain, *_) = visit.labelled(world, 5), visit.episodes()
+    assert episode.action_chunk is not None and not np.allclose(episode.action_chunk[3], plain.action[3:8], atol=0.01)
+    assert (frame_kinds(episode) == Kind.LABELLED).all() and np.allclose(episode.action_chunk[:, 0], plain.action)
 
 
 def test_the_learner_sees_the_goal_only_while_it_is_shown_and_with_history_longer():

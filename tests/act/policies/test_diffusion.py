@@ -30,6 +30,15 @@ def test_the_schedule_is_the_squared_cosine_and_ends_in_noise():
     assert bool((alpha_bar.diff() < 0).all()) and float(alpha_bar[0]) > 0.999 and float(alpha_bar[-1]) < 1e-5
 
 
+@pytest.mark.parametrize("train_steps", [100, 1000])
+def test_every_level_of_noise_has_a_code_of_its_own(train_steps):
+    code = diffusion.TimeCode(4)
+    time = Ddpm(Config(**STATE, train_steps=train_steps))._time(torch.arange(train_steps))
+    assert len(code.table[(time * diffusion.TIMES).long()].unique(dim=0)) == train_steps
+    told = code.eval()(time.float())
+    assert len(told.detach().unique(dim=0)) == train_steps
+
+
 @pytest.mark.parametrize("predicts", ["noise", "chunk"])
 @pytest.mark.parametrize(("inference_steps", "eta"), [(10, 0.0), (100, 0.0), (100, 1.0)])
 def test_a_denoiser_that_knows_the_chunk_finds_it(predicts, inference_steps, eta):
