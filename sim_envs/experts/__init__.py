@@ -54,4 +54,5 @@ class ExpertAgent:
     def _manner(self, index: int) -> HumanParameters:
         if self._style == "scripted":
             return SCRIPTED
-        return HumanParameters.draw(np.random.default_rng((self._seed, index, self._resets)))
+        # Zeros at the end of a seed do not count: without the 4, (seed, 0, 0) is the stream that places the objects.
+        return HumanParameters.draw(np.random.default_rng((self._seed, 4, index, self._resets)))

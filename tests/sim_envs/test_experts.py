@@ -41,6 +41,23 @@ def test_an_expert_succeeds_strictly_with_smooth_actions_within_the_joint_limits
     assert np.abs(np.diff(actions[-10:], axis=0))[:, arm].max() < 0.03  # at rest in the end
 
 
+def test_how_an_episode_is_done_does_not_follow_from_where_it_starts():
+    env, agents = sim_envs.make("transfer_cube", cameras=()), [make_human(seed) for seed in range(100)]
+    starts = [env.reset(seed=seed)[0]["env_state"][:2] for seed in range(100)]
+    manners = [agent.experts[0].manner for agent in agents]
+    for n_pauses in (0, 1, 2):
+        chosen = [i for i, manner in enumerate(manners) if len(manner.pauses) == n_pauses]
+        numbers = [(*starts[i], manners[i].speed, manners[i].pitch, manners[i].clearance) for i in chosen]
+        between = np.corrcoef(np.transpose(numbers))[:2, 2:]
+        assert len(chosen) > 20 and np.abs(between).max() < 0.6
+
+
+def make_human(seed):
+    agent = experts.make_agent("transfer_cube", "human", seed)
+    agent.reset(1)
+    return agent
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_an_expert_that_forgets_everything_at_every_control_step_succeeds(task):
     def forget(t, env, expert, action):
