@@ -5,6 +5,7 @@ its identity: the same recipe is the same folder under RUNS, so grids share what
 """
 
 import fcntl
+import hashlib
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from act import cluster, policies
+from act.episodes import find_episodes, read_episode
 from act.files import whole_file
 from act.metrics import read_metrics
 from act.provenance import available_cores, provenance
@@ -239,7 +241,22 @@ class Results:
     def take(self, path: Path, cells: Sequence[Cell]) -> None:
         """Adds another file's rows of these cells that are not here, or are here with fewer rollouts."""
         keys = {cell.key(mode) for cell in cells for mode in cell.method.modes}
-        self.add(*(row for key, row in Results(path).rows.items() if key in keys), better=True)
+        rows = [row for key, row in Results(path).rows.items() if key in keys]
+        for task, style, digest in {
+            (r["task"], r["style"], r["demonstrations"]) for r in rows if "demonstrations" in r
+        }:
+            self.refuse_others(task, style, digest, path)
+        self.add(*rows, better=True)
+
+    def refuse_others(self, task: str, style: str, demonstrations: str, source: Path) -> None:
+        """ValueError where rows here learned from other demonstrations of a task and style than those of `source`."""
+        alike = [row for row in self.rows.values() if (row["task"], row["style"]) == (task, style)]
+        known = {row["demonstrations"] for row in alike if "demonstrations" in row}  # older rows do not tell
+        if other := known - {demonstrations}:
+            raise ValueError(
+                f"{self.path} holds rows of other demonstrations of {task} {style} ({', '.join(other)}) than {source} "
+                f"({demonstrations}): give another --results, or the --data they learned from"
+            )
 
     def add(self, *rows: Row, better: bool = False) -> None:
         """Writes rows over those of the same key; with `better` only where these have more rollouts."""
@@ -260,13 +277,21 @@ def key_of(row: Row) -> tuple[Any, ...]:
     return row["recipe"], row["train_seed"], row["mode"], row["n_action_steps"]
 
 
-def row_of(cell: Cell, mode: str, run: Path, commands: Sequence[Sequence[str]]) -> Row:
+def fingerprint(demos: Path) -> str:
+    """16 digits that tell what demonstrations teach: no other actions have them, whatever was filmed."""
+    actions = hashlib.sha256()
+    for path in find_episodes(demos):
+        actions.update(read_episode(path).action.tobytes())
+    return actions.hexdigest()[:16]
+
+
+def row_of(cell: Cell, mode: str, run: Path, demos: Path, commands: Sequence[Sequence[str]]) -> Row:
     """What one evaluation came to: a digit per rollout for the highest stage, one for strict success."""
     results = json.loads(results_file(cell, mode, run).read_text())
     settings, episodes = results["settings"], results["episodes"]
     row = {"method": cell.method.name, "recipe": cell.recipe, "train_seed": cell.seed, "mode": mode}
     row |= {"task": cell.task, "style": cell.style, "track": cell.track}
-    row |= {"policy": cell.method.policy, "steps": cell.steps}
+    row |= {"policy": cell.method.policy, "steps": cell.steps, "demonstrations": fingerprint(demos)}
     row |= {key: settings[key] for key in ("chunk_size", "n_action_steps", "ensemble_m", "seed_set")}
     row |= {key: settings[key] for key in ("backbone_weights", "weights", "train_commit")}
     row |= {"n": results["n"], "first_seed": results["seeds"][0], "stages": [s["name"] for s in results["stages"]]}

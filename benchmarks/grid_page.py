@@ -282,6 +282,8 @@ def origins(rows: Sequence[Row]) -> str:
     for row in rows:
         made = row["provenance"]
         facts.setdefault(f"machine: {plain(made['hardware'])}; {plain(made['versions'])}", []).append(row)
+        if digest := row.get("demonstrations"):
+            facts.setdefault(f"demonstrations of {row['task']} {row['style']}: {digest}", []).append(row)
         facts.setdefault(f"trained at {row['train_commit']}, evaluated at {made['git']}", []).append(row)
     lines = [f"{fact} ({len(found)} rows)" for fact, found in facts.items()]
     commands = list(dict.fromkeys(" && ".join(row["commands"]) for row in rows))

@@ -29,6 +29,7 @@ from benchmarks.grid import (
     Options,
     Results,
     Row,
+    fingerprint,
     missing,
     modes_of,
     plan,
@@ -98,7 +99,7 @@ def job_of(cell: Cell, options: Options, results: Results) -> Job:
         log = results_file(cell, mode, run).with_name("episodes.jsonl")
 
         def finish(mode: str = mode, evaluate: list[str] = evaluate) -> None:
-            results.add(row_of(cell, mode, run, [train, evaluate]))
+            results.add(row_of(cell, mode, run, dataset(cell, options), [train, evaluate]))
 
         def progress(log: Path = log) -> float:
             return min(1.0, max(0, _lines(log) - 1) / options.rollouts)  # the first line holds settings
@@ -207,6 +208,8 @@ def run_grid(cells: Sequence[Cell], options: Options, results: Results) -> int:
                 print(job.name, file=sys.stderr)
             run_jobs(first, options, deadline, lambda running: None)
             ready = [job for job in todo if job.cell and prepared(job.cell, options)]
+            for demos, cell in {dataset(job.cell, options): job.cell for job in ready if job.cell}.items():
+                results.refuse_others(cell.task, cell.style, fingerprint(demos), demos)
             if ready:
                 display = Display(ready, len(cells) - len(todo) + len(ready), options, results)
                 run_jobs(ready, options, deadline, display.tell)

@@ -13,6 +13,7 @@ import pytest
 
 from act import policies
 from act.config import parse
+from act.episodes import read_episode, write_episode
 from act.paper import PAPER
 from benchmarks import ablations, doc_tables, grid, grid_figure, grid_jobs, grid_page, grid_run, table1
 from benchmarks.grid import Cell, Method, Options, Results, Row, plan
@@ -24,10 +25,12 @@ OPTIONS = Options(tasks=("transfer_cube",), styles=("scripted",), seeds=(0,), ro
 # Each toy tells in calls.txt that it was called. Training takes 40 x 20 ms and resumes; seed 13 is a bad one.
 TOYS = {
     "record_sim_episodes.py": """
-import pathlib, sys
-folder = pathlib.Path(sys.argv[sys.argv.index("--dataset_dir") + 1])
+import h5py, sys
+folder = sys.argv[sys.argv.index("--dataset_dir") + 1]
 for i in range(50):
-    (folder / f"episode_{i}.hdf5").write_text("")
+    with h5py.File(f"{folder}/episode_{i}.hdf5", "w") as file:
+        for name in ("observations/qpos", "observations/qvel", "action"):
+            file[name] = [[float(i)] * 14]
 """,
     "train.py": """
 import json, pathlib, sys, time
@@ -218,6 +221,20 @@ def test_the_time_left_follows_from_similar_rows():
     assert grid_run.cost(cell, options, results) is None
     results.rows = {("a",): row(ACT, "4" * 100)}  # 3000 steps in 100 s, 100 rollouts in 50 s
     assert grid_run.cost(cell, options, results) == pytest.approx(2 * 100 + 3 * 50)
+
+
+def test_rows_of_other_demonstrations_are_never_joined(folder: Path):
+    assert run() == 0
+    before, last = rows(), Path("data/grid/state/transfer_cube_scripted/episode_49.hdf5")
+    episode = read_episode(last)
+    write_episode(last, images={}, qpos=episode.qpos, qvel=episode.qvel, action=-episode.action)
+    with pytest.raises(ValueError, match="other demonstrations of transfer_cube scripted"):
+        run(replace(OPTIONS, seeds=(0, 1)))
+    assert rows() == before and run() == 0  # nothing to run, nothing to join
+    other = Results(Path("other.json"))
+    other.add({**before[0], "train_seed": 1, "demonstrations": "of somebody else"})
+    with pytest.raises(ValueError, match=r"than other\.json \(of somebody else\)"):
+        Results(Path("results.json")).take(Path("other.json"), plan((ACT,), replace(OPTIONS, seeds=(0, 1))))
 
 
 # ------------------------------------------------------------------------------------------------ what the grids hold
