@@ -108,7 +108,7 @@ def run_evaluation(options: argparse.Namespace) -> None:
     with connected(options.ray), ParallelEnvs(make, num_envs, options.num_workers) as envs:
         check_objects(policy, envs.env_spec, trained)
         device = str(getattr(policy, "device", "cpu"))
-        parallel = (options.num_workers, device, options.engine)
+        parallel = (options.num_workers, weights, device, options.engine)
         waves = Waves(options.run, make, num_envs, *parallel) if options.ray else None
         for mode in options.modes:
             ensemble_m = options.ensemble_m if mode == "ensemble" else None

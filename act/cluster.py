@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from act.agents import PolicyAgent
 from act.attempts import Attempts, Outcome, Recording
-from act.engine import FILES, about_path
+from act.engine import FILES, about_path, fingerprint
 from act.evaluation import EpisodeLog, LoggedEpisode, evaluate
 from act.files import whole_file
 from act.loading import open_policy
@@ -137,8 +137,8 @@ class Calls:
     def next_answer(self, timeout: float | None = None) -> Any:
         """An answer, never None; None when there is none within `timeout` [s].
 
-        ValueError as the function raised it; RuntimeError for any other exception of it, and for a call that took
-        `TRIES` processes down.
+        ValueError as the function raised it; RuntimeError for any other exception of it; ChildProcessError for a call
+        that took `TRIES` processes down.
         """
         while True:
             ended, _ = self._ray.wait(list(self._running), timeout=timeout)
@@ -154,7 +154,7 @@ class Calls:
             except self._ray.exceptions.RayError as error:
                 lost = f"{name}: its process or machine died ({type(error).__name__})"
                 if tries == TRIES:
-                    raise RuntimeError(f"{lost}, {TRIES} times now; out of memory?") from None
+                    raise ChildProcessError(f"{lost}, {TRIES} times now; out of memory?") from None
                 tqdm.write(f"{lost}; it is done again", file=sys.stderr)
                 self.submit(name, *arguments, tries=tries + 1)
 
@@ -227,7 +227,8 @@ class _Recorder:
 class Waves:
     """Rollouts of the policy in `run`, a wave of at most `num_envs` at a time on `num_workers` cores of a machine.
 
-    `make` makes an environment; it must be importable by name. `device` and `engine` as in eval.py.
+    `make` makes an environment; it must be importable by name. `device` and `engine` as in eval.py. ValueError when the
+    run has other weights by now than `weights`, their fingerprint.
     """
 
     def __init__(
@@ -236,6 +237,7 @@ class Waves:
         make: Callable[[], gymnasium.Env],
         num_envs: int,
         num_workers: int,
+        weights: str,
         device: str = "cpu",
         engine: str = "torch",
     ):
@@ -243,7 +245,7 @@ class Waves:
         if device == "cuda" and not gpu_share(1):
             raise ValueError("the policy runs on a GPU here, but the cluster has none; give --device cpu")
         num_cpus = min(num_workers, *core_counts())
-        evaluator = bind(_Evaluator, _files(run, engine), make, num_envs, num_cpus, device, engine)
+        evaluator = bind(_Evaluator, _files(run, engine, weights), make, num_envs, num_cpus, device, engine)
         self.num_envs, self._calls = num_envs, Calls(evaluator, num_cpus, float(device == "cuda"))
 
     def fill(self, log: EpisodeLog, seeds: Sequence[int], n_action_steps: int, ensemble_m: float | None) -> None:
@@ -269,12 +271,15 @@ class Waves:
             self._calls.wait()
 
 
-def _files(run: Path, engine: str) -> dict[str, bytes]:
-    """What a machine needs to load the policy of a run."""
+def _files(run: Path, engine: str, weights: str) -> dict[str, bytes]:
+    """What a machine needs to load the policy of a run, which may be training."""
     paths = [run / "policy.json", run / "policy.safetensors"]
     if engine != "torch":
         paths = [run / FILES[engine], about_path(run / FILES[engine])]
-    return {path.name: path.read_bytes() for path in paths}
+    files = {path.name: path.read_bytes() for path in paths}
+    if weights != fingerprint(run / "policy.safetensors") or files != {path.name: path.read_bytes() for path in paths}:
+        raise ValueError(f"{run} has other weights now than when it was opened: it is trained meanwhile; try again")
+    return files
 
 
 class _Evaluator:

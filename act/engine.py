@@ -89,11 +89,14 @@ def read_about(run: Path | str) -> dict[str, Any]:
     """policy.json of a run. Raises ValueError saying how to make one."""
     path = Path(run) / "policy.json"
     try:
-        return json.loads(path.read_text())
+        about = json.loads(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"{run} holds no trained policy (no policy.json); train one with train.py.") from None
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(about, dict) or "task_name" not in about.get("train", ()):
+        raise ValueError(f"{path} tells of no policy: it was not written by train.py of this repository")
+    return about
 
 
 def fingerprint(path: Path) -> str:

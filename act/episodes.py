@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -97,7 +98,7 @@ def whole_hdf5(path: Path, room: int = 0) -> Iterator[h5py.File]:
         with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
             yield file
         return
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+    with h5py.File(f".{uuid4().hex}", "w", driver="core", backing_store=False) as file:  # would read one of its name
         yield file
         file.flush()
         image = file.id.get_file_image()

@@ -34,12 +34,23 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Waits until nobody else does the same with `path`: for a file that several programs read, add to and write."""
+    import fcntl  # here: files are read where there is no such thing, too
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def alone_in(folder: Path, done: str, flag: str) -> Iterator[None]:
     """Nobody else works in `folder` meanwhile; a program that died holds it no longer.
 
     Raises ValueError when somebody does: `done` says what ("trained"), `flag` how to choose another folder.
     """
-    import fcntl  # here: files are read where there is no such thing, too
+    import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -125,6 +126,13 @@ def _work(connection: Connection, recording: Recording, partial: Path) -> None:
             connection.send(OSError(str(error)))
         except Exception:
             connection.send(RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
+
+
+def end_with_parent() -> None:
+    """Ends this worker when its parent is killed: a pool's, which waits for work from itself, would stay for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only workers have a parent"
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def use_one_core() -> None:

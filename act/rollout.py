@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -102,7 +103,8 @@ class ParallelEnvs:
 
     They are dealt out like cards, so that a few active ones keep all processes busy.
     An exception in a worker is raised here with its message: ValueError and OSError stay what they are, the rest become
-    RuntimeError and bring their traceback. Workers die with `close()` and with this process.
+    RuntimeError and bring their traceback; a worker that died is a ChildProcessError. Workers die with `close()` and
+    with this process.
     """
 
     def __init__(self, make: Callable[[], gymnasium.Env], num_envs: int, num_workers: int):
@@ -151,7 +153,7 @@ class ParallelEnvs:
             try:
                 answer, error = self._connections[worker].recv()
             except (EOFError, ConnectionResetError):
-                answer, error = None, (RuntimeError, "the process died (out of memory?)")
+                answer, error = None, (ChildProcessError, "the process died (out of memory?)")
             if error is not None:
                 self.close()
                 raise error[0](f"environment worker {worker}: {error[1]}")
@@ -159,15 +161,14 @@ class ParallelEnvs:
         return answers
 
     def close(self) -> None:
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.send(None)
-        for process, connection in zip(self._processes, self._connections, strict=True):
-            process.join(timeout=2)
+        for connection in self._connections:  # a worker finds it closed, even one that waits to be read
+            connection.close()
+        patience = time.monotonic() + 2
+        for process in self._processes:
+            process.join(timeout=max(0.0, patience - time.monotonic()))
             if process.is_alive():
                 process.kill()
                 process.join()
-            connection.close()
 
     def __enter__(self) -> "ParallelEnvs":
         return self
@@ -180,14 +181,14 @@ def _serve(connection: Connection, make: Callable[[], gymnasium.Env], num_envs: 
     """What a worker process does: answers (result, None) or (None, (exception class, message))."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     envs = None
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed it, or is gone
         try:
             envs = SerialEnvs([make() for _ in range(num_envs)])
             connection.send((envs.env_spec, None))
-            while (message := connection.recv()) is not None:
-                command, arguments, images_due = message
+            while True:
+                command, arguments, images_due = connection.recv()
                 connection.send((getattr(envs, command)(*arguments, images_due=images_due), None))
-        except (EOFError, BrokenPipeError):
+        except (EOFError, ConnectionError):
             raise
         except Exception as error:
             kind = next((kind for kind in (ValueError, OSError) if isinstance(error, kind)), RuntimeError)

@@ -14,7 +14,6 @@ Scene k depends on (seed, k) alone, so the file is the same bytes whatever the n
 import functools
 import importlib
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -22,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import h5py
 import numpy as np
 from tqdm import tqdm
 
 from act.episodes import whole_hdf5
 from act.images import encode_image
+from act.recording import end_with_parent, use_one_core
 
 JPEG_QUALITY = 95  # labels are finer than a pixel, so the stills are kept sharper than episodes
 TASKS_AT_ONCE = 16  # scenes a worker is handed at a time
@@ -163,8 +162,8 @@ _drawer: Callable[[], _Drawer]  # of this worker process
 def _start_worker(recording: SceneRecording) -> None:
     global _drawer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    cv2.setNumThreads(1)
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one worker, one core
+    end_with_parent()
+    use_one_core()
     _drawer = functools.cache(lambda: _Drawer(recording))  # made with the first scene: whoever waits hears its errors
 
 

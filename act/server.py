@@ -12,6 +12,7 @@ import hmac
 import logging
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -37,6 +38,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_TOKEN = 12  # characters
 MOST_CLIENTS = 8  # at once; each may have a message of MOST_BYTES in memory
 MOST_CONNECTIONS = 4 * MOST_CLIENTS  # at once, with those who have not said yet who they are
+READING = 10  # [s] a client may take to read what it asked for
 log = logging.getLogger("act.server")
 
 
@@ -89,6 +91,8 @@ class PolicyServer:
             connection.close(CloseCode.TRY_AGAIN_LATER, f"{MOST_CLIENTS} clients are connected already")
             return
         self._clients.add(connection)
+        # One that does not read would hold its place, and the lock that closing it takes, for ever.
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", READING, 0))
         try:
             log.info("connected: %s", who)
             connection.send(self.greeting)

@@ -25,7 +25,7 @@ from act.attempts import Recording, keep_all, load_world
 from act.dagger import Teaching, gated_rows
 from act.episodes import Episode, episode_index, episode_path, find_episodes, read_episode
 from act.recorder import EpisodeRecorder
-from act.recording import find_known
+from act.recording import end_with_parent, find_known
 from act.rollout import SerialEnvs, rollout
 from act.types import EnvSpec
 
@@ -159,4 +159,5 @@ def _env(recording: Recording) -> Until:
 
 def _begin_to_draw() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means, and waits for us
+    end_with_parent()
     os.nice(10)  # the 50 Hz loop first

@@ -114,6 +114,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{args.dir} is no folder; give one of episodes, e.g. data/sim_transfer_cube_scripted")
         with alone_in(args.dir, "recorded into", "folder"):
             return repair(args.dir, args.renumber)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -32,7 +32,7 @@ from act.aggregation import Aggregation, count_labels
 from act.dagger import SEEDS_PER_ROUND
 from act.episodes import find_episodes, read_episode
 from act.evaluation import VALIDATION_SEEDS
-from act.files import whole_file
+from act.files import in_turn, whole_file
 from act.provenance import available_cores, provenance
 from benchmarks.dagger_figure import METHODS, curves, draw
 from benchmarks.grid import refuse_repeats, seconds
@@ -110,26 +110,30 @@ class Options:
             if not 0 <= seed <= most:
                 raise ValueError(f"--seeds {seed}: give 0 to {most}; each takes {SEEDS} seeds of attempts")
 
-    def claim(self) -> list[dict[str, Any]]:
-        """Makes `work` and `out` places for these settings, and returns the cells that `out` has.
-
-        ValueError when one of them is a place for others.
-        """
+    def claim(self) -> None:
+        """Makes `work` a place for these settings; ValueError when that or `out` is a place for others."""
         settings = {key: value for key, value in asdict(self).items() if key not in MAY_GROW}
         ours, place = json.dumps(settings, indent=1), self.work / "settings.json"
         others = place.exists() and place.read_text() != ours
         if others and any(path != place for path in self.work.iterdir()):
             raise ValueError(f"{self.work} holds cells of other settings ({place}); give another --work")
-        try:
-            known = json.loads(self.out.read_text()) if self.out.exists() else {"settings": settings, "cells": []}
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self.out} is no JSON ({error}); give another --out") from None
-        if not isinstance(known, dict) or not {"settings", "cells"} <= known.keys():
-            raise ValueError(f"{self.out} holds no results of this program; give another --out")
-        if {key: value for key, value in known["settings"].items() if key not in MAY_GROW} != settings:
-            raise ValueError(f"{self.out} holds results of other settings; give another --out")
+        self.known()
         with whole_file(place) as temporary:
             temporary.write_text(ours)
+
+    def known(self) -> list[dict[str, Any]]:
+        """The cells that `out` has. ValueError when they have other settings."""
+        if not self.out.exists():
+            return []
+        try:
+            known = json.loads(self.out.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.out} is no JSON ({error}); give another --out") from None
+        if not isinstance(known, dict) or not isinstance(known.get("settings"), dict) or "cells" not in known:
+            raise ValueError(f"{self.out} holds no results of this program; give another --out")
+        settings = {key: value for key, value in asdict(self).items() if key not in MAY_GROW}
+        if {key: value for key, value in known["settings"].items() if key not in MAY_GROW} != settings:
+            raise ValueError(f"{self.out} holds results of other settings; give another --out")
         return known["cells"]
 
 
@@ -143,7 +147,6 @@ class Bench:
 
     options: Options
     deadline: float = math.inf
-    known: Sequence[dict[str, Any]] = ()  # cells of earlier calls
     cells: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -154,17 +157,18 @@ class Bench:
     def call(self, program: Path | str, *words: object) -> None:
         """One program; at the deadline it is asked to stop, as with Ctrl-C. RuntimeError when it fails."""
         argv = [sys.executable, str(ROOT / program), *map(str, words)]
-        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(argv, **pipes, start_new_session=True) as process:  # Ctrl-C reaches it once: through us
             try:
                 _, told = process.communicate(timeout=max(0.0, min(self.deadline - time.monotonic(), 1e6)))
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt) as stop:
                 process.send_signal(signal.SIGINT)
                 try:
                     process.communicate(timeout=PATIENCE)
                 except subprocess.TimeoutExpired:  # one that was started in the background does not hear it
                     process.kill()
                     process.communicate()
-                raise OutOfTime from None
+                raise stop if isinstance(stop, KeyboardInterrupt) else OutOfTime from None
         if process.returncode:
             raise RuntimeError(f"{' '.join(argv[1:])} ended with {process.returncode}:\n{told[-2000:]}")
 
@@ -239,7 +243,8 @@ class Bench:
             f"success {100 * told['success'] / told['rollouts']:.1f} %, strict "
             f"{100 * told['strict_success'] / told['rollouts']:.1f} % of {told['rollouts']}"
         )
-        write(self.options, merged(self.known, self.cells))
+        with in_turn(self.options.out):  # which other seeds or methods may write meanwhile
+            write(self.options, merged(self.options.known(), self.cells))
 
     def run(self) -> None:
         """Seed by seed, so that an early stop leaves whole comparisons; within one, round by round."""
@@ -289,11 +294,14 @@ def write(options: Options, cells: Sequence[dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """0: done or stopped in time; 1: a program failed; 2: not asked properly; 130: Ctrl-C."""
     options = tyro.cli(Options, args=argv, use_underscores=True, description=__doc__)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # deaf to it, where a shell script starts us
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     bench = None
     try:
         options.check()
         deadline = time.monotonic() + seconds(options.budget)
-        bench = Bench(options, deadline, options.claim())
+        options.claim()
+        bench = Bench(options, deadline)
         with bench.bar:
             bench.run()
     except (ValueError, RuntimeError, OSError) as error:

@@ -4,7 +4,6 @@ A cell is a method on a task, a demonstration style, a track and a training seed
 its identity: the same recipe is the same folder under RUNS, so grids share what they have in common.
 """
 
-import fcntl
 import hashlib
 import json
 import math
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 from act import cluster, policies
 from act.episodes import find_episodes, read_episode
-from act.files import whole_file
+from act.files import in_turn, whole_file
 from act.metrics import read_metrics
 from act.provenance import available_cores, provenance
 
@@ -232,8 +231,8 @@ class Results:
             self.rows |= {key_of(row): row for row in rows}
         except FileNotFoundError:
             return
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.path} holds no results of a grid ({error!r}); give another --results") from None
+        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{self.path} holds no results of a grid ({error!r}); give another file") from None
 
     def has(self, cell: Cell, mode: str, rollouts: int) -> bool:
         return self.rows.get(cell.key(mode), {"n": 0})["n"] >= rollouts
@@ -262,9 +261,7 @@ class Results:
         """Writes rows over those of the same key; with `better` only where these have more rollouts."""
         if not rows:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with in_turn(self.path):
             self._read()
             known = {key: row["n"] for key, row in self.rows.items() if better}
             self.rows |= {key_of(row): row for row in rows if row["n"] > known.get(key_of(row), 0)}

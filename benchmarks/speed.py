@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from act.files import whole_file
+from act.files import in_turn, whole_file
 from act.provenance import provenance
 from benchmarks.peers import Round
 
@@ -173,14 +173,16 @@ def table(rows: Sequence[Row]) -> str:
 def measure(options: Options) -> list[Row]:
     """The parts asked for, one after another; the file is rewritten after each and keeps what it has of others."""
     options.check()
-    load, rows, parts = os.getloadavg()[0], [], read_parts(options.out)
+    load, rows = os.getloadavg()[0], []
+    read_parts(options.out)
     if load > BUSY:
         print(f"load {load:.1f} before the start: others compute here, so figures are rough and ratios less so")
     for part in tqdm(options.parts, unit="part", disable=None):
         measured = rows_of(take_turns(options.commands(part), QUICK_ROUNDS if options.quick else ROUNDS))
         how = {"quick": options.quick, "load_before": load, "provenance": provenance()}
-        parts[part] = {"rows": [vars(row) for row in measured], **how}
-        with whole_file(options.out) as temporary:
+        told = {"rows": [vars(row) for row in measured], **how}
+        with in_turn(options.out), whole_file(options.out) as temporary:
+            parts = read_parts(options.out) | {part: told}
             temporary.write_text(json.dumps({name: parts[name] for name in GROUPS if name in parts}, indent=1) + "\n")
         rows += measured
     return rows
@@ -204,9 +206,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             table(measure(tyro.cli(Options, args=arguments, prog="python -m benchmarks.speed", use_underscores=True)))
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"speed: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
+    except KeyboardInterrupt:
+        print("\nspeed: stopped; the parts that are done are kept", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from sim_envs.experts.expert import SPEED, TURNING
 from sim_envs.kinematics import CONTROL_TIMESTEP, Pose, pose_of, rotation_matrix
 from sim_envs.teleop.link import Command, Link, View
+from sim_envs.teleop.operator import WORKSPACE
 
 EVENT = struct.Struct("<IhBB")  # time [ms], value, type, number
 BUTTON, AXIS = 0x01, 0x02  # types; with 0x80 an event tells how things stood when the device was opened
@@ -150,12 +151,19 @@ class LinkWithGamepad:
             yield ("record" if button == START else "discard",)
 
     def _move(self, view: View) -> list[Command]:
-        """Where the sticks lead the hands in one control step, from where they are wanted now."""
+        """Where the sticks lead the hands in one control step, from where they are wanted now.
+
+        What was wanted before somebody else drove, or the scene was set anew, is forgotten.
+        """
+        if view.mode == "autonomous" or not view.engaged:
+            self._goals = {}
+        if view.mode == "autonomous":
+            return []
         moves = {side: self._gamepad.deflection(side) for side in STICKS}
         moves = {side: move for side, move in moves.items() if move.any()}
         goals = {side: self._goals.get(side) or pose_of(view.gizmos[side]) for side in moves}
         self._goals = {side: self._led(side, goal, moves[side]) for side, goal in goals.items()}
-        if not self._goals or view.mode == "autonomous":
+        if not self._goals:
             return []
         return [("engage",), *(("aim", side, goal) for side, goal in self._goals.items())]
 
@@ -166,8 +174,13 @@ class LinkWithGamepad:
             return Pose(goal.position, goal.rotation @ turn)
         if self._gamepad.axes.get(TRIGGERS[side], -1.0) > 0:
             turn = rotation_matrix(TURNING * np.array([0.0, 0.0, -aside]))
-            return Pose(goal.position + SPEED * np.array([0.0, 0.0, ahead]), turn @ goal.rotation)
-        return Pose(goal.position + SPEED * np.array([aside, ahead, 0.0]), goal.rotation)
+            return Pose(_within(goal.position + SPEED * np.array([0.0, 0.0, ahead])), turn @ goal.rotation)
+        return Pose(_within(goal.position + SPEED * np.array([aside, ahead, 0.0])), goal.rotation)
+
+
+def _within(position: np.ndarray) -> np.ndarray:
+    """A stick that is held at the edge does not have to be held as long on the way back."""
+    return np.clip(position, *WORKSPACE.T)
 
 
 @contextlib.contextmanager

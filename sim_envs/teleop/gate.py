@@ -6,7 +6,7 @@ address of the page, reads the head of each connection's first request, and mark
   - a page of another site has not made it (`Origin`, `Sec-Fetch-Site`; browsers let any site open WebSockets to
     127.0.0.1), it is not for a frame in such a page (`Sec-Fetch-Dest`), nor to a foreign name that was made to point
     here (`Host`, when there is no token), and
-  - it has the token, if there is one: as ?token=... in the address, once, then as a cookie.
+  - it has the token, if there is one: as ?token=... in the address, once; then a cookie stands for it.
 """
 
 import asyncio
@@ -45,6 +45,8 @@ class Gate:
     def __init__(self, token: str = ""):
         self.token = token
         self.secret = secrets.token_hex(16)
+        # What the cookie holds, not the token: whatever else this host serves on other ports is sent it, too.
+        self.badge = hmac.digest(token.encode(), b"teleop", "sha256").hex()
 
     def verdict(self, head: bytes) -> tuple[http.HTTPStatus, str]:
         """(OK, ""), or the status to refuse with and its reason; (SEE_OTHER, "") sets the cookie."""
@@ -54,9 +56,7 @@ class Gate:
             return http.HTTPStatus.BAD_REQUEST, "not a request"
 
     def _judge(self, head: str) -> tuple[http.HTTPStatus, str]:
-        request, *lines = head.split("\r\n")
-        target = request.split(" ")[1]
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        target, headers = head.split("\r\n")[0].split(" ")[1], _headers(head)
         host = headers.get("host", "")
         if "origin" in headers and urlsplit(headers["origin"]).netloc != host:
             return http.HTTPStatus.FORBIDDEN, f"origin {headers['origin']:.80}"
@@ -66,14 +66,11 @@ class Gate:
         if not self.token:
             known = urlsplit(f"//{host}").hostname in LOOPBACK
             return (http.HTTPStatus.OK, "") if known else (http.HTTPStatus.FORBIDDEN, f"host {host:.80}")
-        if self._matches(cookie_of(headers.get("cookie", ""))):
+        if _same(cookie_of(headers.get("cookie", ""), cookie_name(host)), self.badge):
             return http.HTTPStatus.OK, ""
-        if self._matches(parse_qs(urlsplit(target).query).get("token", [""])[0]):
+        if _same(parse_qs(urlsplit(target).query).get("token", [""])[0], self.token):
             return http.HTTPStatus.SEE_OTHER, ""
         return http.HTTPStatus.FORBIDDEN, "no or another token"
-
-    def _matches(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), self.token.encode())
 
     @contextlib.contextmanager
     def only_through(self) -> Iterator[None]:
@@ -114,7 +111,7 @@ class Gate:
         if status != http.HTTPStatus.OK:
             if reason:
                 log.warning("refused a connection from %s: %s", writer.get_extra_info("peername"), reason)
-            writer.write(self._answer(status))
+            writer.write(self._answer(status, _headers(head.decode("ascii", "replace")).get("host", "")))
             await writer.drain()
             return
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", inner_port)
@@ -128,17 +125,32 @@ class Gate:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
 
-    def _answer(self, status: http.HTTPStatus) -> bytes:
+    def _answer(self, status: http.HTTPStatus, host: str) -> bytes:
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", "Content-Length: 0", "Connection: close"]
         if status == http.HTTPStatus.SEE_OTHER:
-            lines += ["Location: /", f"Set-Cookie: teleop={self.token}; Path=/; HttpOnly; SameSite=Lax"]
+            lines += ["Location: /", f"Set-Cookie: {cookie_name(host)}={self.badge}; Path=/; HttpOnly; SameSite=Lax"]
         return "\r\n".join([*lines, "", ""]).encode()
 
 
-def cookie_of(header: str) -> str:
-    """The token in a Cookie header, "" if there is none; cookies of others, which may be malformed, are passed over."""
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _headers(head: str) -> dict[str, str]:
+    """Of a request, their names in lower case."""
+    lines = head.split("\r\n")[1:]
+    return {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def cookie_name(host: str) -> str:
+    """One for each port, since a browser keeps the cookies of a host's ports together."""
+    return f"teleop_{urlsplit(f'//{host}').port or 80}"
+
+
+def cookie_of(header: str, wanted: str) -> str:
+    """A cookie's value in a Cookie header, "" if it is not there; others, which may be malformed, are passed over."""
     pairs = (part.strip().partition("=") for part in header.split(";"))
-    return next((value for name, _, value in pairs if name == "teleop"), "")
+    return next((value for name, _, value in pairs if name == wanted), "")
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

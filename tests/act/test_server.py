@@ -169,6 +169,24 @@ def test_a_client_that_vanishes_is_noted_and_not_an_error(caplog: pytest.LogCapt
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+def test_a_client_that_asks_and_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch):
+    class Long(Toy):
+        def predict_chunk(self, histories: Any) -> np.ndarray:
+            return np.zeros((len(histories), 4000, 14), np.float32)
+
+    monkeypatch.setattr(server, "READING", 1)
+    data = encode({"histories": query() * MOST_HISTORIES})
+    with serving(Long()) as address:
+        deaf = connect(address, max_queue=1, max_size=None, close_timeout=0)
+        deaf.recv()
+        for _ in range(8):
+            deaf.send(data)
+        time.sleep(0.5)
+        began = time.monotonic()
+    assert time.monotonic() - began < 8
+    deaf.close()
+
+
 def test_a_policy_that_fails_tells_its_log_not_its_clients(caplog: pytest.LogCaptureFixture):
     with serving(Toy()) as address, RemotePolicy(address) as remote:
         with caplog.at_level(logging.ERROR, "act.server"), pytest.raises(ValueError, match="the policy failed") as told:

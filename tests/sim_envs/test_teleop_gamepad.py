@@ -192,6 +192,28 @@ def test_it_saves_alone_and_takes_turns_with_a_policy():
     assert watching.mode == "autonomous"
 
 
+def test_a_stick_held_while_a_policy_drives_or_the_scene_is_set_anew_leads_from_where_the_hand_is():
+    watching = Sitting(agent=Policy(), keep_failures=True)
+    watching.page.commands = lambda: [("beat",)]
+    watching.pad.press(START)
+    watching.pad.push("right", right=-1.0)
+    watching.steps(50)
+    watching.pad.press(RIGHT)
+    watching.steps(4)
+    assert watching.mode == "correcting" and watching.hands()["right"].position == pytest.approx(
+        watching.operator.goals(watching.obs["qpos"])["right"].position, abs=0.05
+    )
+    alone = Sitting()
+    alone.pad.press(START)
+    alone.pad.push("right", right=-1.0)
+    alone.steps(50)
+    alone.pad.press(START, down=False)
+    alone.pad.press(SELECT)
+    alone.steps(4)
+    wanted = alone.operator.goals(alone.obs["qpos"])["right"].position
+    assert wanted == pytest.approx(alone.hands()["right"].position, abs=0.05)
+
+
 def test_a_hand_that_is_led_does_not_listen_to_its_gizmo():
     sitting = Sitting()
     far = sitting.hands()["right"]._replace(position=np.array([0.3, 0.3, 0.4]))

@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 from sim_envs.teleop.gate import Gate, check_address
 
 TOKEN = "0123456789abcdef"
+COOKIE = f"teleop_8080={Gate(TOKEN).badge}"
 OK, NO, BAD = http.HTTPStatus.OK, http.HTTPStatus.FORBIDDEN, http.HTTPStatus.BAD_REQUEST
 
 
@@ -49,10 +50,12 @@ def test_a_foreign_name_that_points_here_stays_out():
         (head(Host="lab:8080"), NO),
         (head(f"/?token={TOKEN}x", Host="lab:8080"), NO),
         (head(f"/?token={TOKEN}", Host="lab:8080"), http.HTTPStatus.SEE_OTHER),
-        (head(Host="lab:8080", Cookie=f"a=b; teleop={TOKEN}"), OK),
-        (head(Host="lab:8080", Cookie="teleop=guess"), NO),
-        (head(Host="lab:8080", Cookie=f'x={{"a":1}}; a b=c; lone; teleop={TOKEN}'), OK),
-        (head(Host="lab:8080", Cookie=f"teleop={TOKEN}", Origin="http://evil.example"), NO),
+        (head(Host="lab:8080", Cookie=f"a=b; {COOKIE}"), OK),
+        (head(Host="lab:8080", Cookie="teleop_8080=guess"), NO),
+        (head(Host="lab:8080", Cookie=f"teleop_8080={TOKEN}"), NO),
+        (head(Host="lab:8081", Cookie=COOKIE), NO),  # of another page on this machine
+        (head(Host="lab:8080", Cookie=f'x={{"a":1}}; a b=c; lone; {COOKIE}'), OK),
+        (head(Host="lab:8080", Cookie=COOKIE, Origin="http://evil.example"), NO),
     ],
 )
 def test_with_a_token_only_who_knows_it_comes_in(request_head, status):
@@ -114,7 +117,7 @@ def test_who_finds_the_port_behind_the_door_stays_out():
         for headers in ({}, {"X-Teleop-Door": "a guess"}):
             with pytest.raises(InvalidStatus, match="403"):
                 await connect(f"ws://127.0.0.1:{inner}", additional_headers=headers)
-        cookie = {"Cookie": f"teleop={TOKEN}", "X-Teleop-Door": "a guess"}
+        cookie = {"Cookie": f"teleop_{outer}={gate.badge}", "X-Teleop-Door": "a guess"}
         async with connect(f"ws://127.0.0.1:{outer}", additional_headers=cookie) as inside:
             await inside.send("hello")
             assert await inside.recv() == "hello"
@@ -125,6 +128,6 @@ def test_who_finds_the_port_behind_the_door_stays_out():
 
 
 def test_the_token_in_the_address_becomes_a_cookie():
-    answer = asyncio.run(talk(Gate(TOKEN), head(f"/?token={TOKEN}", Host="lab")))
-    assert f"Set-Cookie: teleop={TOKEN}; Path=/; HttpOnly".encode() in answer
+    answer = asyncio.run(talk(Gate(TOKEN), head(f"/?token={TOKEN}", Host="lab:8080")))
+    assert f"Set-Cookie: {COOKIE}; Path=/; HttpOnly".encode() in answer and TOKEN.encode() not in answer
     assert b"Location: /\r\n" in answer
