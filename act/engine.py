@@ -4,7 +4,7 @@
 
 What else is known of a run without torch is read here, too: its policy.json, and the fingerprint of its weights.
 
-Needs numpy, OpenCV, h5py and onnxruntime: this is what runs beside a robot (docs/realtime.md says how to install it).
+Needs numpy, OpenCV and onnxruntime: this is what runs beside a robot (docs/realtime.md says how to install it).
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
     episode_17.hdf5                      ALOHA's layout; T control steps, 0.02 s apart
       attrs: sim=True, compress=True     and task_name, seed, source, success, strict_success, control_timestep,
-                                         stage_names, camera_names, versions (lists and dicts are JSON text)
+                                         stage_names, camera_names, versions, recording (lists and dicts are JSON text)
       /observations/qpos        (T, 14) float32    what the agent saw at t
       /observations/qvel        (T, 14) float32
       /observations/env_state   (T, 7n) float32    privileged object poses; absent in files of the original code

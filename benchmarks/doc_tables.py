@@ -4,10 +4,11 @@ A table stands under a mark such as `<!-- setting: state transfer_cube scripted 
 it is to show; figures stand beside the results. Prose is written by hand, numbers are not.
 """
 
+import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from act.files import whole_file
@@ -123,7 +124,9 @@ TABLES: dict[tuple[str, bool], Callable[[str, str, str], Table]] = {  # by name,
 }
 
 
-def program() -> int:
+def program(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.doc_tables", description=(__doc__ or "").split(":")[0])
+    parser.parse_args(argv)
     try:
         texts = {path: fill(path.read_text(encoding="utf-8")) for path in PAGES}
         for path, text in texts.items():
