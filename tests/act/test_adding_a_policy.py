@@ -15,19 +15,18 @@ from tests.act.test_dataset import write
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding_a_policy.md"
 NAME = "cosines"
-LOOKS = {"backbone_weights": "none", "backbone": "keypoints"}
 
 
 @pytest.fixture(autouse=True)
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (source,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    source, entry = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / f"{NAME}.py").write_text(source, encoding="utf-8")
     monkeypatch.setattr(policies, "__path__", [*policies.__path__, str(tmp_path)])
     there = (*policies.available(), NAME)
     monkeypatch.setattr(policies, "available", lambda: there)
     module = policies.load(NAME)
-    tiny = [module.Config(6, hidden_dim=16, n_cosines=3, **looks) for looks in (LOOKS, contract.STATE)]
-    monkeypatch.setitem(contract.TINY, NAME, tiny)
+    tiny = eval(f"{{{entry}}}", {NAME: module, "STATE": contract.STATE})
+    monkeypatch.setitem(contract.TINY, NAME, tiny[NAME])
     yield
     del sys.modules[module.__name__]
 
