@@ -21,6 +21,7 @@ import gymnasium
 
 from act.agents import PolicyAgent
 from act.cluster import Waves, connected
+from act.engine import trained_on
 from act.evaluation import (
     SEED_SETS,
     EpisodeLog,
@@ -97,8 +98,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run_evaluation(options: argparse.Namespace) -> None:
     """Loads the policy once, evaluates every mode, and writes the report of all that was ever evaluated here."""
+    trained = task_of(trained_on(options.run))
     policy, about, weights = open_run(options.run, options.engine, options.device)
-    trained = task_of(about["train"]["task_name"])
     task = task_of(options.task_name or trained)
     cameras, image_size = cameras_for(policy, options.videos)
     # By a name that other machines know, too: theirs is not the __main__ of this program.

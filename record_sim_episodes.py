@@ -37,7 +37,7 @@ from act.dagger import (
     missing_seeds,
     record_round,
 )
-from act.engine import read_about
+from act.engine import trained_on
 from act.episodes import find_episodes, read_episode
 from act.evaluation import DEMONSTRATION_SEEDS
 from act.files import alone_in
@@ -225,7 +225,7 @@ def split_task_name(task_name: str, tasks: Sequence[str]) -> tuple[str, str]:
 def check_trained(runs: Sequence[Path], task: str) -> None:
     """Raises ValueError when a run was trained on another task than the one it is to drive in."""
     for run in runs:
-        trained = read_about(run)["train"]["task_name"]
+        trained = trained_on(run)
         if task_of(trained) != task:
             raise ValueError(f"{run} was trained on {trained}, which is not {task}: give --task_name {trained}")
 

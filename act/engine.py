@@ -94,9 +94,17 @@ def read_about(run: Path | str) -> dict[str, Any]:
         raise ValueError(f"{run} holds no trained policy (no policy.json); train one with train.py.") from None
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(about, dict) or "task_name" not in about.get("train", ()):
+    if not isinstance(about, dict):
         raise ValueError(f"{path} tells of no policy: it was not written by train.py of this repository")
     return about
+
+
+def trained_on(run: Path | str) -> str:
+    """The task_name a run was trained on; ValueError where policy.json does not tell."""
+    train = read_about(run).get("train")
+    if not isinstance(train, dict) or "task_name" not in train:
+        raise ValueError(f"{run} does not tell what it was trained on: train.py of this repository did not make it")
+    return train["task_name"]
 
 
 def fingerprint(path: Path) -> str:
