@@ -129,10 +129,10 @@ def page(title: str, sections: Sequence[str]) -> str:
     )
 
 
-def section(title: str, body: str, note: str = "", style: str = "") -> str:
+def section(title: str, body: str, note: str = "") -> str:
     """A card of the page under its title, which is text; body and note are HTML."""
     after = f'<p class="note">{note}</p>' if note else ""
-    return f'<section class="card {style}"><h2>{escape(title)}</h2>{body}{after}</section>'
+    return f'<section class="card"><h2>{escape(title)}</h2>{body}{after}</section>'
 
 
 def table(rows: Iterable[str], style: str = "") -> str:

@@ -112,8 +112,7 @@ class Options:
 
     def claim(self) -> None:
         """Makes `work` a place for these settings; ValueError when that or `out` is a place for others."""
-        settings = {key: value for key, value in asdict(self).items() if key not in MAY_GROW}
-        ours, place = json.dumps(settings, indent=1), self.work / "settings.json"
+        ours, place = json.dumps(fixed(asdict(self)), indent=1), self.work / "settings.json"
         others = place.exists() and place.read_text() != ours
         if others and any(path != place for path in self.work.iterdir()):
             raise ValueError(f"{self.work} holds cells of other settings ({place}); give another --work")
@@ -131,10 +130,14 @@ class Options:
             raise ValueError(f"{self.out} is no JSON ({error}); give another --out") from None
         if not isinstance(known, dict) or not isinstance(known.get("settings"), dict) or "cells" not in known:
             raise ValueError(f"{self.out} holds no results of this program; give another --out")
-        settings = {key: value for key, value in asdict(self).items() if key not in MAY_GROW}
-        if {key: value for key, value in known["settings"].items() if key not in MAY_GROW} != settings:
+        if fixed(known["settings"]) != fixed(asdict(self)):
             raise ValueError(f"{self.out} holds results of other settings; give another --out")
         return known["cells"]
+
+
+def fixed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those that finished cells depend on."""
+    return {key: value for key, value in settings.items() if key not in MAY_GROW}
 
 
 class OutOfTime(Exception):

@@ -241,10 +241,9 @@ class Results:
         """Adds another file's rows of these cells that are not here, or are here with fewer rollouts."""
         keys = {cell.key(mode) for cell in cells for mode in cell.method.modes}
         rows = [row for key, row in Results(path).rows.items() if key in keys]
-        for task, style, digest in {
-            (r["task"], r["style"], r["demonstrations"]) for r in rows if "demonstrations" in r
-        }:
-            self.refuse_others(task, style, digest, path)
+        for row in rows:
+            if "demonstrations" in row:
+                self.refuse_others(row["task"], row["style"], row["demonstrations"], path)
         self.add(*rows, better=True)
 
     def refuse_others(self, task: str, style: str, demonstrations: str, source: Path) -> None:
@@ -274,7 +273,7 @@ def key_of(row: Row) -> tuple[Any, ...]:
     return row["recipe"], row["train_seed"], row["mode"], row["n_action_steps"]
 
 
-def fingerprint(demos: Path) -> str:
+def digest(demos: Path) -> str:
     """16 digits that tell what demonstrations teach: no other actions have them, whatever was filmed."""
     actions = hashlib.sha256()
     for path in find_episodes(demos):
@@ -288,7 +287,7 @@ def row_of(cell: Cell, mode: str, run: Path, demos: Path, commands: Sequence[Seq
     settings, episodes = results["settings"], results["episodes"]
     row = {"method": cell.method.name, "recipe": cell.recipe, "train_seed": cell.seed, "mode": mode}
     row |= {"task": cell.task, "style": cell.style, "track": cell.track}
-    row |= {"policy": cell.method.policy, "steps": cell.steps, "demonstrations": fingerprint(demos)}
+    row |= {"policy": cell.method.policy, "steps": cell.steps, "demonstrations": digest(demos)}
     row |= {key: settings[key] for key in ("chunk_size", "n_action_steps", "ensemble_m", "seed_set")}
     row |= {key: settings[key] for key in ("backbone_weights", "weights", "train_commit")}
     row |= {"n": results["n"], "first_seed": results["seeds"][0], "stages": [s["name"] for s in results["stages"]]}

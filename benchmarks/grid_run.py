@@ -29,7 +29,7 @@ from benchmarks.grid import (
     Options,
     Results,
     Row,
-    fingerprint,
+    digest,
     missing,
     modes_of,
     plan,
@@ -209,7 +209,7 @@ def run_grid(cells: Sequence[Cell], options: Options, results: Results) -> int:
             run_jobs(first, options, deadline, lambda running: None)
             ready = [job for job in todo if job.cell and prepared(job.cell, options)]
             for demos, cell in {dataset(job.cell, options): job.cell for job in ready if job.cell}.items():
-                results.refuse_others(cell.task, cell.style, fingerprint(demos), demos)
+                results.refuse_others(cell.task, cell.style, digest(demos), demos)
             if ready:
                 display = Display(ready, len(cells) - len(todo) + len(ready), options, results)
                 run_jobs(ready, options, deadline, display.tell)

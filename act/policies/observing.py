@@ -55,11 +55,8 @@ class ObservingConfig(PolicyConfig):
 
     @property
     def without_effect(self) -> dict[str, str]:
-        return (
-            {}
-            if self.use_images
-            else dict.fromkeys(("backbone", "backbone_weights", "trunk", "freeze_backbone"), "with --use_images")
-        )
+        of_eyes = () if self.use_images else ("backbone", "backbone_weights", "trunk", "freeze_backbone")
+        return dict.fromkeys(of_eyes, "with --use_images")
 
     @classmethod
     def preset(cls, name: str) -> Self:
