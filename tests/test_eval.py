@@ -70,6 +70,21 @@ def test_one_call_evaluates_both_modes_and_writes_everything(run: Path, capsys: 
     assert "success 100.0 %" in capsys.readouterr().out
 
 
+def test_validation_is_on_validation_seeds(run: Path):
+    flags = ["--num_rollouts", "2", "--num_workers", "1", "--videos", "0", "--seed_set", "validation"]
+    assert program.main([str(run), *flags]) == 0
+    results = read(run, "validation_chunk")
+    assert results["seeds"] == [1_000_000, 1_000_001] and results["settings"]["seed_set"] == "validation"
+
+
+def test_ensembling_weighs_chunks_as_asked(run: Path, monkeypatch: pytest.MonkeyPatch):
+    made, agent = [], program.PolicyAgent
+    monkeypatch.setattr(program, "PolicyAgent", lambda *given: made.append(given[1:]) or agent(*given))
+    flags = ["--num_rollouts", "1", "--num_workers", "1", "--videos", "0", "--modes", "ensemble", "--ensemble_m", "0.3"]
+    assert program.main([str(run), *flags]) == 0
+    assert made == [(None, 0.3)] and read(run, "test_ensemble_m0.3")["settings"]["ensemble_m"] == 0.3
+
+
 def test_finished_rollouts_are_not_repeated_and_more_can_be_added(run: Path):
     flags = [str(run), "--num_workers", "1", "--num_envs", "2", "--videos", "0"]
     assert program.main([*flags, "--num_rollouts", "2"]) == 0

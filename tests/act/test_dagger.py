@@ -180,6 +180,18 @@ def test_nothing_jumps_at_a_hand_over_and_the_new_driver_is_met():
     assert np.all(actions[41] == -0.5) and np.all(actions[-1] == 0.5)
 
 
+def test_images_are_wanted_at_every_step_that_is_not_the_policys():
+    """It is asked there, in the middle of its plan, what it would do."""
+    agent, policy, keys = gated(pause=2)
+    policy.needs_images = True  # type: ignore[misc]
+    agent.reset(1)
+    wanted = []
+    for keys[0] in [False, False, True, True, True, True]:
+        wanted.append(agent.needs_images())
+        agent.select_action([seen()])
+    assert wanted == [True, False, False, True, True, True]
+
+
 def test_the_policy_comes_back_with_a_fresh_plan():
     agent, policy, keys = gated(pause=0)
     drive(agent, [False, True], keys)
@@ -291,6 +303,13 @@ def test_every_round_tosses_coins_of_its_own_also_when_it_was_continued(run: Pat
     assert turns(str(run / "stopped"), "--round", "2") == second
 
 
+def test_a_round_does_not_go_on_with_another_policy(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert record(run, "--agent", "dagger", "--num_episodes", "1") == 0
+    (run / "policy.safetensors").write_bytes(b"trained further")
+    assert record(run, "--agent", "dagger") == 2
+    assert "recorded with" in capsys.readouterr().err
+
+
 def test_a_round_that_was_renumbered_is_not_continued(run: Path, capsys: pytest.CaptureFixture[str]):
     assert record(run, "--agent", "dagger") == 0
     (run / "data" / "episode_1.hdf5").unlink()
@@ -308,6 +327,7 @@ def test_wrong_flags_are_answered(run: Path, capsys: pytest.CaptureFixture[str])
     for flags, answer in (
         (["--agent", "dagger", "--beta_schedule", "soon"], "give first, linear:N"),
         (["--agent", "dagger", "--round", "0"], "--round 0"),
+        (["--agent", "dagger", "--round", "100"], "every round takes 10000 seeds of the 1000000"),
         (["--agent", "dagger", "--num_episodes", "10001"], "a round has at most 10000"),
         (["--agent", "hg_dagger", "--gate", "ensemble"], "at least two"),
         (["--agent", "hg_dagger", "--hand_back", "0.5"], "hand_back 0.5"),

@@ -65,6 +65,17 @@ def test_the_graph_answers_as_torch_does_in_physical_units(run: Path):
     assert about["inputs"]["images"] == {"shape": [1, 1, 2, *SIZE, 3], "dtype": "uint8", "unit": "RGB, 0 to 255"}
 
 
+@pytest.mark.parametrize("error", [0.1, float("nan")])
+def test_a_graph_that_answers_otherwise_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: float):
+    save_policy(
+        tmp_path, make_policy(), {"train": {"task_name": "sim_toy_scripted"}, "step": 1, "seed": 0, "git": None}
+    )
+    monkeypatch.setattr(export, "differences", lambda *_: {"mean": error, "max": error})
+    with pytest.raises(ValueError, match="not written"):
+        export.export(tmp_path)
+    assert not (tmp_path / "policy.onnx").exists()
+
+
 def test_the_graph_runs_in_an_agent_and_in_a_process_without_torch(run: Path):
     agent = PolicyAgent(OnnxPolicy.load(run, threads=1), ensemble_m=0.01)
     agent.reset(2)

@@ -71,6 +71,19 @@ def test_features_are_computed_once_and_kept(tmp_path):
     assert dataset.frames.fingerprint({"w": torch.zeros(2)}) != directory.name
 
 
+def test_features_belong_to_one_recording(tmp_path):
+    """Datasets that are learned from together share a folder of features, and their episodes have the same names."""
+    directory, means = tmp_path / "kept", []
+    for folder, value in (("demonstrations", 1), ("round1", 2)):
+        (tmp_path / folder).mkdir()
+        dataset = make(tmp_path / folder)
+        encode = lambda images, value=value: images.new_full((*images.shape[:3], 2), value).float()  # noqa: E731
+        dataset.frames.look_once(encode, torch.device("cpu"), directory)
+        assert dataset.features is not None
+        means.append(float(dataset.features.mean()))
+    assert means == [1, 2]
+
+
 def test_features_that_cannot_be_kept_are_computed_all_the_same(tmp_path, capsys):
     dataset = make(tmp_path)
     (tmp_path / "file").touch()

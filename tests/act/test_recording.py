@@ -53,6 +53,18 @@ def test_only_successes_are_kept_and_numbered_in_the_order_of_attempts(dataset: 
     assert len(list(dataset.iterdir())) == 4
 
 
+def test_a_success_that_does_not_last_is_not_kept(tmp_path: Path, monkeypatch, capsys) -> None:
+    step = ToyEnv.step
+
+    def slip(self: ToyEnv, action: np.ndarray):
+        *seen, info = step(self, action)
+        return *seen, {**info, "success": True, "strict_success": False}
+
+    monkeypatch.setattr(ToyEnv, "step", slip)
+    assert record(tmp_path, 1) == 1 and find_episodes(tmp_path) == []
+    assert "failed in all of the first 50 attempts" in capsys.readouterr().err
+
+
 def test_the_success_rate_of_the_expert_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     record(tmp_path, 2)
     assert "succeeded in 2 of 3 attempts (66.7 %)" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from act.agents import HoldAgent
+from act.evaluation import evaluate
 from act.rollout import Envs, ParallelEnvs, SerialEnvs, rollout
 from act.types import ACTION_DIM, Observation, RolloutResult
 from tests.act.toy_world import GoalAgent
@@ -34,6 +35,14 @@ class ImpatientEnv(ToyEnv):
 class BrokenEnv(ToyEnv):
     def step(self, action: np.ndarray) -> Any:
         raise ValueError("action of joint 3 is not finite")
+
+
+class LooseEnv(ToyEnv):
+    """What was reached does not last, and every target is beyond the limits."""
+
+    def step(self, action: np.ndarray) -> Any:
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated, truncated, {**info, "success": True, "strict_success": False, "clipped": 3}
 
 
 class NamedEnv(ToyEnv):
@@ -102,6 +111,13 @@ def test_stages_tell_when_each_reward_was_first_reached() -> None:
     assert result.stages == [wait, wait] and result.episode_return == 2 * (20 - wait)
     (result,) = rollout(toys(1), HoldAgent(), seeds=[0])
     assert result.stages == [None, None] and not result.success and not result.strict_success
+
+
+def test_success_strict_success_and_clipped_targets_are_what_the_environment_says() -> None:
+    (result,) = rollout(toys(1, LooseEnv), HoldAgent(), seeds=[0])
+    assert (result.success, result.strict_success, result.clipped) == (True, False, 3)
+    summary = evaluate(toys(1, LooseEnv), HoldAgent(), [0, 1], progress=False)
+    assert (summary.success.rate, summary.strict_success.rate, summary.clipped) == (1.0, 0.0, 3.0)
 
 
 def test_an_episode_that_ends_early_is_left_alone_until_the_wave_ends() -> None:

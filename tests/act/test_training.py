@@ -16,7 +16,7 @@ import train
 from act import config as configs
 from act.checkpoint import MetricsLog, load_policy, load_state
 from act.config import TrainConfig, preset
-from act.dataset import find, split
+from act.dataset import EpisodeDataset, find, split
 from act.distributed import ALONE
 from act.episodes import episode_index, episode_path, write_episode
 from act.files import alone_in
@@ -227,6 +227,61 @@ def test_the_most_successful_weights_are_kept(tmp_path):
     assert about["step"] == 4 and about["validation_success"] == 0.9
 
 
+def test_a_resumed_run_remembers_how_good_its_best_was(tmp_path):
+    config, rates = make(tmp_path, eval_every=4), iter([0.9, 0.2])
+    run(config, stop=4, evaluate=lambda policy: next(rates))
+    run(config, evaluate=lambda policy: next(rates))
+    about = json.loads((tmp_path / "run" / "policy.json").read_text())
+    assert about["step"] == 4 and about["validation_success"] == 0.9
+
+
+def test_statistics_are_those_of_the_training_episodes_alone(tmp_path):
+    config = make(tmp_path)
+    data, held_out, spec = load_data(config)
+    assert held_out is not None
+    stats = make_policy(config, data, spec).normalizer.state_dict()
+    torch.testing.assert_close(stats["action_shift"], data.action.mean(0))
+    torch.testing.assert_close(stats["action_scale"], data.action.std(0, correction=0))
+    assert not torch.allclose(stats["action_shift"], torch.cat([data.action, held_out.action]).mean(0))
+
+
+def test_held_out_losses_are_of_episodes_that_are_not_learned_from(tmp_path, monkeypatch):
+    config, judged = make(tmp_path), []
+    monkeypatch.setattr(Trainer, "validate", lambda self, held_out: judged.append(held_out) or {"deployed_l1": 0.0})
+    train, held_out, spec = load_data(config)
+    list(fit(make_policy(config, train, spec), train, held_out, config))
+    assert held_out is not None and judged == [held_out] * 2
+    ours, theirs = ({episode.path for episode in part.episodes} for part in (train, held_out))
+    assert not ours & theirs and len(ours | theirs) == 5
+
+
+def test_another_seed_learns_from_other_episodes_in_another_order_with_other_noise(tmp_path, monkeypatch):
+    noisy = dataclasses.replace(TINY, input_noise=0.5)
+    one, other = (make(tmp_path, seed=s, policy=noisy, steps=1, run_dir=tmp_path / f"run{s}") for s in (0, 1))
+    assert {e.path for e in load_data(one)[0].episodes} != {e.path for e in load_data(other)[0].episodes}
+    train, _, spec = load_data(one)
+    drawn, draw = [], EpisodeDataset.draw
+    monkeypatch.setattr(
+        EpisodeDataset, "draw", lambda self, seed, *rest, **size: drawn.append(seed) or draw(self, seed, *rest, **size)
+    )
+    losses = []
+    for config in (one, other):
+        list(fit(make_policy(one, train, spec), train, None, config))
+        losses.append(Trainer(make_policy(one, train, spec), config).train_step(draw(train, 0, 0, 8))["loss"])
+    assert drawn == [0, 1] and losses[0] != losses[1]
+
+
+def test_what_the_data_is_asked_for_reaches_it(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    drive(data, 0, expert=True)
+    drive(data, 1, expert=False)
+    uniform, equal = (
+        load_data(make(tmp_path, aggregation=how, val_fraction=0.0))[0] for how in ("uniform", "equal_mass")
+    )
+    assert not np.array_equal(uniform.weights, equal.weights)  # type: ignore[arg-type]
+
+
 def test_a_frozen_trunk_trains_on_cached_features(tmp_path):
     KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
     changes = {
@@ -316,16 +371,6 @@ def test_images_train_end_to_end_with_augmentation(tmp_path):
         tmp_path, policy=policy, steps=2, save_every=2, image_size=size, augmentation="photometric", batch_size=2
     )
     assert math.isfinite(run(config)[-1].losses["loss"])
-
-
-def test_the_schedule_warms_up_and_comes_down(tmp_path):
-    config = make(tmp_path, steps=100, warmup_steps=10)
-    train, _, spec = load_data(config)
-    trainer = Trainer(make_policy(config, train, spec), config)
-    assert trainer.schedule(0) == 0.1 and trainer.schedule(10) == 1.0
-    assert trainer.schedule(55) == pytest.approx(0.5) and trainer.schedule(99) < 0.001
-    trainer.config = dataclasses.replace(config, steps=12)  # shorter than two warm-ups
-    assert trainer.schedule(6) == 1.0 and trainer.schedule(11) < 0.1
 
 
 def test_an_epoch_is_shared_out_among_the_processes(tmp_path):

@@ -27,6 +27,15 @@ def test_pretty_and_fast_show_the_same_scene(data):
     assert pretty[0, 0].min() > 40, "the floor"
 
 
+@pytest.mark.parametrize(("name", "position", "down"), [("top", (0, 0.6, 0.8), 1.0), ("angle", (0, 0, 0.6), 0.7071)])
+def test_the_papers_cameras_stand_where_the_originals_do(data, name, position, down):
+    camera = mujoco.MjModel.from_xml_path(str(SCENE)).camera(name)
+    np.testing.assert_allclose(camera.pos, position)  # [m]
+    assert camera.fovy.item() == 78
+    ahead = -data.camera(name).xmat.reshape(3, 3)[:, 2]
+    np.testing.assert_allclose(ahead, [0, np.sqrt(1 - down**2), -down], atol=1e-4)
+
+
 def test_a_renderer_that_is_closed_does_not_harm_the_others(data):
     first, second = (CameraRenderer(SCENE, (48, 64), "pretty") for _ in range(2))
     expected = second.render(data, "angle")

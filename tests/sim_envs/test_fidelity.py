@@ -24,4 +24,4 @@ def test_replaying_the_original_experts_actions_succeeds_and_follows_its_joints(
             errors.append(np.abs(obs["qpos"] - expected)[ARM])
         successes += info["success"]
     assert successes >= 0.95 * len(recorded["action"])
-    assert np.median(errors) < 0.02  # [rad]; measured 1e-7
+    assert np.median(errors) < 1e-5  # [rad]; measured 3e-9 and 1e-7, with servos a tenth softer 5e-4

@@ -40,6 +40,27 @@ def test_a_cube_that_is_drawn_where_its_label_says_is_not_called_hidden():
     assert red > 50
 
 
+def test_a_cube_behind_a_hand_is_called_hidden():
+    sampler = SceneSampler(sim_envs.load("transfer_cube"), ("cam_left_wrist", "cam_right_wrist"), (120, 160))
+    hidden = 0
+    for scene in (sampler.sample(np.random.default_rng((3, k))) for k in range(150)):
+        for camera in sampler.cameras:
+            x, y = scene.keypoints[camera][0]
+            hidden += bool(0 <= x < 160 and 0 <= y < 120 and not scene.visible[camera][0])
+    assert hidden > 0
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_wrist_camera_sees_its_own_hand(side):
+    """At the same pixel always: it is mounted on it."""
+    sampler = SceneSampler(sim_envs.load("transfer_cube"), (f"cam_{side}_wrist",), (48, 64))
+    hand = sampler.task.keypoints.index(f"{side}/tcp")
+    scenes = (sampler.sample(np.random.default_rng(seed)) for seed in range(3))
+    seen = np.array([scene.keypoints[f"cam_{side}_wrist"][hand] for scene in scenes])
+    assert np.ptp(seen, axis=0).max() < 0.1
+    assert np.all((seen > 0) & (seen < (64, 48)))
+
+
 def test_the_same_seed_draws_the_same_scene(sampler):
     one, other = (sampler.sample(np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one.images["top"], other.images["top"])

@@ -1,10 +1,11 @@
 """Units and packing of the two arms."""
 
+import mujoco
 import numpy as np
 import pytest
 
 import sim_envs
-from sim_envs.robot import GRIPPER, Robot
+from sim_envs.robot import GRIPPER, SIDES, Robot
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,20 @@ def test_qpos_written_is_qpos_read(physics):
     saved = physics.get_state()
     robot.set_qpos(physics.data, qpos)
     np.testing.assert_allclose(robot.qpos(physics.data), qpos, atol=1e-6)
+    for side in SIDES:
+        fingers = [float(physics.named.data.qpos[f"{side}/{finger}_finger"].item()) for finger in SIDES]
+        assert fingers[0] == -fingers[1] > 0, "fingers mirror each other"
+    physics.set_state(saved)
+
+
+def test_velocities_have_the_units_of_positions(physics):
+    robot, data, dt = Robot(physics.model.ptr), physics.data, 1e-3
+    saved = physics.get_state()
+    data.qvel[:] = np.linspace(-0.01, 0.02, physics.model.nv)
+    before, qvel = robot.qpos(data).astype(float), robot.qvel(data)
+    mujoco.mj_integratePos(physics.model.ptr, data.qpos, data.qvel, dt)
+    np.testing.assert_allclose((robot.qpos(data) - before) / dt, qvel, atol=2e-3)
+    assert np.abs(qvel[[6, 13]]).min() > 0.01
     physics.set_state(saved)
 
 

@@ -57,7 +57,7 @@ def test_observations_share_no_memory(env):
     assert not any(np.shares_memory(first[key], second[key]) for key in first)
 
 
-def test_objects_start_inside_their_regions_apart_and_at_rest(env):
+def test_objects_start_within_reach_and_at_rest(env):
     starts = []
     for seed in range(30):
         obs, _ = env.reset(seed=seed)
@@ -69,6 +69,21 @@ def test_objects_start_inside_their_regions_apart_and_at_rest(env):
             after = env.step(np.clip(obs["qpos"], env.action_space.low, env.action_space.high))[0]
         assert np.abs(after["env_state"] - obs["env_state"]).max() < 2e-3  # [m]
     assert np.std(starts, axis=0).max() > 0.02, "the start must be random"
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "greatest"),
+    [
+        ("transfer_cube", [(0.0, 0.4)], [(0.2, 0.6)]),
+        ("insertion", [(0.1, 0.4), (-0.2, 0.4)], [(0.2, 0.6), (-0.1, 0.6)]),  # peg, socket
+    ],
+)
+def test_objects_of_the_paper_start_anywhere_in_the_originals_regions(name, least, greatest):
+    rng = np.random.default_rng(0)
+    task = sim_envs.load(name)(rng)
+    starts = np.stack([task.sample_objects(rng).reshape(-1, 7)[:, :2] for _ in range(1000)])
+    np.testing.assert_allclose(starts.min(0), least, atol=2e-3)  # [m]
+    np.testing.assert_allclose(starts.max(0), greatest, atol=2e-3)
 
 
 def test_home_is_free_of_collisions_but_for_closed_fingers(env):
