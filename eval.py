@@ -78,10 +78,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--device", help="cpu or cuda (default: cuda when there is one)")
     add("--engine", default="torch", help="torch; onnx, int8: what act.export wrote; ws://HOST:PORT: act.server")
     add("--out", type=Path, help="folder for results (default: the run's folder)")
-    add("--eval", action="store_true", help=argparse.SUPPRESS)
+    for switch in ("--eval", "--onscreen_render"):
+        add(switch, action="store_true", help=argparse.SUPPRESS)
     for flag in ORIGINAL_FLAGS:
         add(f"--{flag}", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.onscreen_render:
+        print("--onscreen_render is ignored: rollouts run without a window", file=sys.stderr)
     options.run = options.run or options.ckpt_dir
     options.modes = options.modes or (["ensemble"] if options.temporal_agg else ["chunk"])
     if options.run is None:
@@ -234,7 +237,7 @@ def describe(
         "preset": train.get("preset"),
         "backbone_weights": about["backbone_weights"],
         "trained_on": train["task_name"],
-        "demo_style": "human" if train["task_name"].endswith("_human") else "scripted",
+        "demo_style": about.get("demo_style", ""),
         "step": about["step"],
         "train_seed": about["seed"],
         "train_commit": about["git"],

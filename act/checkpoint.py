@@ -48,9 +48,12 @@ def load_policy(run: Path | str, device: torch.device | str = "cpu") -> Policy:
         state = load_file(run / "policy.safetensors")
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{run}/policy.safetensors cannot be read: {error}") from error
-    module = policies.load(values["policy"])
-    spec = DataSpec.from_json(values["spec"])
-    policy = module.Policy(module.Config.from_json(values["config"]), spec, spec.normalizer())
+    try:
+        module = policies.load(values["policy"])
+        spec = DataSpec.from_json(values["spec"])
+        policy = module.Policy(module.Config.from_json(values["config"]), spec, spec.normalizer())
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{run}/policy.json tells of no policy of this version ({error!r})") from error
     try:
         policy.load_state_dict(state)
     except RuntimeError as error:

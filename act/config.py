@@ -18,11 +18,7 @@ from act.policies.policy import PolicyConfig, tuples
 from act.types import task_of
 
 Preset = Literal["paper", "fast", "state"]
-EVALUATION_FLAGS = (
-    "--temporal_agg",
-    "--eval",
-    "--onscreen_render",
-)  # of the original's one program; ours are in eval.py
+EVALUATION_FLAGS = ("--temporal_agg", "--eval", "--onscreen_render")  # of the original's one program; ours: eval.py
 MAY_CHANGE = (
     "run_dir",
     "device",

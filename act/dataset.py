@@ -88,10 +88,10 @@ class EpisodeDataset:
         kinds = np.concatenate([frame_kinds(episode) for episode in self.episodes])
         if (kinds == Kind.DEMONSTRATED).all():
             return
+        if self.sampling.whole_chunks:
+            kinds[self._cut_short()] = Kind.UNLABELLED
         self.weights = np.zeros(len(self))
         self.weights[self.observed] = frame_weights(kinds[self.observed], aggregation)
-        if self.sampling.whole_chunks:
-            self.weights[self._cut_short()] = 0
         self.taught = self.observed[torch.from_numpy(self.weights > 0)[self.observed]]
 
     def _cut_short(self) -> np.ndarray:

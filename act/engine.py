@@ -52,7 +52,14 @@ class OnnxPolicy:
         weights = run / "policy.safetensors"
         if weights.exists() and fingerprint(weights) != about["weights"]:
             raise ValueError(f"{graph} was made from other weights than {weights} holds now; {again} makes it anew")
-        return cls(graph, about, threads)
+        try:
+            return cls(graph, about, threads)
+        except Exception as error:  # ONNX Runtime's have no class of their own
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            raise ValueError(
+                f"{graph} cannot be opened ({str(error).splitlines()[0]}); {again} makes it anew"
+            ) from None
 
     @property
     def needs_images(self) -> bool:

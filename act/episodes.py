@@ -232,7 +232,7 @@ def _read(root: h5py.File, path: Path, cameras: Sequence[str] | None) -> Episode
     for name, array in (needed | optional).items():
         if len(array) != length:
             raise ValueError(f"{path}: /{name} has {len(array)} steps, /action has {length}")
-    labels = _labels(root, path, length)
+    labels = _labels(root, path, *needed["action"].shape)
     attrs = {name: _attribute(value) for name, value in root.attrs.items()}
     group = root.get("observations/images")
     stored = list(group) if isinstance(group, h5py.Group) else []
@@ -242,6 +242,8 @@ def _read(root: h5py.File, path: Path, cameras: Sequence[str] | None) -> Episode
     if missing:
         raise ValueError(f"{path}: no camera {', '.join(missing)}; this episode has {', '.join(found) or 'none'}")
     ndims = {_check_images(root, camera, length, path) for camera in found}
+    if len(ndims) > 1:
+        raise ValueError(f"{path}: some cameras are stored as JPEG and some raw; record them alike")
     return Episode(
         path,
         needed["observations/qpos"],
@@ -256,7 +258,7 @@ def _read(root: h5py.File, path: Path, cameras: Sequence[str] | None) -> Episode
     )
 
 
-def _labels(root: h5py.File, path: Path, length: int) -> dict[str, np.ndarray]:
+def _labels(root: h5py.File, path: Path, length: int, width: int) -> dict[str, np.ndarray]:
     """Those of `LABELS` the file has, once they are known to fit together."""
     labels = {n: np.asarray(_dataset(root, n, path)[()], dtype) for n, dtype in LABELS.items() if n in root}
     driven = [labels[name] for name in ("executed_action", "intervention") if name in labels]
@@ -265,6 +267,9 @@ def _labels(root: h5py.File, path: Path, length: int) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: /executed_action and /intervention come together, {length} steps as /action")
     if len(chunks) == 1 or len({len(array) for array in chunks}) > 1 or (chunks and chunks[0].ndim != 3):
         raise ValueError(f"{path}: /action_chunk (n, K, 14) and /action_chunk_t (n,) come together")
+    wide = [labels[name].shape[-1] for name in ("executed_action", "action_chunk") if name in labels]
+    if any(other != width for other in wide):
+        raise ValueError(f"{path}: /executed_action and /action_chunk must be {width} wide, as /action")
     if chunks and not np.all((chunks[1] >= 0) & (chunks[1] < length)):
         raise ValueError(f"{path}: /action_chunk_t is outside of 0 to {length - 1}")
     if any(not np.isfinite(array).all() for array in labels.values()):

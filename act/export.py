@@ -65,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nexport: stopped; what was there before is there still", file=sys.stderr)
+        return 130
     print(f"wrote {graph}; {describe(json.loads(about_path(graph).read_text()))}")
     return 0
 
@@ -103,7 +106,7 @@ def export_int8(run: Path, dataset_dir: Path | None = None) -> Path:
     except ValueError:  # none yet, or one of other weights
         export(run)
         exact = OnnxPolicy.load(run)
-    histories = recorded_histories(policy, dataset_dir or trained_on(run), N_CALIBRATION + N_HELD_OUT)
+    histories = recorded_histories(policy, dataset_dir or demonstrations_of(run), N_CALIBRATION + N_HELD_OUT)
     inputs = [exact.inputs(history) for history in histories[:N_CALIBRATION]]
     graph, about = run / FILES["int8"], describe_graph(policy, weights, "int8")
     with tempfile.TemporaryDirectory() as folder, whole_file(graph) as temporary:
@@ -227,9 +230,11 @@ def random_histories(policy: Policy, n: int) -> list[History]:
     return [[observe() for _ in range(policy.n_obs_steps)] for _ in range(n)]
 
 
-def trained_on(run: Path) -> Path:
-    """The (first) directory of demonstrations of a run."""
-    directories = read_about(run)["train"]["dataset_dir"]
+def demonstrations_of(run: Path) -> Path:
+    """The (first) folder of demonstrations of a run. Raises ValueError where policy.json does not tell."""
+    directories = read_about(run).get("train", {}).get("dataset_dir")
+    if not directories:
+        raise ValueError(f"{run} does not tell what it was trained on: give --dataset_dir")
     return Path(directories if isinstance(directories, str) else directories[0])
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import psutil
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -147,7 +148,8 @@ class Frames:
         """
         stride = self.stride
         files = [None if directory is None else directory / _feature_name(episode) for episode in self.episodes]
-        done = {e: load_file(file)["features"] for e, file in enumerate(files) if file is not None and file.exists()}
+        kept = {e: _kept_features(file) for e, file in enumerate(files) if file is not None and file.exists()}
+        done = {e: features for e, features in kept.items() if features is not None}
         missing = [e for e in range(len(self.episodes)) if e not in done]
         parts: list[Tensor] = []
         keeps = directory is not None and bool(missing) and _writable(directory)
@@ -180,6 +182,14 @@ def _feature_name(episode: Episode) -> str:
     """Changes when the episode's file does."""
     stat = episode.path.stat()
     return f"{episode.path.stem}-{stat.st_size}-{stat.st_mtime_ns}.safetensors"
+
+
+def _kept_features(file: Path) -> Tensor | None:
+    """None of a file that is not whole, as a copy that was interrupted leaves it."""
+    try:
+        return load_file(file)["features"]
+    except (OSError, SafetensorError, KeyError):
+        return None
 
 
 def _cores() -> int:

@@ -1,33 +1,25 @@
 """Normalizer: physical units to numbers near 1 and back, fitted on the training episodes, saved with the policy."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Mode = Literal["mean_std", "min_max"]
 STD_FLOOR = 1e-2  # an axis that hardly moves (scripted demos: left waist, std 0.0037 rad) is not blown up
-RANGE_FLOOR = 1e-4  # the same for min_max, and its margin: the extremes land just inside [-1, 1]
 
 
 class Normalizer(nn.Module):
     """One affine map per key ("qpos", "action", "env_state", "features"), kept in buffers so that it travels
-    in the policy's state_dict. Before `fit` a key is the identity.
-
-    mean_std: (x - mean) / max(std, 0.01).   min_max: the training range to [-1, 1].
+    in the policy's state_dict: (x - mean) / max(std, 0.01). Before `fit` a key is the identity.
     """
 
-    def __init__(self, dims: Mapping[str, int], modes: Mapping[str, Mode] | None = None):
+    def __init__(self, dims: Mapping[str, int]):
         super().__init__()
-        self.modes = dict(modes or {})
         for key, dim in dims.items():
             self.add(key, dim)
 
-    def add(self, key: str, dim: int, mode: Mode | None = None) -> None:
+    def add(self, key: str, dim: int) -> None:
         """Room for `key` with `dim` numbers; a no-op when it is there already."""
-        if mode is not None:
-            self.modes[key] = mode
         if key in self:
             return
         self.register_buffer(f"{key}_shift", torch.zeros(dim))
@@ -43,13 +35,8 @@ class Normalizer(nn.Module):
             raise ValueError(
                 f"The training values of {key!r} are not all finite; `python -m act.episodes validate` helps."
             )
-        if self.modes.get(key, "mean_std") == "mean_std":
-            shift, scale = values.mean(0), values.std(0, correction=0).clamp_min(STD_FLOOR)
-        else:
-            low, high = values.amin(0), values.amax(0)
-            shift, scale = (low + high) / 2, (high - low).clamp_min(RANGE_FLOOR) / 2 + RANGE_FLOOR
-        self._get(key, "shift").copy_(shift)
-        self._get(key, "scale").copy_(scale)
+        self._get(key, "shift").copy_(values.mean(0))
+        self._get(key, "scale").copy_(values.std(0, correction=0).clamp_min(STD_FLOOR))
 
     def encode(self, key: str, x: Tensor) -> Tensor:
         """Physical (..., dim) to normalised."""

@@ -44,8 +44,8 @@ def render(evaluations: Sequence[Evaluation], folder: Path) -> str:
         for eyes in (kinds := list(dict.fromkeys(evaluation.eyes for evaluation in of_task))):
             group = [evaluation for evaluation in of_task if evaluation.eyes == eyes]
             told = f", eyes: {eyes}" if len(kinds) > 1 else ""
-            if task in PAPER:
-                sections.append(_paper_table(PAPER[task], group, told))
+            if task in PAPER and (comparable := [e for e in group if e.style is not None]):
+                sections.append(_paper_table(PAPER[task], comparable, told))
             sections.append(_stage_table(group, told))
     sections += [_curves(evaluations), _positions(evaluations), _videos(evaluations, folder)]
     sections += [_latency(evaluations), _settings(evaluations)]
@@ -56,7 +56,9 @@ def _headline(evaluation: Evaluation) -> str:
     results, settings = evaluation.results, evaluation.results["settings"]
     success, strict = results["success"], results["strict_success"]
     paper = PAPER.get(results["task"])
-    marks = [(name, rows[-1][evaluation.style] / 100) for name, rows in paper.methods.items()] if paper else []
+    marks = []
+    if paper and (style := evaluation.style) is not None:
+        marks = [(name, rows[-1][style] / 100) for name, rows in paper.methods.items()]
     badge = '<span class="badge">preliminary: fewer than 200 rollouts</span>' if results["preliminary"] else ""
     facts = [f"{results['n']} rollouts", f"strict success {_percent(strict)} ({_interval(strict)})"]
     facts += [f"eyes: {evaluation.eyes}"]
@@ -78,7 +80,7 @@ def _paper_table(paper: PaperTask, group: Sequence[Evaluation], told: str) -> st
         rates = [evaluation.results["stages"][reward - 1] for _, reward in paper.stages]
         cells = [["–", "–"] for _ in rates]
         for cell, rate in zip(cells, rates, strict=True):
-            cell[evaluation.style] = f"<b>{100 * rate['rate']:.1f}</b><small>{_interval(rate)}</small>"
+            cell[evaluation.style or 0] = f"<b>{100 * rate['rate']:.1f}</b><small>{_interval(rate)}</small>"
         rows.append(row(escape(evaluation.name), [c for pair in cells for c in pair], "ours"))
     for name, stages in paper.methods.items():
         rows.append(row(f"{name} <small>(paper)</small>", [f"{v:g}" for pair in stages for v in pair]))
@@ -211,9 +213,7 @@ def _settings(evaluations: Sequence[Evaluation]) -> str:
         results, provenance = evaluation.results, evaluation.results["provenance"]
         seeds = results["seeds"]
         facts = {"command": provenance["command"], "rollouts": results["n"], "seeds": f"{min(seeds)} … {max(seeds)}"}
-        facts |= {
-            key.replace("_", " "): _plain(value) for key, value in results["settings"].items() if key != "training"
-        }
+        facts |= {key.replace("_", " "): _plain(value) for key, value in results["settings"].items()}
         facts |= {"commit": provenance["git"] or "not in git", "hardware": _plain(provenance["hardware"])}
         facts |= {"versions": _plain(provenance["versions"]), "finished": provenance["time"]}
         rate = f"{results['wall_time_s']:.0f} s, {results['rollouts_per_min']:.1f} rollouts/min"

@@ -42,9 +42,9 @@ class Evaluation:
         return self.results["settings"].get("backbone_weights") or "none"
 
     @property
-    def style(self) -> int:
-        """Column of the paper's table: 0 trained on scripted demonstrations, 1 on human ones."""
-        return int(self.results["settings"].get("demo_style") == "human")
+    def style(self) -> int | None:
+        """Column of the paper's table: 0 trained on scripted demonstrations, 1 on human ones, None on others."""
+        return {"scripted": 0, "human": 1}.get(self.results["settings"].get("demo_style"))
 
 
 def load(path: Path) -> list[Evaluation]:

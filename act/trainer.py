@@ -19,6 +19,7 @@ from act.distributed import ALONE, Processes
 from act.nn.vision import bf16_is_fast
 from act.policies.policy import Policy, masked_mean
 
+VALIDATION_BATCH = 32
 ADVICE = "The last good checkpoint is kept; try a lower --lr, --grad_clip 1 or --precision fp32."
 
 
@@ -89,10 +90,13 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, held_out: EpisodeDataset) -> dict[str, float]:
-        """Losses of the deployed weights in the training's meaning, and `deployed_l1`: as the policy acts (z = 0)."""
+        """Losses of the deployed weights in the training's meaning, and `deployed_l1`: as the policy acts (z = 0).
+
+        Means over batches, weighted by their samples; they do not depend on the batches of the training.
+        """
         self.deployed.eval()
         sums, n = {}, 0
-        for i, batch in enumerate(held_out.validation_batches(self.config.batch_size * self.config.processes)):
+        for i, batch in enumerate(held_out.validation_batches(VALIDATION_BATCH)):
             _seed(self.config.seed, i)
             batch = batch.to(self.device)
             assert batch.action is not None and batch.is_pad is not None
@@ -128,6 +132,10 @@ class Trainer:
                 _, index, name = key.split(".")
                 optimizer["state"].setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict(optimizer)
+        for parameter, moments in self.optimizer.state.items():  # fused steps take them in the weights' order of memory
+            for key, value in moments.items():
+                if value.shape == parameter.shape:
+                    moments[key] = torch.empty_like(parameter).copy_(value)
 
 
 def _keep_freed_memory() -> None:

@@ -131,6 +131,8 @@ def fit(
 ) -> Iterator[Metrics]:
     """Trains `policy` on `train` to config.steps, resuming where RUN/last is; yields Metrics every config.log_every.
 
+    What belongs to a line, RUN/last included, is saved once the next one is asked for: the line is then in the log.
+
     Raises ValueError when RUN was begun with other episodes, or with another frozen trunk.
 
     Of several processes the first evaluates and saves; `evaluate` is not called in the others.
@@ -165,9 +167,9 @@ def fit(
         seconds = (time.perf_counter() - since) / window.count
         validation = trainer.validate(held_out) if held_out is not None and validates else {}
         success = run.evaluate() if evaluates and evaluate is not None and processes.is_main else None
-        if saves and processes.is_main:
-            run.save()
         yield Metrics(step, losses, config.lr * trainer.schedule(step - 1), seconds, validation, success)
+        if saves and processes.is_main:  # after the log, which a resumed run goes on with from here
+            run.save()
         window, since = _Window(), time.perf_counter()
 
 

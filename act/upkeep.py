@@ -64,6 +64,9 @@ def repair(directory: Path, renumber: bool = False) -> int:
             shutil.move(path, target)
             print(f"moved to {target}: {problem}")
     paths = find_episodes(directory)
+    alike = [path.name for path in paths if [*map(episode_index, paths)].count(episode_index(path)) > 1]
+    if renumber and alike:
+        raise ValueError(f"{directory}: {', '.join(alike)} have the same number; rename one of them")
     for index, path in enumerate(paths if renumber else ()):
         if path != (target := episode_path(directory, index)):
             path.rename(target)
@@ -117,3 +120,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nstopped; every episode is as it was, or set aside as told", file=sys.stderr)
+        return 130

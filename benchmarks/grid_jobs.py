@@ -117,7 +117,7 @@ class Job:
         if self.program is not None:
             try:
                 code = self.program.poll()
-            except (RuntimeError, ChildProcessError) as error:  # on a cluster
+            except (RuntimeError, OSError) as error:  # on a cluster
                 self.failure = str(error)
                 return
             if code is None:

@@ -112,8 +112,8 @@ class Calls:
     def next_answer(self, timeout: float | None = None) -> Any:
         """An answer, never None; None when there is none within `timeout` [s].
 
-        ValueError as the function raised it; RuntimeError for any other exception of it; ChildProcessError for a call
-        that took `TRIES` processes down.
+        ValueError and OSError as the function raised it; RuntimeError for any other exception of it; ChildProcessError
+        for a call that took `TRIES` processes down.
         """
         while True:
             ended, _ = self._ray.wait(list(self._running), timeout=timeout)
@@ -125,6 +125,8 @@ class Calls:
             except self._ray.exceptions.RayTaskError as error:
                 if isinstance(error.cause, ValueError):
                     raise error.cause from None
+                if isinstance(error.cause, OSError):  # no OpenGL, no space left: a sentence of its own
+                    raise OSError(str(error.cause)) from None
                 raise RuntimeError(f"{name} failed:\n{error}") from None
             except self._ray.exceptions.RayError as error:
                 lost = f"{name}: its process or machine died ({type(error).__name__})"

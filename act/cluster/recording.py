@@ -21,7 +21,7 @@ class RayCrew:
 
     @property
     def free(self) -> int:
-        return max(1, sum(core_counts())) - len(self._calls)
+        return max(0, max(1, sum(core_counts())) - len(self._calls))  # machines may have been lost
 
     def submit(self, attempt: int) -> None:
         self._calls.submit(f"attempt {attempt}", attempt)

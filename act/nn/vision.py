@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -212,7 +213,7 @@ class KeypointTrunk(nn.Module):
         try:
             values = json.loads((directory / "trunk.json").read_text())
             state = load_file(directory / "trunk.safetensors")
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, json.JSONDecodeError, SafetensorError) as error:
             raise ValueError(
                 f"{directory} holds no trunk (trunk.json, trunk.safetensors); python -m act.pretrain makes one."
             ) from error

@@ -54,6 +54,20 @@ def test_where_whole_chunks_were_given_single_labels_are_not_used():
     assert kinds.tolist() == [labelled, unlabelled, labelled, unlabelled, labelled, unlabelled]
 
 
+@pytest.mark.parametrize("whole_chunks", [False, True])
+@pytest.mark.parametrize("aggregation", ["equal_mass", "sirius"])
+def test_labels_have_half_of_the_mass_also_where_only_whole_chunks_are_learned(whole_chunks: bool, aggregation):
+    corrected = episode("p" * 20 + "e" * 8 + "p" * 12)
+    zeros = np.zeros((40, 14), np.float32)
+    demonstration = Episode(Path(), zeros, zeros, zeros, None, None, (), True, {})
+    dataset = EpisodeDataset([demonstration, corrected], Sampling(K, use_env_state=False, whole_chunks=whole_chunks))
+    dataset.aggregate(aggregation)
+    assert dataset.weights is not None
+    labels = dataset.weights[40:][20:28]
+    assert (labels > 0).sum() == (8 - (K - 1) if whole_chunks else 8)
+    assert labels.sum() == pytest.approx(0.5 * dataset.weights.sum())
+
+
 def test_a_correction_begins_and_ends_at_the_hand_over():
     made = episode("p" * 20 + "--" + "eeee" + "pp")
     kinds = frame_kinds(made)

@@ -19,7 +19,7 @@ import pytest
 
 import eval as evaluation
 import record_sim_episodes
-from act.cluster import RemoteProgram, connected
+from act.cluster import RayCrew, RemoteProgram, connected, recording
 from tests.act.toy_world import GoalAgent, available
 from tests.toy_env import ToyEnv
 
@@ -223,6 +223,14 @@ def test_a_grid_runs_its_programs_on_a_cluster(cluster: Any, tmp_path: Path, mon
     assert [row["rewards"] for row in results.rows.values()] == ["244244"] * 2
     (log,) = Path("runs").rglob("grid.log")
     assert "training from step 0" in log.read_text() and "--num_workers 1" in log.read_text()
+
+
+def test_no_attempt_begins_while_more_are_under_way_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew = RayCrew.__new__(RayCrew)  # without a cluster
+    crew._calls = ["attempt 0", "attempt 1", "attempt 2", "attempt 3"]  # type: ignore[assignment]
+    for cores, free in (([2], 0), ([2, 2], 0), ([4, 2], 2)):
+        monkeypatch.setattr(recording, "core_counts", lambda cores=cores: cores)
+        assert crew.free == free
 
 
 # ------------------------------------------------------------------------------------------------------- wrong input

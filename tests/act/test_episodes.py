@@ -173,11 +173,22 @@ def test_a_foreign_file_is_named_with_the_reason(tmp_path: Path) -> None:
         ({"qvel": np.full((T, 14), np.nan)}, "qvel is not finite at step 0"),
         ({"action": np.zeros(T)}, "action has shape"),
         ({"images": {"top": np.zeros((T - 1, 4, 4, 3), np.uint8)}}, "camera top has shape"),
+        ({"action_chunk": np.zeros((2, 4, 7)), "action_chunk_t": np.arange(2)}, "must be 14 wide, as /action"),
+        ({"executed_action": np.zeros((T, 7)), "intervention": np.zeros(T, bool)}, "must be 14 wide, as /action"),
     ],
 )
 def test_inconsistent_content_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = write_episode(tmp_path / "episode_0.hdf5", **(content() | change))
     with pytest.raises(ValueError, match=message):
+        read_episode(path)
+
+
+def test_cameras_that_are_stored_in_two_ways_are_refused(tmp_path: Path) -> None:
+    path = write_episode(tmp_path / "episode_0.hdf5", **content())
+    with h5py.File(path, "r+") as root:
+        del root["observations/images/cam_low"]
+        root["observations/images/cam_low"] = np.zeros((T, 4, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match="some cameras are stored as JPEG and some raw"):
         read_episode(path)
 
 

@@ -130,6 +130,16 @@ def test_what_is_missing_stale_or_unknown_is_named(
     assert "exporting needs onnxscript: pip install 'act-aloha[onnx]'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [None, b"half a graph"])
+def test_a_graph_that_cannot_be_opened_is_told(run: Path, tmp_path: Path, content: bytes | None):
+    export.export(run)
+    (tmp_path / "policy.onnx.json").write_bytes((run / "policy.onnx.json").read_bytes())
+    if content is not None:
+        (tmp_path / "policy.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match=r"policy\.onnx cannot be opened .*; python -m act\.export .* makes it anew"):
+        OnnxPolicy.load(tmp_path)
+
+
 def test_a_graph_is_opened_without_torch(run: Path) -> None:
     export.export(run)
     program = "import sys; sys.modules['torch'] = None; from pathlib import Path; from act.loading import open_run\n"

@@ -84,6 +84,18 @@ def test_features_belong_to_one_recording(tmp_path):
     assert means == [1, 2]
 
 
+def test_features_of_which_half_was_copied_are_computed_anew(tmp_path):
+    encode = lambda images: images.float().mean((-3, -2))  # noqa: E731
+    dataset = make(tmp_path)
+    dataset.frames.look_once(encode, torch.device("cpu"), tmp_path / "kept")
+    again = EpisodeDataset(dataset.episodes, dataset.sampling)
+    for file in (tmp_path / "kept").iterdir():
+        file.write_bytes(file.read_bytes()[:40])
+    again.frames.look_once(encode, torch.device("cpu"), tmp_path / "kept")
+    assert again.features is not None and dataset.features is not None and torch.equal(again.features, dataset.features)
+    assert all(file.stat().st_size > 40 for file in (tmp_path / "kept").iterdir())
+
+
 def test_features_that_cannot_be_kept_are_computed_all_the_same(tmp_path, capsys):
     dataset = make(tmp_path)
     (tmp_path / "file").touch()

@@ -32,6 +32,13 @@ def test_validate_repair_and_info_find_what_is_broken(tmp_path: Path, capsys: py
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_renumbering_never_writes_over_an_episode(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("episode_0", "episode_1", "episode_01"):
+        write_episode(tmp_path / f"{name}.hdf5", **content())
+    assert main(["repair", "--renumber", str(tmp_path)]) == 2
+    assert "have the same number; rename one of them" in capsys.readouterr().err and len(find_episodes(tmp_path)) == 3
+
+
 def test_what_somebody_is_writing_is_not_repaired(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with alone_in(tmp_path, "recorded into", "--dataset_dir"), whole_file(tmp_path / "episode_0.hdf5") as temporary:
         assert main(["repair", str(tmp_path)]) == 2

@@ -11,10 +11,12 @@ stop = int(sys.argv.pop(1))
 
 
 def fit_until(*args: Any, **kwargs: Any) -> Iterator[Metrics]:
+    done = 0
     for metrics in fit(*args, **kwargs):
-        yield metrics
-        if metrics.step == stop:
+        if done == stop:
             raise KeyboardInterrupt
+        yield metrics
+        done = metrics.step
 
 
 train.fit = fit_until  # type: ignore[assignment]
