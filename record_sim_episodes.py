@@ -145,7 +145,7 @@ class Flags:
     n_action_steps: int | None = None
     """DAgger: control steps between queries, as in eval.py."""
     ensemble_m: float | None = None
-    """DAgger: act by ensembling, as in eval.py; 0.01 in the paper."""
+    """DAgger: act by ensembling, as in eval.py; 0.01 in the paper. Not where the expert has a share (beta)."""
     gate: Literal["distance", "ensemble"] = "distance"
     """HG-DAgger: what alarms the simulated operator: the distance to the expert's action, or doubt among policies."""
     take_over: float = 0.1
@@ -331,7 +331,7 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
     env.env_spec = spec = dataclasses.replace(env.env_spec, episode_len=OPERATOR_STEPS)
     address = {"host": flags.host, "port": flags.port, "token": flags.token}
     about = About(task, env.task.scene, spec.stage_names, flags.cameras, agent is not None, **address)
-    with Sketchbook(recording, flags.directory) as book, PageProcess(about) as page, suppress(KeyboardInterrupt):
+    with Sketchbook(recording, flags.directory) as book, PageProcess(about) as page:
         keep = flags.keep_failures or agent is not None  # corrections teach, whatever came of them
         settings = {"wanted": flags.num_episodes, "keep_failures": keep, "previews": flags.cameras}
         with beside(page, gamepad) as link:
@@ -341,7 +341,8 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
             session.observers.append(book.recorder(spec, "operator", session if agent is not None else None))
             print(f"open {page.url}{f'; {gamepad.name} drives, too' if gamepad else ''}")
             print("Ctrl-C ends; the same command continues", flush=True)
-            session.run()
+            with suppress(KeyboardInterrupt):
+                session.run()
         print(session.timing)
     print(f"{book.drawn()} episodes in {flags.directory}")
     return 0

@@ -38,11 +38,13 @@ def frame_kinds(episode: Episode) -> np.ndarray:
         return np.full(len(episode), Kind.DEMONSTRATED)
     followed = np.all(episode.action == episode.executed_action, axis=1)
     kinds = np.where(episode.intervention, Kind.LABELLED, np.where(followed, Kind.ROBOT, Kind.UNLABELLED))
-    starts = np.flatnonzero(np.diff(episode.intervention.astype(int)) == 1) + 1
-    for start in starts:
+    paused = _paused(episode.executed_action, episode.intervention)
+    for start in np.flatnonzero(np.diff(episode.intervention.astype(int)) == 1) + 1:
+        while start > 0 and paused[start - 1]:  # a take-over begins with a pause
+            start -= 1
         before = slice(max(0, start - PRE_INTERVENTION), start)
         kinds[before] = np.where(kinds[before] == Kind.ROBOT, Kind.PRE_INTERVENTION, kinds[before])
-    kinds[_paused(episode.executed_action, episode.intervention)] = Kind.UNLABELLED
+    kinds[paused] = Kind.UNLABELLED
     if episode.action_chunk_t is not None:
         kinds[~episode.intervention] = Kind.UNLABELLED
         kinds[episode.action_chunk_t] = Kind.LABELLED

@@ -80,6 +80,11 @@ class MixtureAgent:
     def __init__(self, policy: PolicyAgent, beta: float, seeds: Iterable[int] | None = None, to_the_end: bool = False):
         if not 0 <= beta <= 1:
             raise ValueError(f"beta {beta}: must be 0 to 1, the share of the expert")
+        if policy.ensemble is not None and beta > 0:
+            raise ValueError(
+                f"ensemble_m {policy.ensemble.m} with a beta of {beta:g}: an average has no use for plans from before "
+                "the expert drove; leave it out, or choose a round whose beta is 0"
+            )
         self.policy, self.beta, self.to_the_end = policy, beta, to_the_end
         self._seeds = itertools.count() if seeds is None else iter(seeds)
         self.intervention = np.zeros(0, bool)

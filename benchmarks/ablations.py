@@ -7,15 +7,16 @@ are shared with it; `--take benchmarks/results/table1.json` shares its numbers w
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from act.charts import Series, curves
-from benchmarks.grid import STYLES, Method, Options, Row
+from act.rates import holm
+from benchmarks.grid import MODES, STYLES, Method, Options, Row
 from benchmarks.grid_page import REAL, SETTINGS, TRACKS, Entry, Mean, Rows, Table, compose, named, of_rate, paired
 from benchmarks.grid_run import main
 
 SIZES = (1, 10, 100, 200, 400)
 ENSEMBLED = 100  # chunk size at which ensembling is looked at
-BOTH = ("chunk", "ensemble")
 # Success [%] averaged over the four settings (Zhao et al. 2023, Fig. 8); ensembling at the best size of each method.
 PAPER_SIZES = {"ACT": (1, 21, 44, 42, 41), "BC-ConvMLP": (1, 1, 24, 25, 20), "VINN": (0, 6, 23, 27.25, 37)}
 PAPER_ENSEMBLE = {"ACT": (44, 47.3), "BC-ConvMLP": (25, 29), "VINN": (37, 17)}
@@ -24,7 +25,7 @@ PAPER_CVAE = {"scripted": (58, 59), "human": (2, 35.3)}  # without, with
 
 def sized(label: str, policy: str, size: int) -> Method:
     """A method of Fig. 8a. Control points of ACT's chunks lie 4 steps apart as in the preset, or fewer that fit."""
-    modes = BOTH if size == ENSEMBLED else ("chunk",)
+    modes = MODES if size == ENSEMBLED else ("chunk",)
     if policy != "act":
         return Method(label, policy, size, modes=modes)
     return Method(label, policy, size, ("--actions_per_query", str(math.gcd(size, 4))), ("--use_cvae",), modes)
@@ -34,16 +35,20 @@ SIZED = {
     label: [sized(label, policy, size) for size in SIZES]
     for label, policy in (("ACT", "act"), ("BC-ConvMLP", "bc_convmlp"), ("VINN", "vinn"))
 }
-CVAE = (Method("ACT without CVAE", "act", modes=BOTH), Method("ACT with CVAE", "act", 60, ("--use_cvae",), modes=BOTH))
+CVAE = (
+    Method("ACT without CVAE", "act", modes=MODES),
+    Method("ACT with CVAE", "act", 60, ("--use_cvae",), modes=MODES),
+)
 # Not in the paper: demonstrations kept for validation teach nothing, and the insertion needs every one.
 NONE_HELD_OUT = Method(
-    "ACT, none held out", "act", 60, ("--val_fraction", "0"), ("--use_cvae",), BOTH, tasks=("insertion",)
+    "ACT, none held out", "act", 60, ("--val_fraction", "0"), ("--use_cvae",), MODES, tasks=("insertion",)
 )
 METHODS = (
     *CVAE,
     *(methods[number] for number in (2, 0, 3, 1, 4) for methods in SIZED.values()),
     NONE_HELD_OUT,
 )
+TEST = "p: the exact sign-flip test over starts (McNemar's, of one training seed), Holm-corrected within the table."
 LEAD = (
     "Success in %, averaged over both tasks and both demonstration styles as in the paper's Fig. 8, with 95 % Wilson "
     "intervals. A mean is shown once all its settings have numbers, over the training seeds they share. Paper: "
@@ -55,11 +60,12 @@ def sizes(rows: Rows, track: str) -> Table:
     """Fig. 8a."""
     ours, theirs, table = [], [], []
     for label, methods in SIZED.items():
-        means = [rows.settings(method, track, "chunk").success for method in methods]
-        known = [(size, 100 * mean.rate) for size, mean in zip(SIZES, means, strict=True) if mean]
+        means = [rows.settings(method, track, "chunk") for method in methods]
+        known = [(size, 100 * mean.success.rate) for size, mean in zip(SIZES, means, strict=True) if mean.success]
         ours.append(Series(label, [x for x, _ in known], [y for _, y in known]))
         theirs.append(Series(f"{label}, paper", SIZES, PAPER_SIZES[label]))
-        table.append((Entry(label), [of_rate(mean) for mean in means], ""))
+        entries = [of_rate(mean.success, few=mean.is_preliminary) for mean in means]
+        table.append((Entry(label), entries, ""))
         table.append((Entry("paper"), [Entry(f"{value:g}") for value in PAPER_SIZES[label]], "other"))
     figure = curves([*ours, *theirs], "chunk size [control steps]", "success [%]", style="curves")
     note = (
@@ -78,7 +84,10 @@ def per_setting(rows: Rows, track: str) -> Table:
             tallies = rows.settings(method, track, mode).tallies
             if any(tallies):
                 seeds = [f" · seeds {tally.by_seed}" if tally and len(tally.rows) > 1 else "" for tally in tallies]
-                cells = [of_rate(tally and tally.success, said) for tally, said in zip(tallies, seeds, strict=True)]
+                cells = [
+                    of_rate(tally and tally.success, said, few=bool(tally and tally.is_preliminary))
+                    for tally, said in zip(tallies, seeds, strict=True)
+                ]
                 table.append((named(method, mode), cells, ""))
     heads = [Entry(task.replace("_", " "), style) for task, style in SETTINGS]
     return Table(f"The settings one by one, {track} track: {TRACKS[track]}", heads, table)
@@ -89,47 +98,75 @@ def ensembling(rows: Rows, track: str) -> Table:
     table = []
     for label, methods in SIZED.items():
         method = methods[SIZES.index(ENSEMBLED)]
-        table.append(
-            _pair(Entry(label), rows.settings(method, track, "chunk"), rows.settings(method, track, "ensemble"))
-        )
+        table.append(Pair(Entry(label), *(rows.settings(method, track, mode) for mode in MODES)))
         table.append((Entry("paper"), [*_figures(PAPER_ENSEMBLE[label]), Entry()], "other"))
-    note = f"Ours at chunk size {ENSEMBLED}, m 0.01; the paper's at the best size of each. p: McNemar's exact test."
-    return Table(f"Fig. 8b, {track} track: ensembling", _heads("chunks", "ensembled"), table, note)
+    note = f"Ours at chunk size {ENSEMBLED}, m 0.01; the paper's at the best size of each. {TEST}"
+    return Table(f"Fig. 8b, {track} track: ensembling", _heads("chunks", "ensembled"), _tested(table), note)
 
 
 def cvae(rows: Rows, track: str) -> Table:
     """Fig. 8c."""
     table = []
     for style, figures in PAPER_CVAE.items():
-        for mode in BOTH:
+        for mode in MODES:
             without, with_cvae = (rows.settings(method, track, mode, [style]) for method in CVAE)
-            table.append(_pair(Entry(style, CVAE[0].form(mode)), without, with_cvae))
+            table.append(Pair(Entry(style, CVAE[0].form(mode)), without, with_cvae))
         table.append((Entry("paper"), [*_figures(figures), Entry()], "other"))
-    note = "Mean of both tasks. p: McNemar's exact test on rollouts of the same training seed and start."
-    return Table(f"Fig. 8c, {track} track: CVAE", _heads("without", "with"), table, note)
+    return Table(
+        f"Fig. 8c, {track} track: CVAE", _heads("without", "with"), _tested(table), f"Mean of both tasks. {TEST}"
+    )
 
 
 def held_out(rows: Rows, track: str) -> Table | None:
     """ACT on all demonstrations beside Table I's, which keeps a tenth of them for validation."""
     table = []
     for style in STYLES:
-        for mode in BOTH:
+        for mode in MODES:
             methods = CVAE[style == "human"], NONE_HELD_OUT
             usual, every = (Mean((rows.tally(method, "insertion", style, track, mode),)) for method in methods)
             if every.success:
-                table.append(_pair(Entry(style, NONE_HELD_OUT.form(mode)), usual, every))
-    note = "ACT as in Table I, with its CVAE for human demonstrations. p: McNemar's exact test, as above."
+                table.append(Pair(Entry(style, NONE_HELD_OUT.form(mode)), usual, every))
+    note = f"ACT as in Table I, with its CVAE for human demonstrations. {TEST}"
     heads = _heads("a tenth held out", "none")
-    return Table(f"Held-out demonstrations, insertion, {track} track", heads, table, note) if table else None
+    return Table(f"Held-out demonstrations, insertion, {track} track", heads, _tested(table), note) if table else None
 
 
-def _pair(name: Entry, off: Mean, on: Mean) -> tuple[Entry, list[Entry], str]:
-    """Both sides on the rollouts that they share, once there are any: rates and test then speak of the same ones."""
-    if shared := Mean((*off.tallies, *on.tallies)).balanced:
-        off, on = Mean(tuple(shared[: len(off.tallies)])), Mean(tuple(shared[len(off.tallies) :]))
-    test = paired(off.episodes(), on.episodes())
-    said = Entry(f"{test.p_value:.1g}", style="good-text" if test.p_value < REAL else "same") if test else Entry()
-    return name, [of_rate(off.success), of_rate(on.success), said], ""
+Line = tuple[Entry, Sequence[Entry], str]  # of a table
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A line of a table that compares two ways of doing something."""
+
+    name: Entry
+    off: Mean
+    on: Mean
+
+    def shared(self) -> tuple[Mean, Mean]:
+        """Both on the rollouts that they share, once there are any: rates and test then speak of the same ones."""
+        if both := Mean((*self.off.tallies, *self.on.tallies)).balanced:
+            n = len(self.off.tallies)
+            return Mean(tuple(both[:n])), Mean(tuple(both[n:]))
+        return self.off, self.on
+
+
+def _tested(table: Sequence[Pair | Line]) -> list[Line]:
+    """The lines of a table; p-values of its pairs are corrected for one another."""
+    sides = {i: line.shared() for i, line in enumerate(table) if isinstance(line, Pair)}
+    tests = {i: test for i, (off, on) in sides.items() if (test := paired(off.won, on.won))}
+    p_values = dict(zip(tests, holm([test.p_value for test in tests.values()]), strict=True))
+    lines: list[Line] = []
+    for i, line in enumerate(table):
+        if not isinstance(line, Pair):
+            lines.append(line)
+            continue
+        said = (
+            Entry(f"{p:.1g}", style="good-text" if p < REAL else "same")
+            if (p := p_values.get(i)) is not None
+            else Entry()
+        )
+        lines.append((line.name, [*(of_rate(side.success, few=side.is_preliminary) for side in sides[i]), said], ""))
+    return lines
 
 
 def _figures(values: Sequence[float]) -> list[Entry]:

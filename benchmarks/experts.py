@@ -49,19 +49,22 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     try:
         result = measure(options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"experts: {error}", file=sys.stderr)
         sys.exit(2)
-    name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"
-    out = options.out or (RESULTS / name if options.num >= Options.num else None)
-    if out is not None:
-        with whole_file(out) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
+    except KeyboardInterrupt:
+        print("\nexperts: stopped; nothing is kept", file=sys.stderr)
+        sys.exit(130)
     for rule in ("success", "strict_success"):
         low, high = result[f"{rule}_interval"]
         print(f"{rule}: {result[rule]} of {options.num} ({100 * low:.1f} to {100 * high:.1f} %)")
     print(f"failed seeds: {', '.join(map(str, result['failed_seeds'])) or 'none'}")
     print(f"mean control step of success {result['mean_success_t']:.0f}, last {result['last_success_t']}")
+    name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"
+    out = options.out or (RESULTS / name if options.num >= Options.num else None)
+    if out is not None:
+        with whole_file(out) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -70,6 +73,8 @@ def measure(options: Options) -> dict[str, Any]:
         raise ValueError(f"--num {options.num} and --workers {options.workers} must both be at least 1")
     if options.out is not None and options.out.is_dir():
         raise ValueError(f"--out {options.out} is a folder; give a file")
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
     experts.make_agent(options.task, options.style)  # a wrong name fails here, before the workers start
     seeds = range(options.seed, options.seed + options.num)
     run = partial(run_episode, options.task, options.style, options.push)

@@ -26,7 +26,7 @@ STEPS = {"transfer_cube": 3000, "insertion": 6000}  # of training, as in benchma
 PRESETS = {"state": "state", "images": "fast"}
 ENSEMBLE_EVERY = {"state": 1, "images": 4}  # control steps between queries: images cost time to render and to see
 NEEDED = {"method", "recipe", "train_seed", "mode", "n_action_steps", "track", "n", "first_seed"}  # in a row
-NEEDED |= {"stages", "rewards", "strict", "single_query", "commands", "provenance"}
+NEEDED |= {"task", "style", "stages", "rewards", "strict", "single_query", "commands", "provenance"}
 Row = dict[str, Any]
 
 

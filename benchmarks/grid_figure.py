@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from act.files import whole_file
 from act.paper import PAPER
 from benchmarks import ablations, table1
-from benchmarks.grid import Method
+from benchmarks.grid import MODES, Method
 from benchmarks.grid_page import SETTINGS, Mean, Rows, Tally, named
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def fig8(rows: Rows, track: str) -> "Figure":
         ours = [rows.settings(method, track, "chunk") for method in methods]
         _curve(sizes, COLOURS[label], ours, ablations.PAPER_SIZES[label])
         method = methods[ablations.SIZES.index(ablations.ENSEMBLED)]
-        ours = [rows.settings(method, track, mode) for mode in ablations.BOTH]
+        ours = [rows.settings(method, track, mode) for mode in MODES]
         _curve(ensembling, COLOURS[label], ours, ablations.PAPER_ENSEMBLE[label])
     for style, theirs in ablations.PAPER_CVAE.items():
         ours = [rows.settings(method, track, "ensemble", [style]) for method in ablations.CVAE]

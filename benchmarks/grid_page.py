@@ -3,7 +3,7 @@
 A tally pools the training seeds of one recipe and one way of execution. What is missing is a dash, never a zero.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import combinations
@@ -12,8 +12,7 @@ from typing import Any
 
 from act.page import page, section, table
 from act.paper import PAPER
-from act.rates import PRELIMINARY_BELOW, PairedComparison, Rate, compare_paired, holm
-from act.types import RolloutResult
+from act.rates import PRELIMINARY_BELOW, PairedComparison, Rate, holm
 from benchmarks.grid import Cell, Method, Options, Row
 
 SETTINGS = tuple((task, style) for style in ("scripted", "human") for task in PAPER)
@@ -22,7 +21,6 @@ TRACKS = {
     "images": "four cameras, through a keypoint trunk that random scenes taught to see",
 }
 REAL = 0.05  # family-wise error of the paired tests (Holm 1979)
-SPACING = 10**8  # more than any seed: keeps rollouts of different settings and training seeds apart
 STYLE = """<style>
 th small { display: block; } .strong { font-weight: 700; } .same { color: var(--dim); }
 .narrow td, .narrow th { padding: 5px 6px; }
@@ -37,6 +35,10 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; margin: 0
 
 
 # ------------------------------------------------------------------------------------------------------------ numbers
+Start = tuple[str, int]  # task and seed of a rollout: policies of all trainings and styles begin there
+Rollout = tuple[Start, str, int]  # where it began, the demonstrations' style and the training seed of its policy
+
+
 @dataclass(frozen=True)
 class Tally:
     """Rollouts of one recipe, executed one way: one row of results per training seed."""
@@ -45,15 +47,27 @@ class Tally:
 
     def stage(self, reward: int) -> Rate:
         """Share of the rollouts that reached `reward` at some moment."""
-        return Rate.of("", (int(digit) >= reward for row in self.rows for digit in row["rewards"]))
+        return rate(self._rollouts("rewards", lambda row, digit: int(digit) >= reward))
 
     @property
     def success(self) -> Rate:
-        return self.stage(len(self.rows[0]["stages"]))
+        return rate(self.won)
 
     @property
     def strict(self) -> Rate:
-        return Rate.of("", (digit == "1" for row in self.rows for digit in row["strict"]))
+        return rate(self._rollouts("strict", lambda row, digit: digit == "1"))
+
+    @property
+    def won(self) -> dict[Rollout, bool]:
+        """Which rollouts succeeded."""
+        return self._rollouts("rewards", lambda row, digit: int(digit) >= len(row["stages"]))
+
+    def _rollouts(self, digits: str, holds: Callable[[Row, str], bool]) -> dict[Rollout, bool]:
+        return {
+            ((row["task"], row["first_seed"] + i), row["style"], row["train_seed"]): holds(row, digit)
+            for row in self.rows
+            for i, digit in enumerate(row[digits])
+        }
 
     @property
     def rates(self) -> list[float]:
@@ -65,16 +79,15 @@ class Tally:
         """The same in %."""
         return " ".join(f"{100 * rate:.0f}" for rate in self.rates)
 
-    def episodes(self, setting: int = 0) -> list[RolloutResult]:
-        """For paired tests: a seed stands for the setting, the training seed and the seed of the rollout."""
-        return [
-            RolloutResult(
-                SPACING * (SPACING * setting + row["train_seed"]) + row["first_seed"] + i,
-                *(0, int(digit), 0.0, int(digit) >= len(row["stages"]), strict == "1", []),
-            )
-            for row in self.rows
-            for i, (digit, strict) in enumerate(zip(row["rewards"], row["strict"], strict=True))
-        ]
+    @property
+    def is_preliminary(self) -> bool:
+        """Whether a training seed has few rollouts: others that begin at the same starts do not make up for it."""
+        return any(row["n"] < PRELIMINARY_BELOW for row in self.rows)
+
+
+def rate(outcomes: Mapping[Rollout, bool]) -> Rate:
+    """Of rollouts, of which some begin at the same start."""
+    return Rate.of("", outcomes.values(), (start for start, *_ in outcomes))
 
 
 @dataclass(frozen=True)
@@ -122,18 +135,22 @@ class Mean:
     @property
     def success(self) -> Rate | None:
         """None before every setting has a number."""
-        won = [episode.success for episode in self.episodes()]
-        return Rate.of("", won) if won else None
+        return rate(self.won) if self.won else None
 
-    def episodes(self) -> list[RolloutResult]:
-        """Those that `success` counts; none before every setting has some."""
-        return [episode for number, tally in enumerate(self.balanced or ()) for episode in tally.episodes(number)]
+    @property
+    def is_preliminary(self) -> bool:
+        return any(tally.is_preliminary for tally in self.balanced or ())
+
+    @property
+    def won(self) -> dict[Rollout, bool]:
+        """Which of the rollouts that `success` counts succeeded; none before every setting has some."""
+        return {rollout: won for tally in self.balanced or () for rollout, won in tally.won.items()}
 
 
-def paired(first: Sequence[RolloutResult], second: Sequence[RolloutResult]) -> PairedComparison | None:
-    """The paired test; None where no rollout is shared."""
-    shared = {episode.seed for episode in first} & {episode.seed for episode in second}
-    return compare_paired(first, second) if shared else None
+def paired(first: Mapping[Rollout, bool], second: Mapping[Rollout, bool]) -> PairedComparison | None:
+    """The paired test on what won; None where no rollout is shared."""
+    shared = [rollout for rollout in first if rollout in second]
+    return PairedComparison.of((r[0], first[r], second[r]) for r in shared) if shared else None
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -194,11 +211,11 @@ def named(method: Method, mode: str) -> Entry:
     return Entry(method.label, method.form(mode))
 
 
-def of_rate(rate: Rate | None, small: str = "", drawing: str = "", style: str = "") -> Entry:
-    """A rate [%] with its interval; preliminary ones carry an asterisk."""
+def of_rate(rate: Rate | None, small: str = "", drawing: str = "", style: str = "", few: bool = False) -> Entry:
+    """A rate [%] with its interval; preliminary ones, of `few` starts, carry an asterisk."""
     if rate is None:
         return Entry()
-    star = "*" if rate.n < PRELIMINARY_BELOW else ""
+    star = "*" if few or rate.n < PRELIMINARY_BELOW else ""
     interval = f"{100 * rate.low:.1f}–{100 * rate.high:.1f}"
     return Entry(f"{100 * rate.rate:.1f}{star}", f"{interval}{small}", style, drawing)
 
@@ -230,8 +247,8 @@ class Difference:
 def differences(tallies: Mapping[Entry, Tally]) -> dict[tuple[Entry, Entry], Difference]:
     """Second minus first, for every pair that shares rollouts; the more successful one comes first."""
     names = sorted(tallies, key=lambda name: -tallies[name].success.rate)
-    episodes = {name: tally.episodes() for name, tally in tallies.items()}
-    tests = {pair: paired(*map(episodes.__getitem__, pair)) for pair in combinations(names, 2)}
+    won = {name: tally.won for name, tally in tallies.items()}
+    tests = {pair: paired(*map(won.__getitem__, pair)) for pair in combinations(names, 2)}
     there = {pair: test for pair, test in tests.items() if test}
     adjusted = holm([test.p_value for test in there.values()])
     return {
@@ -254,8 +271,9 @@ def matrix(title: str, tallies: Mapping[Entry, Tally]) -> Table | None:
         rows.append((Entry(f"{i + 1} {worse.text}", worse.small), entries, ""))
     note = (
         "Success of the row minus that of the column, in points, on rollouts they share (same training seed, same "
-        f"start). ≈: may be chance, p ≥ {REAL} by McNemar's exact test, Holm-corrected for {len(found)} pairs. The "
-        "test speaks of the policies that were trained; how far another training may land, the seeds tell."
+        f"start). ≈: may be chance, p ≥ {REAL} by the exact sign-flip test over starts (McNemar's, of one training "
+        f"seed), Holm-corrected for {len(found)} pairs. It speaks of the policies that were trained; how far another "
+        "training may land, the seeds tell."
     )
     heads = [Entry(str(i + 1)) for i in range(len(names))]
     return Table(title, heads, rows, note, "narrow", only_page=True) if found else None

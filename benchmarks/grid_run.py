@@ -19,6 +19,7 @@ import tyro
 from tqdm import tqdm
 
 from act import cluster, policies
+from act.engine import fingerprint
 from act.episodes import find_episodes
 from act.files import whole_file
 from act.metrics import read_metrics
@@ -91,7 +92,17 @@ def job_of(cell: Cell, options: Options, results: Results) -> Job:
     train += ["--dataset_dir", str(dataset(cell, options)), "--run_dir", str(run)]
     train += ["--trunk", str(trunk(cell, options))] if cell.track == "images" else []
     train += ["--compile"] if options.compile else []
-    stages = [Stage("training", train, lambda: _trained(run) / cell.steps, done=lambda: _is_trained(run))]
+    learned = lambda: _learned_from(cell, options)  # noqa: E731
+    note = run / "learned_from.json"
+    stages = [
+        Stage(
+            "training",
+            train,
+            lambda: _trained(run) / cell.steps,
+            finish=lambda: _write(note, learned()),
+            done=lambda: _is_trained(run) and note.exists() and note.read_text() == learned(),
+        )
+    ]
     for mode in missing(cell, options, results):
         evaluate = [sys.executable, "eval.py", str(run), "--modes", mode, "--num_rollouts", str(options.rollouts)]
         evaluate += ["--n_action_steps", str(cell.every(mode))] if mode == "ensemble" else []
@@ -109,6 +120,18 @@ def job_of(cell: Cell, options: Options, results: Results) -> Job:
 
         stages.append(Stage(f"rollouts, {mode}", evaluate, progress, finish, done))
     return Job(cell.name, stages, run / "grid.log", cell)
+
+
+def _learned_from(cell: Cell, options: Options) -> str:
+    """What the demonstrations and the trunk there are now teach: a run of others is train.py's to refuse."""
+    eyes = trunk(cell, options) / "trunk.safetensors"
+    seen = fingerprint(eyes) if cell.track == "images" and eyes.exists() else None
+    return json.dumps({"demonstrations": digest(dataset(cell, options)), "trunk": seen})
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text)
 
 
 def _trained(run: Path) -> int:
@@ -157,7 +180,7 @@ class Display:
             self.costs = [cost(job.cell, self.options, self.results) for job in self.todo if job.cell]
             self.known = len(self.results.rows)
         shares = [0.0 if job.ended else 1 - job.fraction for job in self.todo]
-        if self.known:
+        if None not in self.costs:
             left = sum((seconds or 0.0) * share for seconds, share in zip(self.costs, shares, strict=True))
             return f"about {duration(left / self.options.jobs)} left"
         done, elapsed = len(shares) - sum(shares), time.monotonic() - self.began

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from act.paper import PAPER
-from benchmarks.grid import STYLES, Method, Options, Row
+from benchmarks.grid import MODES, STEPS, STYLES, Method, Options, Row
 from benchmarks.grid_page import (
     REAL,
     SETTINGS,
@@ -27,16 +27,15 @@ from benchmarks.grid_page import (
 )
 from benchmarks.grid_run import main
 
-BOTH = ("chunk", "ensemble")
 # What differs between scripted and human demonstrations is the CVAE, as preset `fast` recommends it.
 METHODS = (
-    Method("ACT", "act", human=("--use_cvae",), modes=BOTH),
+    Method("ACT", "act", human=("--use_cvae",), modes=MODES),
     Method("BC-ConvMLP", "bc_convmlp", 1),
     Method("BeT", "bet", 1, ("--n_obs_steps", "100")),
     Method("RT-1", "rt1", 1, length=4),  # 256 classes per number learn slowly; validation rollouts
     Method("VINN", "vinn", 1),
-    Method("BC-ConvMLP", "bc_convmlp", modes=BOTH),
-    Method("VINN", "vinn", modes=BOTH),
+    Method("BC-ConvMLP", "bc_convmlp", modes=MODES),
+    Method("VINN", "vinn", modes=MODES),
     Method("Diffusion", "diffusion"),
     Method("Flow matching", "diffusion", flags=("--objective", "flow")),
     Method("Two-step regression", "diffusion", flags=("--objective", "regression")),
@@ -85,15 +84,25 @@ def overview(rows: Rows, track: str) -> Table:
             drawing = strip(tally.success, None if figure is None else figure / 100) if tally else ""
             seeds = f" · seeds {tally.by_seed}" if tally and len(tally.rows) > 1 else ""
             style = "strong" if name in bold[setting] else ""
-            entries.append(of_rate(tally and tally.success, seeds, drawing, style))
+            entries.append(
+                of_rate(tally and tally.success, seeds, drawing, style, bool(tally and tally.is_preliminary))
+            )
         table.append((name, entries, ""))
     heads = [Entry(PAPER[task].title, style) for task, style in SETTINGS]
     note = (
         "Dot and bar: success and its interval; orange: the paper's figure for the same form of the method. Bold: the "
-        f"best, and what paired tests do not tell apart from it (p ≥ {REAL}, Holm-corrected). Training takes 3,000 "
-        "steps, 6,000 for the insertion; of RT-1 in single steps four times as many."
+        f"best, and what paired tests do not tell apart from it (p ≥ {REAL}, Holm-corrected). Training takes "
+        f"{_lengths(rows.options)}."
     )
     return Table(f"Success, {track} track: {TRACKS[track]}", heads, table, note)
+
+
+def _lengths(options: Options) -> str:
+    """How many steps a training takes."""
+    if options.steps:
+        return f"{options.steps:,} steps"
+    rest = [f"{steps:,} for the {PAPER[task].title.lower()}" for task, steps in STEPS.items()]
+    return f"{' and '.join(rest)} steps; of RT-1 in single steps four times as many"
 
 
 def tried(rows: Rows, track: str, task: str) -> bool:
@@ -103,8 +112,9 @@ def tried(rows: Rows, track: str, task: str) -> bool:
 def leading(found: Mapping[Entry, Tally]) -> set[Entry]:
     """The most successful one, and those that are not really worse than it on the rollouts they share."""
     best = max(found, key=lambda name: found[name].success.rate, default=None)
-    gaps = differences(found).items()
-    return set(found) - {pair[1] for pair, gap in gaps if pair[0] == best and gap.real and gap.points < 0}
+    compared = {pair[1]: gap for pair, gap in differences(found).items() if pair[0] == best}
+    alike = {name for name, gap in compared.items() if not gap.real or gap.points > 0}
+    return alike | {best} if best is not None else set()
 
 
 def stages(rows: Rows, track: str, task: str) -> Table:
@@ -112,9 +122,10 @@ def stages(rows: Rows, track: str, task: str) -> Table:
     paper, table = PAPER[task], []
     for method, mode in forms(rows, track):
         pair = [rows.tally(method, task, style, track, mode) for style in STYLES]
-        rates = [tally and tally.stage(reward) for _, reward in paper.stages for tally in pair]
-        rates += [tally and tally.strict for tally in pair]
-        table.append((named(method, mode), [of_rate(rate) for rate in rates], ""))
+        rates = [(tally, tally and tally.stage(reward)) for _, reward in paper.stages for tally in pair]
+        rates += [(tally, tally and tally.strict) for tally in pair]
+        entries = [of_rate(rate, few=bool(tally and tally.is_preliminary)) for tally, rate in rates]
+        table.append((named(method, mode), entries, ""))
         figures = [theirs(method, mode, task, style, i) for i in range(len(paper.stages)) for style in STYLES]
         if any(figure is not None for figure in figures):
             table.append((Entry("paper"), [*(Entry(f"{figure:g}") for figure in figures), Entry(), Entry()], "other"))

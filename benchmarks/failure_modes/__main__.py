@@ -47,11 +47,18 @@ def main(argv: list[str] | None = None) -> int:
     if options.seeds < 1 or options.workers < 1:
         print(f"--seeds {options.seeds} and --workers {options.workers} must both be at least 1", file=sys.stderr)
         return 2
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
-        print(f"--out {options.out} is a file; give a directory", file=sys.stderr)
-        return 2
+    if options.out is not None:
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)  # now, not after minutes of training
+        except OSError as error:
+            print(f"--out {options.out} is no directory ({error.strerror}); give another", file=sys.stderr)
+            return 2
     start = time.perf_counter()
-    results, paths = measure(options)
+    try:
+        results, paths = measure(options)
+    except KeyboardInterrupt:
+        print("\nfailure_modes: stopped; nothing is kept", file=sys.stderr)
+        return 130
     report = {"seconds": round(time.perf_counter() - start), "quick": options.quick, "provenance": provenance()}
     out = options.out or (Path("runs") / "failure_modes" if options.quick else None)
     with whole_file((out or ROOT / "benchmarks" / "results") / "failure_modes.json") as temporary:

@@ -71,7 +71,7 @@ def test_labels_have_half_of_the_mass_also_where_only_whole_chunks_are_learned(w
 def test_a_correction_begins_and_ends_at_the_hand_over():
     made = episode("p" * 20 + "--" + "eeee" + "pp")
     kinds = frame_kinds(made)
-    assert kinds[:7].tolist() == [Kind.ROBOT] * 7 and (kinds[7:20] == Kind.PRE_INTERVENTION).all()
+    assert kinds[:5].tolist() == [Kind.ROBOT] * 5 and (kinds[5:20] == Kind.PRE_INTERVENTION).all()
     assert (kinds[20:22] == Kind.UNLABELLED).all()  # nobody drove
     assert (kinds[22:26] == Kind.LABELLED).all() and (kinds[26:] == Kind.ROBOT).all()
     assert last_of_chunk(made)[[0, 20, 22, 25, 26]].tolist() == [19, 21, 25, 25, 27]

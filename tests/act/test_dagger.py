@@ -327,6 +327,7 @@ def test_wrong_flags_are_answered(run: Path, capsys: pytest.CaptureFixture[str])
     for flags, answer in (
         (["--agent", "dagger", "--beta_schedule", "soon"], "give first, linear:N"),
         (["--agent", "dagger", "--round", "0"], "--round 0"),
+        (["--agent", "dagger", "--ensemble_m", "0.01"], "ensemble_m 0.01 with a beta of 1: an average has no use for"),
         (["--agent", "dagger", "--round", "100"], "every round takes 10000 seeds of the 1000000"),
         (["--agent", "dagger", "--num_episodes", "10001"], "a round has at most 10000"),
         (["--agent", "hg_dagger", "--gate", "ensemble"], "at least two"),

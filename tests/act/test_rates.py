@@ -1,8 +1,11 @@
 """Success rates: intervals, paired tests, corrections."""
 
+import random
+from itertools import product
+
 import pytest
 
-from act.rates import Rate, compare_paired, holm, wilson_interval
+from act.rates import PairedComparison, Rate, compare_paired, design_effect, holm, sign_flip, wilson_interval
 from act.types import RolloutResult
 
 
@@ -33,6 +36,36 @@ def test_the_paired_test_is_mcnemars():
     assert (paired.n, paired.both, paired.only_first, paired.only_second) == (20, 8, 1, 4)
     assert paired.p_value == pytest.approx(2 * (1 + 5) / 32)
     assert compare_paired(first, first).p_value == 1.0
+
+
+def test_the_sign_flip_test_is_that_of_all_signs_tried_one_by_one():
+    gains = [2, -1, 0, 3, 1, 1, -2]
+    sums = [abs(sum(s * g for s, g in zip(signs, gains, strict=True))) for signs in product((1, -1), repeat=7)]
+    assert sign_flip(gains) == pytest.approx(sum(total >= abs(sum(gains)) for total in sums) / 2**7)
+    assert sign_flip([]) == sign_flip([0, 0]) == 1.0
+    assert sign_flip([1, 1, 1, 1, -1]) == pytest.approx(2 * (1 + 5) / 32), "McNemar's"
+
+
+def test_rollouts_that_begin_alike_count_as_one_start_where_they_end_alike():
+    """Three trainings that win and lose the same starts say no more of them than one of them does."""
+    one = [(start, start % 4 == 0, start % 4 < 2) for start in range(40)]
+    alone, thrice = PairedComparison.of(one), PairedComparison.of(one * 3)
+    assert (thrice.n, thrice.only_second) == (120, 30) and thrice.p_value == pytest.approx(alone.p_value)
+    starts = [start for start, *_ in one]
+    single = Rate.of("", [won for _, won, _ in one])
+    repeated = Rate.of("", [won for _, won, _ in one * 3], starts * 3)
+    assert (repeated.n, repeated.rate) == (120, single.rate)
+    assert (repeated.low, repeated.high) == pytest.approx((single.low, single.high))
+    always = Rate.of("", [True] * 600, [*range(200)] * 3)
+    assert (always.low, always.high) == pytest.approx(wilson_interval(200, 200))
+
+
+def test_rollouts_that_begin_alike_and_end_as_chance_has_it_count_in_full():
+    rng = random.Random(0)
+    outcomes = [rng.random() < 0.4 for _ in range(600)]
+    alike, apart = Rate.of("", outcomes, [*range(200)] * 3), Rate.of("", outcomes)
+    assert 1 <= design_effect([outcomes[i::200] for i in range(200)]) < 1.2
+    assert alike.high - alike.low < 1.1 * (apart.high - apart.low)
 
 
 def test_comparing_different_seeds_is_refused():

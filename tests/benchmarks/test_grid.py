@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from act import policies
 from act.config import parse
 from act.episodes import read_episode, write_episode
 from act.paper import PAPER
+from act.rates import wilson_interval
 from benchmarks import ablations, doc_tables, grid, grid_figure, grid_jobs, grid_page, grid_run, table1
 from benchmarks.grid import Cell, Method, Options, Results, Row, plan
 from benchmarks.grid_page import Entry, Mean, Rows, Tally, differences
@@ -42,6 +44,8 @@ run.mkdir(parents=True, exist_ok=True)
 log = run / "metrics.jsonl"
 start = len(log.read_text().splitlines()) if log.exists() else 0
 print("training from step", start, flush=True)
+if start == int(value("--steps")):
+    sys.exit(f"train: {run} was trained on other episodes")
 try:
     for step in range(start + 1, int(value("--steps")) + 1):
         time.sleep(0.02)
@@ -113,6 +117,7 @@ def row(method: Method, rewards: str, task: str = "transfer_cube", style: str = 
     seed, mode = more.get("seed", 0), more.get("mode", "chunk")
     cell = Cell(method, task, style, "state", seed, Options().steps_of(method, task))
     made = {"method": method.name, "recipe": cell.recipe, "train_seed": seed, "mode": mode, "policy": method.policy}
+    made |= {"task": task, "style": style}
     made |= {"n_action_steps": cell.every(mode), "chunk_size": method.chunk_size, "steps": cell.steps, "track": "state"}
     made |= {"n": len(rewards), "first_seed": 2_000_000, "rewards": rewards, "strict": "0" * len(rewards)}
     made |= {"stages": list("abcd"), "single_query": {"p50_ms": 5.0, "p99_ms": 30.0}, "commands": ["train", "eval"]}
@@ -134,6 +139,16 @@ def test_a_cell_is_recorded_trained_and_evaluated_in_every_way_and_then_left_alo
     assert run() == 0 and len(calls()) == 4 and rows() == [first, second]  # from what the programs left
     assert run(replace(OPTIONS, rollouts=9)) == 0 and calls()[4:] == ["eval.py", "eval.py"]
     assert len(rows()) == 2 and rows()[0]["rewards"] == "244244244"
+
+
+def test_a_run_of_other_demonstrations_is_not_evaluated_as_one_of_these(folder: Path, capsys):
+    """Its folder tells its recipe; train.py, which is asked again, knows what it learned from."""
+    assert run() == 0 and len(calls()) == 4
+    with h5py.File(next(Path("data").rglob("episode_49.hdf5")), "r+") as file:
+        file["action"][...] = 7.0  # type: ignore[index]
+    Path("results.json").unlink()
+    assert run() == 1 and calls()[4:] == ["train.py"] and not Path("results.json").exists()
+    assert "was trained on other episodes" in capsys.readouterr().err
 
 
 def test_compiled_trainings_are_the_same_cells_and_their_rows_say_so(folder: Path):
@@ -301,9 +316,9 @@ def test_only_real_differences_are_called_real():
 
 def test_rollouts_are_paired_within_a_training_seed_only():
     first, second = Tally((row(ACT, "4444"),)), Tally((row(ACT, "0000", seed=1),))
-    assert grid_page.paired(first.episodes(), second.episodes()) is None
+    assert grid_page.paired(first.won, second.won) is None
     both = Tally((row(ACT, "4444"), row(ACT, "4400", seed=1)))
-    test = grid_page.paired(both.episodes(), second.episodes())
+    test = grid_page.paired(both.won, second.won)
     assert test is not None and (test.n, test.only_first) == (4, 2)
 
 
@@ -323,8 +338,44 @@ def test_a_method_that_is_better_on_shared_rollouts_is_not_called_worse():
     assert table1.leading(found) == {Entry("pooled"), Entry("better")}
 
 
+def test_what_was_never_compared_with_the_best_is_not_called_as_good():
+    best, other = Tally((row(ACT, "4" * 200),)), Tally((row(ACT, "0" * 200, seed=1),))
+    assert table1.leading({Entry("best"): best, Entry("other"): other}) == {Entry("best")}
+
+
+def test_training_seeds_that_win_the_same_starts_count_once():
+    apart = {Entry("a"): "4" * 24 + "0" * 176, Entry("b"): "0" * 12 + "4" * 24 + "0" * 164}
+    for seeds in (1, 3):
+        tallies = {n: Tally(tuple(row(ACT, d, seed=s) for s in range(seeds))) for n, d in apart.items()}
+        better = {**tallies, Entry("c"): Tally(tuple(row(ACT, "4" * 31 + "0" * 169, seed=s) for s in range(seeds)))}
+        gaps = differences(better)
+        assert gaps[Entry("c"), Entry("a")].p == pytest.approx(3 * 2 / 2**7), "7 starts, whatever the number of seeds"
+        interval = tallies[Entry("a")].success
+        assert (interval.low, interval.high) == pytest.approx(wilson_interval(24, 200))
+
+
+def test_rollouts_of_few_starts_are_preliminary_whatever_the_number_of_seeds():
+    vinn = next(method for method in table1.METHODS if method.label == "VINN")
+    rows = [row(vinn, "4" * 67, task, style, seed=seed) for task, style in grid_page.SETTINGS for seed in range(3)]
+    entries = [entry for _, entries, _ in table1.overview(Rows(rows, Options()), "state").rows for entry in entries]
+    assert {entry.text for entry in entries} == {"100.0*"}
+
+
+def test_p_values_of_fig8_are_corrected_within_their_table():
+    hundred, made = {name: methods[2] for name, methods in ablations.SIZED.items()}, []
+    for method in hundred.values():
+        for task, style in grid_page.SETTINGS:
+            made += [
+                row(method, "4" * 100 + "0" * 100, task, style),
+                row(method, "4" * 102 + "0" * 98, task, style, mode="ensemble"),
+            ]
+    found = [test.text for _, (*_, test), _ in ablations.ensembling(Rows(made, Options()), "state").rows[::2]]
+    assert found == [f"{min(1, 3 * 2 / 2**4):.1g}"] * 3
+
+
 def test_a_mean_needs_all_settings_and_counts_them_alike():
-    cube, insertion = Tally((row(ACT, "4" * 100),)), Tally((row(ACT, "0" * 10), row(ACT, "4" * 10, seed=1)))
+    cube = Tally((row(ACT, "4" * 100),))
+    insertion = Tally((row(ACT, "0" * 10, "insertion"), row(ACT, "4" * 10, "insertion", seed=1)))
     assert Mean((cube, None)).success is None
     success = Mean((cube, insertion)).success  # training seed 0 and 10 rollouts is what both have
     assert success is not None and (success.rate, success.n) == (0.5, 20)
@@ -354,7 +405,7 @@ def test_tables_of_the_documentation_are_drawn_anew_under_their_marks(monkeypatc
         [line for line in part.split("\n") if "|" in line] for part in text.split("<!")[1:]
     )
     assert setting[2].startswith("| BeT | **50.0*** (9.5–90.5), 0.0 |  |  | 27 |")
-    assert setting[3].startswith("| Flow matching |  | **90.0*** (69.9–97.2), 0.0; 90 90 |  |")
+    assert setting[3].startswith("| Flow matching |  | **90.0*** (59.6–98.2), 0.0; 90 90 |  |")
     assert sizes[0] == "|  | 1 | 10 | 100 | 200 | 400 | 100, ensembled |"
     assert sizes[2] == "| ACT |  | 25.0* (4.6–69.9) |  |  |  | 50.0* (15.0–85.0) |"
     assert overview[2] == "| BeT, single step | **50.0*** (9.5–90.5) |  |  |  | 27 / 3 / 1 / 0 |"
