@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 DISTRIBUTIONS = ("mujoco", "dm_control", "gymnasium", "numpy", "torch", "torchvision", "opencv-python-headless")
+NVIDIA = Path("/proc/driver/nvidia/gpus")  # the driver's account of its GPUs (Linux)
 
 
 def provenance() -> dict[str, Any]:
@@ -48,13 +49,21 @@ def git_commit() -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """The CPU's model name, the cores this process may use, and the GPU if torch is loaded and sees one."""
+    """The CPU's model name, the cores this process may use, and the GPU: torch's, or the machine's without torch."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    torch = sys.modules.get("torch")
-    gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
-    return {"cpu": models[0] if models else platform.processor(), "cores": available_cores(), "gpu": gpu}
+    return {"cpu": models[0] if models else platform.processor(), "cores": available_cores(), "gpu": _gpu()}
+
+
+def _gpu() -> str | None:
+    if (torch := sys.modules.get("torch")) is not None:
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    for about in sorted(NVIDIA.glob("*/information")):
+        for line in about.read_text().splitlines():
+            if line.startswith("Model:"):
+                return line.split(":", 1)[1].strip()
+    return None
 
 
 def available_cores() -> int:

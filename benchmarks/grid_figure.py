@@ -1,5 +1,6 @@
 """Results of the grids as pictures for README.md and docs/: Table I as dots beside the paper's, Fig. 8 as lines."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,11 +119,13 @@ def _hollow(form: str) -> dict[str, Any]:
 
 
 def _curve(axes: "Axes", colour: str, ours: Sequence[Mean], theirs: Sequence[float]) -> None:
-    """Ours, where all settings have numbers, and the paper's."""
-    known = {x: mean.success for x, mean in enumerate(ours) if mean.success}
-    rates, lows, highs = ([100 * getattr(mean, end) for mean in known.values()] for end in ("rate", "low", "high"))
-    axes.plot(list(known), rates, "o-", color=colour, markersize=5)
-    axes.fill_between(list(known), lows, highs, color=colour, alpha=0.15, linewidth=0)
+    """Ours, where all settings have numbers, and the paper's; a line has a gap where there are none."""
+    places, gap = range(len(ours)), math.nan
+    means = [mean.success for mean in ours]
+    rates, lows, highs = ([100 * getattr(m, end) if m else gap for m in means] for end in ("rate", "low", "high"))
+    axes.plot(places, rates, "o-", color=colour, markersize=5)
+    axes.vlines(places, lows, highs, color=colour, alpha=0.4)
+    axes.fill_between(places, lows, highs, color=colour, alpha=0.15, linewidth=0)
     axes.plot(range(len(theirs)), theirs, ".--", color=colour, alpha=0.7, linewidth=1)
 
 

@@ -16,6 +16,17 @@ def test_the_machine_and_the_versions_are_named():
     assert found["versions"]["numpy"].count(".") == 2 and found["time"].endswith("Z")
 
 
+def test_the_gpu_is_named_also_where_torch_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By a program whose parts are measured in processes of their own."""
+    (tmp_path / "0000:00:01.0").mkdir()
+    (tmp_path / "0000:00:01.0" / "information").write_text("Model: \t\t NVIDIA H200\nIRQ: 5\n")
+    monkeypatch.setattr(provenance, "NVIDIA", tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert provenance.hardware()["gpu"] == "NVIDIA H200"
+    monkeypatch.setattr(provenance, "NVIDIA", tmp_path / "nothing")
+    assert provenance.hardware()["gpu"] is None
+
+
 def test_a_command_can_be_repeated(tmp_path: Path):
     (tmp_path / "probe.py").write_text("from act.provenance import provenance\nprint(provenance()['command'])")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
