@@ -47,10 +47,10 @@ METHODS = (
     Method("RT-1", "rt1", 10),  # its head has a number per action, dimension and bin
 )
 LEAD = (
-    "Success in % of rollouts on test seeds that nothing was chosen by, with 95 % Wilson intervals over all rollouts "
-    "of all training seeds; 50 demonstrations per task and style. Paper: Zhao et al. 2023, Table I, 3 seeds × 50 "
-    "rollouts, images of one camera, human demonstrations where ours are a scripted stand-in. Tracks see different "
-    "things and are never compared."
+    "Success in % of rollouts on test seeds that nothing was chosen by, with 95 % Wilson intervals in which all "
+    "training seeds count and those that win the same starts weigh as one; 50 demonstrations per task and style. "
+    "Paper: Zhao et al. 2023, Table I, 3 seeds × 50 rollouts, images of one camera, human demonstrations where ours "
+    "are a scripted stand-in. Tracks see different things and are never compared."
 )
 
 
