@@ -19,7 +19,7 @@ from act.distributed import ALONE, Processes
 from act.nn.vision import bf16_is_fast
 from act.policies.policy import Policy, masked_mean
 
-VALIDATION_BATCH = 32
+VALIDATION_BATCH = 32  # samples, whatever --batch_size is
 ADVICE = "The last good checkpoint is kept; try a lower --lr, --grad_clip 1 or --precision fp32."
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -92,7 +93,7 @@ def job_of(cell: Cell, options: Options, results: Results) -> Job:
     train += ["--dataset_dir", str(dataset(cell, options)), "--run_dir", str(run)]
     train += ["--trunk", str(trunk(cell, options))] if cell.track == "images" else []
     train += ["--compile"] if options.compile else []
-    learned = lambda: _learned_from(cell, options)  # noqa: E731
+    learned = partial(_learned_from, cell, options)
     note = run / "learned_from.json"
     stages = [
         Stage(

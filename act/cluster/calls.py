@@ -1,7 +1,9 @@
 """The cluster, and calls on it that survive the loss of a process or a machine.
 
-with connected("auto"):                        "auto", "host:6379", or "local" for one on this machine; "": no Ray
-    calls = Calls(make); calls.submit("the third", 3); answer = calls.next_answer()
+    with connected("auto"):                        "auto", "host:6379", or "local" for one on this machine; "": no Ray
+        calls = Calls(make); calls.submit("the third", 3); answer = calls.next_answer()
+
+What is made of them: recording.py, rollouts.py, programs.py.
 """
 
 import importlib
