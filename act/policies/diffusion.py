@@ -17,21 +17,17 @@ from itertools import pairwise
 from typing import Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from act.batch import Batch
 from act.nn.chunks import cubic_spline, hold, normal, spline_fit
-from act.nn.positions import sine_1d
-from act.nn.transformer import Decoder
+from act.nn.denoisers import GROUPS, TIMES, ResidualMlp, Transformer, Unet
 from act.normalize import Normalizer
 from act.policies.observing import ObservingConfig, ObservingPolicy
 from act.policies.policy import DataSpec, TrainingData
 
 Denoise = Callable[[Tensor, float], Tensor]  # noisy points (B, P, A), time in [0, 1] -> what the objective asks for
 MOST_CHUNKS = 10_000  # whose range is looked at
-GROUPS, KERNEL = 8, 5  # of the U-Net's group norms and convolutions
-TIMES, TIME_DIM = 1000, 128  # instants that the time's code tells apart, and its width
 
 
 @dataclass(frozen=True)
@@ -142,8 +138,7 @@ class Policy(ObservingPolicy):
         self.register_buffer("to_points", spline_fit(spline), persistent=False)
         self.register_buffer("limits", torch.tensor([-torch.inf, torch.inf])[:, None].repeat(1, spec.action_dim))
         self.objective = {"ddpm": Ddpm, "flow": Flow, "regression": TwoSteps}[config.objective](config)
-        denoiser = {"unet": Unet, "transformer": Transformer, "mlp": ResidualMlp}[config.network]
-        self.denoiser = denoiser(config, spec.action_dim, self.vector_dim)
+        self.denoiser = make_denoiser(config, spec.action_dim, self.vector_dim)
 
     def before_training(self, dataset: TrainingData) -> None:
         super().before_training(dataset)
@@ -168,6 +163,16 @@ class Policy(ObservingPolicy):
         """(B, P, A) normalised control points of chunks (B, K, A), the last action held over the padding (B, K)."""
         with torch.autocast(action.device.type, enabled=False):  # millimetres need more than bf16's 8 bits
             return self.to_points @ self.normalizer.encode("action", hold(action, is_pad))
+
+
+def make_denoiser(config: Config, point_dim: int, vector_dim: int) -> nn.Module:
+    if config.network == "unet":
+        return Unet(point_dim, vector_dim, config.channels)
+    sizes = {"n_points": config.n_points, "dim": config.hidden_dim, "n_layers": config.n_layers}
+    if config.network == "mlp":
+        return ResidualMlp(point_dim, vector_dim, **sizes)
+    heads = {"n_heads": config.n_heads, "per_token": config.actions_per_token}
+    return Transformer(point_dim, vector_dim, **sizes, **heads)
 
 
 # ------------------------------------------------------------------------------------------------------- objectives
@@ -264,131 +269,3 @@ class TwoSteps(Objective):
 
     def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
         return denoise(denoise(torch.zeros_like(noise.sum(1)), 0.0), self.time)
-
-
-# -------------------------------------------------------------------------------------------------------- denoisers
-class Unet(nn.Module):
-    """Residual convolutions along the chunk, down to coarser time and up again; each is told time and what is seen."""
-
-    def __init__(self, config: Config, action_dim: int, vector_dim: int):
-        super().__init__()
-        channels, condition = config.channels, TIME_DIM + vector_dim
-        self.n_halvings = len(channels) - 1
-        self.time = TimeCode(TIME_DIM)
-
-        def blocks(inputs: int, outputs: int) -> nn.ModuleList:
-            return nn.ModuleList([FilmBlock(inputs, outputs, condition), FilmBlock(outputs, outputs, condition)])
-
-        self.down = nn.ModuleList([blocks(a, b) for a, b in pairwise((action_dim, *channels))])
-        self.shrink = nn.ModuleList([nn.Conv1d(n, n, 3, stride=2, padding=1) for n in channels[:-1]])
-        self.middle = blocks(channels[-1], channels[-1])
-        self.up = nn.ModuleList([blocks(2 * b, a) for a, b in reversed(list(pairwise(channels)))])
-        self.grow = nn.ModuleList([nn.ConvTranspose1d(n, n, 4, stride=2, padding=1) for n in reversed(channels[:-1])])
-        self.smooth = ConvBlock(channels[0], channels[0])
-        self.out = nn.Conv1d(channels[0], action_dim, 1)
-
-    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
-        """(B, P, A) from noisy points (B, P, A), times (B,) and what is seen (B, V)."""
-        condition = torch.cat([self.time(time), seen], dim=-1)
-        n = noisy.shape[1]
-        x = F.pad(noisy.mT, (0, -n % 2**self.n_halvings))  # halves must be whole
-        skips = []
-        for i, (first, second) in enumerate(self.down):  # type: ignore[reportGeneralTypeIssues]
-            x = second(first(x, condition), condition)
-            skips.append(x)
-            if i < self.n_halvings:
-                x = self.shrink[i](x)
-        for block in self.middle:
-            x = block(x, condition)
-        for (first, second), grow in zip(self.up, self.grow, strict=True):  # type: ignore[reportGeneralTypeIssues]
-            x = torch.cat([x, skips.pop()], dim=1)
-            x = grow(second(first(x, condition), condition))
-        x = self.smooth(x)
-        with torch.autocast(x.device.type, enabled=False):
-            return self.out(x.float()).mT[:, :n]
-
-
-class ConvBlock(nn.Sequential):
-    """Convolution, group norm (a moving average of weights does not suit batch norm), Mish."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(nn.Conv1d(inputs, outputs, KERNEL, padding="same"), nn.GroupNorm(GROUPS, outputs), nn.Mish())
-
-
-class FilmBlock(nn.Module):
-    """Two convolutions beside a shortcut; the condition scales and shifts what is between them (arXiv 1709.07871)."""
-
-    def __init__(self, inputs: int, outputs: int, condition: int):
-        super().__init__()
-        self.first, self.second = ConvBlock(inputs, outputs), ConvBlock(outputs, outputs)
-        self.film = nn.Sequential(nn.Mish(), nn.Linear(condition, 2 * outputs))
-        self.shortcut = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, inputs, K) -> (B, outputs, K)"""
-        scale, shift = self.film(condition)[..., None].chunk(2, dim=1)
-        return self.second(self.first(x) * (1 + scale) + shift) + self.shortcut(x)
-
-
-class Transformer(nn.Module):
-    """Tokens of a few actions each that look at one another, at the time and at what is seen."""
-
-    def __init__(self, config: Config, action_dim: int, vector_dim: int):
-        super().__init__()
-        dim, n_actions = config.hidden_dim, config.actions_per_token
-        self.from_actions = nn.Linear(n_actions * action_dim, dim)
-        self.time, self.from_seen = TimeCode(dim), nn.Linear(vector_dim, dim)
-        self.position = nn.Parameter(0.02 * torch.randn(config.n_points // n_actions, dim))
-        self.memory_position = nn.Parameter(0.02 * torch.randn(2, dim))  # of time and what is seen
-        self.decoder = Decoder(config.n_layers, dim, config.n_heads, 4 * dim)
-        self.to_actions = nn.Linear(dim, n_actions * action_dim)
-
-    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
-        """(B, P, A) from noisy points (B, P, A), times (B,) and what is seen (B, V)."""
-        memory = torch.stack([self.time(time), self.from_seen(seen)], dim=1)
-        x = self.from_actions(noisy.reshape(len(noisy), len(self.position), -1)) + self.position
-        x = self.decoder(x, memory, self.position, self.memory_position)
-        with torch.autocast(x.device.type, enabled=False):
-            return self.to_actions(x.float()).view_as(noisy)
-
-
-class ResidualMlp(nn.Module):
-    """The chunk as one vector that every layer adds to, told time and what is seen."""
-
-    def __init__(self, config: Config, action_dim: int, vector_dim: int):
-        super().__init__()
-        dim, n_numbers = config.hidden_dim, config.n_points * action_dim
-        self.time = TimeCode(TIME_DIM)
-        self.from_chunk, self.to_chunk = nn.Linear(n_numbers, dim), nn.Linear(dim, n_numbers)
-        self.layers = nn.ModuleList(
-            [
-                nn.Sequential(
-                    nn.Linear(dim + TIME_DIM + vector_dim, dim), nn.LayerNorm(dim), nn.Mish(), nn.Linear(dim, dim)
-                )
-                for _ in range(config.n_layers)
-            ]
-        )
-
-    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
-        """(B, P, A) from noisy points (B, P, A), times (B,) and what is seen (B, V)."""
-        condition = torch.cat([self.time(time), seen], dim=-1)
-        x = self.from_chunk(noisy.flatten(1)).float()  # sums lose nothing to bf16
-        for layer in self.layers:
-            x = x + layer(torch.cat([x, condition], dim=-1))
-        with torch.autocast(x.device.type, enabled=False):
-            return self.to_chunk(x.float()).view_as(noisy)
-
-
-class TimeCode(nn.Module):
-    """Sine code of a time in [0, 1] through two linear layers."""
-
-    table: Tensor
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.register_buffer("table", sine_1d(TIMES + 1, TIME_DIM), persistent=False)
-        self.layers = nn.Sequential(nn.Linear(TIME_DIM, 4 * TIME_DIM), nn.Mish(), nn.Linear(4 * TIME_DIM, dim))
-
-    def forward(self, time: Tensor) -> Tensor:
-        """(B,) -> (B, dim)"""
-        return self.layers(self.table[(time * TIMES).long()])

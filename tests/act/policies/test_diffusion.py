@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from act.nn.denoisers import TIMES, TimeCode, Unet
 from act.policies import diffusion
-from act.policies.diffusion import Config, Ddpm, Flow, TwoSteps, Unet, cosine_schedule
+from act.policies.diffusion import Config, Ddpm, Flow, TwoSteps, cosine_schedule
 from tests.act.policies.two_ways import Demonstrations, answers, coverage, holds_both, learn
 
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True}
@@ -32,9 +33,9 @@ def test_the_schedule_is_the_squared_cosine_and_ends_in_noise():
 
 @pytest.mark.parametrize("train_steps", [100, 1000])
 def test_every_level_of_noise_has_a_code_of_its_own(train_steps):
-    code = diffusion.TimeCode(4)
+    code = TimeCode(4)
     time = Ddpm(Config(**STATE, train_steps=train_steps))._time(torch.arange(train_steps))
-    assert len(code.table[(time * diffusion.TIMES).long()].unique(dim=0)) == train_steps
+    assert len(code.table[(time * TIMES).long()].unique(dim=0)) == train_steps
     told = code.eval()(time.float())
     assert len(told.detach().unique(dim=0)) == train_steps
 
@@ -126,7 +127,7 @@ def test_points_of_a_spline_are_denoised_in_place_of_actions():
 
 @pytest.mark.parametrize("chunk_size", [1, 5, 8])
 def test_the_unet_takes_chunks_of_any_length(chunk_size):
-    unet = Unet(Config(chunk_size, **STATE, channels=(8, 8, 16)), action_dim=2, vector_dim=3)
+    unet = Unet(point_dim=2, vector_dim=3, channels=(8, 8, 16))
     assert unet(torch.randn(2, chunk_size, 2), torch.rand(2), torch.randn(2, 3)).shape == (2, chunk_size, 2)
 
 
