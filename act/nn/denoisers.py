@@ -75,7 +75,7 @@ class FilmBlock(nn.Module):
         self.shortcut = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, inputs, K) -> (B, outputs, K)"""
+        """(B, inputs, P) -> (B, outputs, P)"""
         scale, shift = self.film(condition)[..., None].chunk(2, dim=1)
         return self.second(self.first(x) * (1 + scale) + shift) + self.shortcut(x)
 

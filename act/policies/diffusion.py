@@ -166,6 +166,7 @@ class Policy(ObservingPolicy):
 
 
 def make_denoiser(config: Config, point_dim: int, vector_dim: int) -> nn.Module:
+    """The network of a configuration: noisy points (B, P, A), times (B,) and what is seen (B, V) -> (B, P, A)."""
     if config.network == "unet":
         return Unet(point_dim, vector_dim, config.channels)
     sizes = {"n_points": config.n_points, "dim": config.hidden_dim, "n_layers": config.n_layers}

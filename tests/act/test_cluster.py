@@ -211,8 +211,7 @@ def test_a_grid_runs_its_programs_on_a_cluster(cluster: Any, tmp_path: Path, mon
     # Here, because a process of the cluster imports this file for its world, and need not wait for torch.
     from benchmarks.grid import Results, plan
     from benchmarks.grid_run import run_grid
-    from tests.benchmarks.test_grid import OPTIONS, TOYS
-    from tests.benchmarks.toy_grid import ACT
+    from tests.benchmarks.toy_grid import ACT, OPTIONS, TOYS
 
     for name, source in TOYS.items():
         (tmp_path / name).write_text(source)
