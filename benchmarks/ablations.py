@@ -64,8 +64,7 @@ def sizes(rows: Rows, track: str) -> Table:
         known = [(size, 100 * mean.success.rate) for size, mean in zip(SIZES, means, strict=True) if mean.success]
         ours.append(Series(label, [x for x, _ in known], [y for _, y in known]))
         theirs.append(Series(f"{label}, paper", SIZES, PAPER_SIZES[label]))
-        entries = [of_rate(mean.success, few=mean.is_preliminary) for mean in means]
-        table.append((Entry(label), entries, ""))
+        table.append((Entry(label), [of_rate(mean) for mean in means], ""))
         table.append((Entry("paper"), [Entry(f"{value:g}") for value in PAPER_SIZES[label]], "other"))
     figure = curves([*ours, *theirs], "chunk size [control steps]", "success [%]", style="curves")
     note = (
@@ -84,10 +83,7 @@ def per_setting(rows: Rows, track: str) -> Table:
             tallies = rows.settings(method, track, mode).tallies
             if any(tallies):
                 seeds = [f" · seeds {tally.by_seed}" if tally and len(tally.rows) > 1 else "" for tally in tallies]
-                cells = [
-                    of_rate(tally and tally.success, said, few=bool(tally and tally.is_preliminary))
-                    for tally, said in zip(tallies, seeds, strict=True)
-                ]
+                cells = [of_rate(tally, small=said) for tally, said in zip(tallies, seeds, strict=True)]
                 table.append((named(method, mode), cells, ""))
     heads = [Entry(task.replace("_", " "), style) for task, style in SETTINGS]
     return Table(f"The settings one by one, {track} track: {TRACKS[track]}", heads, table)
@@ -165,7 +161,7 @@ def _tested(table: Sequence[Pair | Line]) -> list[Line]:
             if (p := p_values.get(i)) is not None
             else Entry()
         )
-        lines.append((line.name, [*(of_rate(side.success, few=side.is_preliminary) for side in sides[i]), said], ""))
+        lines.append((line.name, [*map(of_rate, sides[i]), said], ""))
     return lines
 
 

@@ -106,7 +106,7 @@ def _cell(tally: Tally | None, bold: bool = False, before: str = "", strict: boo
     """Success [%] and its interval, strict success if asked for, and, of several training seeds, each one's success."""
     if tally is None:
         return Entry("")
-    rate = of_rate(tally.success, style="strong" if bold else "").markdown()
+    rate = of_rate(tally, style="strong" if bold else "").markdown()
     held = f", {100 * tally.strict.rate:.1f}" if strict else ""
     return Entry(f"{before}{rate}{held}" + (f"; {tally.by_seed}" if len(tally.rows) > 1 else ""))
 

@@ -211,11 +211,14 @@ def named(method: Method, mode: str) -> Entry:
     return Entry(method.label, method.form(mode))
 
 
-def of_rate(rate: Rate | None, small: str = "", drawing: str = "", style: str = "", few: bool = False) -> Entry:
-    """A rate [%] with its interval; preliminary ones, of `few` starts, carry an asterisk."""
-    if rate is None:
+def of_rate(
+    counted: Tally | Mean | None, rate: Rate | None = None, small: str = "", drawing: str = "", style: str = ""
+) -> Entry:
+    """Success, or another `rate` of the same rollouts [%], with its interval; preliminary ones carry an asterisk."""
+    rate = counted.success if counted and rate is None else rate
+    if counted is None or rate is None:
         return Entry()
-    star = "*" if few or rate.n < PRELIMINARY_BELOW else ""
+    star = "*" if counted.is_preliminary else ""
     interval = f"{100 * rate.low:.1f}–{100 * rate.high:.1f}"
     return Entry(f"{100 * rate.rate:.1f}{star}", f"{interval}{small}", style, drawing)
 

@@ -84,9 +84,7 @@ def overview(rows: Rows, track: str) -> Table:
             drawing = strip(tally.success, None if figure is None else figure / 100) if tally else ""
             seeds = f" · seeds {tally.by_seed}" if tally and len(tally.rows) > 1 else ""
             style = "strong" if name in bold[setting] else ""
-            entries.append(
-                of_rate(tally and tally.success, seeds, drawing, style, bool(tally and tally.is_preliminary))
-            )
+            entries.append(of_rate(tally, small=seeds, drawing=drawing, style=style))
         table.append((name, entries, ""))
     heads = [Entry(PAPER[task].title, style) for task, style in SETTINGS]
     note = (
@@ -122,9 +120,8 @@ def stages(rows: Rows, track: str, task: str) -> Table:
     paper, table = PAPER[task], []
     for method, mode in forms(rows, track):
         pair = [rows.tally(method, task, style, track, mode) for style in STYLES]
-        rates = [(tally, tally and tally.stage(reward)) for _, reward in paper.stages for tally in pair]
-        rates += [(tally, tally and tally.strict) for tally in pair]
-        entries = [of_rate(rate, few=bool(tally and tally.is_preliminary)) for tally, rate in rates]
+        entries = [of_rate(tally, tally and tally.stage(reward)) for _, reward in paper.stages for tally in pair]
+        entries += [of_rate(tally, tally and tally.strict) for tally in pair]
         table.append((named(method, mode), entries, ""))
         figures = [theirs(method, mode, task, style, i) for i in range(len(paper.stages)) for style in STYLES]
         if any(figure is not None for figure in figures):
