@@ -138,17 +138,18 @@ class Pair:
     off: Mean
     on: Mean
 
-    def shared(self) -> tuple[Mean, Mean]:
-        """Both on the rollouts that they share, once there are any: rates and test then speak of the same ones."""
-        if both := Mean((*self.off.tallies, *self.on.tallies)).balanced:
-            n = len(self.off.tallies)
-            return Mean(tuple(both[:n])), Mean(tuple(both[n:]))
-        return self.off, self.on
+
+def shared(off: Mean, on: Mean) -> tuple[Mean, Mean]:
+    """Both on the rollouts that they share, once there are any: rates and test then speak of the same ones."""
+    if both := Mean((*off.tallies, *on.tallies)).balanced:
+        n = len(off.tallies)
+        return Mean(tuple(both[:n])), Mean(tuple(both[n:]))
+    return off, on
 
 
 def _tested(table: Sequence[Pair | Line]) -> list[Line]:
     """The lines of a table; p-values of its pairs are corrected for one another."""
-    sides = {i: line.shared() for i, line in enumerate(table) if isinstance(line, Pair)}
+    sides = {i: shared(line.off, line.on) for i, line in enumerate(table) if isinstance(line, Pair)}
     tests = {i: test for i, (off, on) in sides.items() if (test := paired(off.won, on.won))}
     p_values = dict(zip(tests, holm([test.p_value for test in tests.values()]), strict=True))
     lines: list[Line] = []

@@ -61,7 +61,7 @@ def dots(rows: Rows, track: str) -> "Figure":
 def fig8(rows: Rows, track: str) -> "Figure":
     """Fig. 8: chunk size, ensembling, CVAE; solid ours with its interval, dashed the paper's.
 
-    A mean that lacks a setting is left out.
+    A mean that lacks a setting is left out; two that are compared are of the rollouts they share.
     """
     from matplotlib.figure import Figure
 
@@ -71,10 +71,10 @@ def fig8(rows: Rows, track: str) -> "Figure":
         ours = [rows.settings(method, track, "chunk") for method in methods]
         _curve(sizes, COLOURS[label], ours, ablations.PAPER_SIZES[label])
         method = methods[ablations.SIZES.index(ablations.ENSEMBLED)]
-        ours = [rows.settings(method, track, mode) for mode in MODES]
+        ours = ablations.shared(*(rows.settings(method, track, mode) for mode in MODES))
         _curve(ensembling, COLOURS[label], ours, ablations.PAPER_ENSEMBLE[label])
     for style, theirs in ablations.PAPER_CVAE.items():
-        ours = [rows.settings(method, track, "ensemble", [style]) for method in ablations.CVAE]
+        ours = ablations.shared(*(rows.settings(method, track, "ensemble", [style]) for method in ablations.CVAE))
         _curve(cvae, COLOURS[style], ours, theirs)
     sizes.set(title="a. chunk size", ylabel="success [%]", ylim=(0, 101), xlabel="control steps")
     sizes.set_xticks(range(len(ablations.SIZES)), [str(size) for size in ablations.SIZES])

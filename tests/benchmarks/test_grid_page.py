@@ -190,6 +190,16 @@ def test_the_figure_of_fig_8_leaves_out_means_that_lack_a_setting():
     assert tuple(np.asarray(theirs.get_ydata())) == ablations.PAPER_SIZES["VINN"]
 
 
+def test_the_figure_of_fig_8_compares_on_the_training_seeds_that_both_have():
+    (without, with_cvae), found = ablations.CVAE, []
+    for task in ("transfer_cube", "insertion"):
+        found += [row(method, "4400", task, "human", mode="ensemble") for method in (without, with_cvae)]
+        found += [row(with_cvae, "4444", task, "human", mode="ensemble", seed=1)]
+    cvae = grid_figure.fig8(Rows(found, Options()), "state").axes[2]
+    ours = next(line for line in cvae.lines if line.get_color() == grid_figure.COLOURS["human"])
+    assert tuple(np.asarray(ours.get_ydata())) == (50.0, 50.0)
+
+
 @pytest.mark.parametrize(
     "mark", ["grades: state", "setting: smells insertion human", "setting: state insertion dog", "sizes: state"]
 )
