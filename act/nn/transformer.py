@@ -82,10 +82,11 @@ class EncoderLayer(nn.Module):
         self.norms = nn.ModuleList([nn.LayerNorm(dim) for _ in range(2)])
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, S, D) -> (B, S, D); `position` broadcasts to x."""
+    def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None, n: int | None = None) -> Tensor:
+        """(B, S, D) -> (B, S, D), or (B, n, D) of the first n tokens alone; `position` broadcasts to x."""
         placed = x + position
-        x = self.norms[0](x + self.dropout(self.attend(placed, placed, x, mask)))
+        query = placed if n is None else placed[:, :n]
+        x = self.norms[0](x[:, :n] + self.dropout(self.attend(query, placed, x, mask)))
         return self.norms[1](x + self.dropout(self.feed(x)))
 
 
@@ -118,9 +119,12 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList([EncoderLayer(dim, n_heads, feedforward, dropout) for _ in range(n_layers)])
 
-    def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
-        for layer in self.layers:
-            x = layer(x, position, mask)
+    def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None, n: int | None = None) -> Tensor:
+        """(B, S, D) -> (B, S, D), or (B, n, D): where the first n tokens are all that is wanted, the last layer
+        computes no other."""
+        last = len(self.layers) - 1
+        for i, layer in enumerate(self.layers):
+            x = layer(x, position, mask, n if i == last else None)
         return x
 
 

@@ -209,7 +209,7 @@ class Cvae(nn.Module):
         actions, joints = self.from_action(action), self.from_qpos(qpos)[:, None]
         cls = self.cls.expand(len(qpos), 1, -1).to(actions.dtype)
         mask = torch.cat([is_pad.new_zeros(len(qpos), 2), is_pad], dim=1)
-        x = self.encoder(torch.cat([cls, joints, actions], dim=1), self.position, mask)
+        x = self.encoder(torch.cat([cls, joints, actions], dim=1), self.position, mask, n=1)
         mu, logvar = self.to_latent(x[:, 0]).float().chunk(2, dim=-1)
         return mu, logvar
 

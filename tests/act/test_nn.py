@@ -14,7 +14,7 @@ from act.nn.gpt import GPT
 from act.nn.kmeans import kmeans, nearest
 from act.nn.positions import sine_1d, sine_2d
 from act.nn.resnet import ResNet18Trunk
-from act.nn.transformer import Decoder, DecoderLayer, EncoderLayer, attention
+from act.nn.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, attention
 from act.nn.vision import KeypointConfig, KeypointTrunk, SpatialSoftmax, peaks, to_float, to_unit
 
 CONFIG = KeypointConfig(("cube", "left", "right"), ("a", "b"), (64, 96), (8, 8, 8, 8))
@@ -42,6 +42,19 @@ def test_masked_tokens_are_never_looked_at():
     changed[:, 3] += 100
     position = torch.zeros(4, 16)
     assert torch.allclose(layer(x, position, mask)[:, :3], layer(changed, position, mask)[:, :3], atol=1e-5)
+
+
+def test_an_encoder_that_tells_only_the_first_token_says_and_learns_the_same():
+    torch.manual_seed(0)
+    encoder = Encoder(2, 16, 2, 32).double()
+    x, position = torch.randn(3, 4, 16).double(), torch.randn(4, 16).double()
+    mask = torch.arange(4) > torch.tensor([[3], [1], [2]])
+    answers, gradients = [], []
+    for first in (encoder(x, position, mask)[:, :1], encoder(x, position, mask, n=1)):
+        answers.append(first)
+        gradients.append(torch.autograd.grad(first.square().mean(), list(encoder.parameters())))
+    torch.testing.assert_close(*answers)
+    torch.testing.assert_close(*gradients)
 
 
 def test_queries_shared_by_a_batch_decode_as_if_repeated():
