@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from act.charts import Series, curves
 from act.rates import holm
 from benchmarks.grid import MODES, STYLES, Method, Options, Row
-from benchmarks.grid_page import REAL, SETTINGS, TRACKS, Entry, Mean, Rows, Table, compose, named, of_rate, paired
+from benchmarks.grid_page import (
+    REAL,
+    SETTINGS,
+    TRACKS,
+    Entry,
+    Mean,
+    Rows,
+    Table,
+    compose,
+    each_seed,
+    named,
+    of_rate,
+    paired,
+)
 from benchmarks.grid_run import main
 
 SIZES = (1, 10, 100, 200, 400)
@@ -82,8 +95,7 @@ def per_setting(rows: Rows, track: str) -> Table:
         for mode in method.modes:
             tallies = rows.settings(method, track, mode).tallies
             if any(tallies):
-                seeds = [f" · seeds {tally.by_seed}" if tally and len(tally.rows) > 1 else "" for tally in tallies]
-                cells = [of_rate(tally, small=said) for tally, said in zip(tallies, seeds, strict=True)]
+                cells = [of_rate(tally, small=each_seed(tally)) for tally in tallies]
                 table.append((named(method, mode), cells, ""))
     heads = [Entry(task.replace("_", " "), style) for task, style in SETTINGS]
     return Table(f"The settings one by one, {track} track: {TRACKS[track]}", heads, table)

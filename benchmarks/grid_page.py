@@ -223,6 +223,11 @@ def of_rate(
     return Entry(f"{100 * rate.rate:.1f}{star}", f"{interval}{small}", style, drawing)
 
 
+def each_seed(tally: Tally | None) -> str:
+    """Success of each training seed, where there are several, to stand behind an interval."""
+    return f" · seeds {tally.by_seed}" if tally and len(tally.rows) > 1 else ""
+
+
 def strip(rate: Rate, paper: float | None) -> str:
     """A rate with its interval on a line from 0 to 1, and the paper's as a mark."""
     x = [8 + 116 * share for share in (0, 1, rate.low, rate.high, rate.rate)]

@@ -19,6 +19,7 @@ from benchmarks.grid_page import (
     Tally,
     compose,
     differences,
+    each_seed,
     latencies,
     matrix,
     named,
@@ -82,9 +83,8 @@ def overview(rows: Rows, track: str) -> Table:
         for setting, found in settings.items():
             tally, figure = found.get(name), theirs(method, mode, *setting)
             drawing = strip(tally.success, None if figure is None else figure / 100) if tally else ""
-            seeds = f" · seeds {tally.by_seed}" if tally and len(tally.rows) > 1 else ""
             style = "strong" if name in bold[setting] else ""
-            entries.append(of_rate(tally, small=seeds, drawing=drawing, style=style))
+            entries.append(of_rate(tally, small=each_seed(tally), drawing=drawing, style=style))
         table.append((name, entries, ""))
     heads = [Entry(PAPER[task].title, style) for task, style in SETTINGS]
     note = (
