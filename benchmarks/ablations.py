@@ -12,21 +12,9 @@ from dataclasses import dataclass
 from act.charts import Series, curves
 from act.rates import holm
 from benchmarks.grid import MODES, STYLES, Method, Options, Row
-from benchmarks.grid_page import (
-    REAL,
-    SETTINGS,
-    TRACKS,
-    Entry,
-    Mean,
-    Rows,
-    Table,
-    compose,
-    each_seed,
-    named,
-    of_rate,
-    paired,
-)
+from benchmarks.grid_page import Entry, Table, compose, each_seed, named, of_rate
 from benchmarks.grid_run import main
+from benchmarks.tally import REAL, SETTINGS, TRACKS, Mean, Rows, paired
 
 SIZES = (1, 10, 100, 200, 400)
 ENSEMBLED = 100  # chunk size at which ensembling is looked at

@@ -16,7 +16,8 @@ from act.paper import PAPER
 from benchmarks import ablations, table1
 from benchmarks.grid import MODES, RESULTS, STYLES, TASKS, Options
 from benchmarks.grid_figure import dots, fig8, save
-from benchmarks.grid_page import SETTINGS, TRACKS, Entry, Rows, Table, Tally, named, of_rate
+from benchmarks.grid_page import Entry, Table, named, of_rate
+from benchmarks.tally import SETTINGS, TRACKS, Rows, Tally
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "table1.md")

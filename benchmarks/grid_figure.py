@@ -9,7 +9,8 @@ from act.files import whole_file
 from act.paper import PAPER
 from benchmarks import ablations, table1
 from benchmarks.grid import MODES, Method
-from benchmarks.grid_page import SETTINGS, Mean, Rows, Tally, named
+from benchmarks.grid_page import named
+from benchmarks.tally import SETTINGS, Mean, Rows, Tally
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,24 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from act.paper import PAPER
 from benchmarks.grid import MODES, STEPS, STYLES, Method, Options, Row
-from benchmarks.grid_page import (
-    REAL,
-    SETTINGS,
-    TRACKS,
-    Entry,
-    Rows,
-    Table,
-    Tally,
-    compose,
-    differences,
-    each_seed,
-    latencies,
-    matrix,
-    named,
-    of_rate,
-    strip,
-)
+from benchmarks.grid_page import Entry, Table, compose, each_seed, latencies, matrix, named, of_rate, strip
 from benchmarks.grid_run import main
+from benchmarks.tally import REAL, SETTINGS, TRACKS, Rows, Tally, differences
 
 # What differs between scripted and human demonstrations is the CVAE, as preset `fast` recommends it.
 METHODS = (

@@ -1,4 +1,4 @@
-"""What the pages, tables and figures of the grids say of their rows, and which differences they call real."""
+"""What the pages, tables and figures of the grids say of their rows."""
 
 import re
 from pathlib import Path
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from act.paper import PAPER
-from act.rates import wilson_interval
-from benchmarks import ablations, doc_tables, grid_figure, grid_page, table1
+from benchmarks import ablations, doc_tables, grid_figure, table1
 from benchmarks.grid import Options
-from benchmarks.grid_page import Entry, Mean, Rows, Tally, differences
+from benchmarks.grid_page import Entry
+from benchmarks.tally import SETTINGS, Rows, Tally
 from tests.benchmarks.toy_grid import ACT, row
 
 
@@ -39,29 +39,9 @@ def test_a_method_may_train_longer_than_the_others_but_not_than_it_is_told():
     assert Options(steps=10).steps_of(slow, "insertion") == 10
 
 
-def test_rows_of_other_recipes_stay_out():
-    assert not any(Rows([row(ACT, "44")], Options(steps=10)).settings(ACT, "state", "chunk").tallies)
-
-
-def test_only_real_differences_are_called_real():
-    won = {"a": 180, "b": 177, "c": 120}
-    tallies = {Entry(name): Tally((row(ACT, "4" * n + "0" * (200 - n)),)) for name, n in won.items()}
-    found = differences(tallies)
-    assert not found[Entry("a"), Entry("b")].real
-    assert found[Entry("a"), Entry("c")].real and found[Entry("a"), Entry("c")].points == pytest.approx(-30)
-
-
-def test_rollouts_are_paired_within_a_training_seed_only():
-    first, second = Tally((row(ACT, "4444"),)), Tally((row(ACT, "0000", seed=1),))
-    assert grid_page.paired(first.won, second.won) is None
-    both = Tally((row(ACT, "4444"), row(ACT, "4400", seed=1)))
-    test = grid_page.paired(both.won, second.won)
-    assert test is not None and (test.n, test.only_first) == (4, 2)
-
-
 def test_what_is_shown_beside_a_paired_test_are_the_rollouts_it_compares():
     hundred, made = ablations.SIZED["ACT"][2], []
-    for task, style in grid_page.SETTINGS:
+    for task, style in SETTINGS:
         made += [row(hundred, "4" * 100 + "0" * 100, task, style), row(hundred, "4" * 200, task, style, seed=1)]
         made += [row(hundred, "4" * 150 + "0" * 50, task, style, mode="ensemble")]  # training seed 0 only
     (_, (off, on, test), _), *_ = ablations.ensembling(Rows(made, Options()), "state").rows
@@ -80,20 +60,9 @@ def test_what_was_never_compared_with_the_best_is_not_called_as_good():
     assert table1.leading({Entry("best"): best, Entry("other"): other}) == {Entry("best")}
 
 
-def test_training_seeds_that_win_the_same_starts_count_once():
-    apart = {Entry("a"): "4" * 24 + "0" * 176, Entry("b"): "0" * 12 + "4" * 24 + "0" * 164}
-    for seeds in (1, 3):
-        tallies = {n: Tally(tuple(row(ACT, d, seed=s) for s in range(seeds))) for n, d in apart.items()}
-        better = {**tallies, Entry("c"): Tally(tuple(row(ACT, "4" * 31 + "0" * 169, seed=s) for s in range(seeds)))}
-        gaps = differences(better)
-        assert gaps[Entry("c"), Entry("a")].p == pytest.approx(3 * 2 / 2**7), "7 starts, whatever the number of seeds"
-        interval = tallies[Entry("a")].success
-        assert (interval.low, interval.high) == pytest.approx(wilson_interval(24, 200))
-
-
 def test_rollouts_of_few_starts_are_preliminary_whatever_the_number_of_seeds(monkeypatch):
     vinn = next(method for method in table1.METHODS if method.label == "VINN")
-    made = [row(vinn, "4" * 67, task, style, seed=seed) for task, style in grid_page.SETTINGS for seed in range(3)]
+    made = [row(vinn, "4" * 67, task, style, seed=seed) for task, style in SETTINGS for seed in range(3)]
     rows = Rows(made, Options())
     entries = [entry for _, entries, _ in table1.overview(rows, "state").rows for entry in entries]
     assert {entry.text for entry in entries} == {"100.0*"}
@@ -105,21 +74,13 @@ def test_rollouts_of_few_starts_are_preliminary_whatever_the_number_of_seeds(mon
 def test_p_values_of_fig8_are_corrected_within_their_table():
     hundred, made = {name: methods[2] for name, methods in ablations.SIZED.items()}, []
     for method in hundred.values():
-        for task, style in grid_page.SETTINGS:
+        for task, style in SETTINGS:
             made += [
                 row(method, "4" * 100 + "0" * 100, task, style),
                 row(method, "4" * 102 + "0" * 98, task, style, mode="ensemble"),
             ]
     found = [test.text for _, (*_, test), _ in ablations.ensembling(Rows(made, Options()), "state").rows[::2]]
     assert found == [f"{min(1, 3 * 2 / 2**4):.1g}"] * 3
-
-
-def test_a_mean_needs_all_settings_and_counts_them_alike():
-    cube = Tally((row(ACT, "4" * 100),))
-    insertion = Tally((row(ACT, "0" * 10, "insertion"), row(ACT, "4" * 10, "insertion", seed=1)))
-    assert Mean((cube, None)).success is None
-    success = Mean((cube, insertion)).success  # training seed 0 and 10 rollouts is what both have
-    assert success is not None and (success.rate, success.n) == (0.5, 20)
 
 
 @pytest.mark.parametrize("path", doc_tables.PAGES, ids=lambda path: path.name)
@@ -182,7 +143,7 @@ def test_the_figure_of_table_1_shows_every_form_with_its_interval_beside_the_pap
 
 def test_the_figure_of_fig_8_leaves_out_means_that_lack_a_setting():
     single, tens = (ablations.SIZED["VINN"][i] for i in (0, 1))
-    found = [row(tens, "4400", task, style) for task, style in grid_page.SETTINGS] + [row(single, "44")]
+    found = [row(tens, "4400", task, style) for task, style in SETTINGS] + [row(single, "44")]
     sizes = grid_figure.fig8(Rows(found, Options()), "state").axes[0]
     ours, theirs = [line for line in sizes.lines if line.get_color() == grid_figure.COLOURS["VINN"]][:2]
     nothing = np.nan
