@@ -10,6 +10,8 @@ import pytest
 import train
 from act import policies
 from act.checkpoint import load_policy
+from benchmarks import table1
+from benchmarks.grid import Options, plan
 from tests.act import test_policies as contract
 from tests.act.test_dataset import write
 
@@ -51,3 +53,10 @@ def test_it_trains_by_its_name_with_its_flags_and_is_loaded_again(tmp_path: Path
     assert policy.config.n_cosines == 2 and policy.chunk_size == 60
     with pytest.raises(SystemExit, match="2"):
         train.main([*flags, *folders, "--n_cosines", "61"])
+
+
+def test_its_line_stands_beside_the_methods_of_table_1():
+    (line,) = re.findall(r"`(Method\(.*?\))`", PAGE.read_text(encoding="utf-8"))
+    method = eval(line, vars(table1))
+    cells = plan((*table1.METHODS, method), Options(policies=(NAME,)))
+    assert {cell.method for cell in cells} == {method} and len(cells) == 2 * 2 * 3, "tasks, styles, training seeds"
