@@ -48,7 +48,7 @@ class TrainConfig:
     """How demonstrations, an expert's labels and the policy's own steps are weighed: act/aggregation.py."""
     warm_start: Path | None = None
     """A run whose policy training begins with, statistics included; fresh weights if not given."""
-    run_dir: Annotated[Path | None, arg(aliases=["--ckpt-dir"])] = None
+    run_dir: Annotated[Path | None, arg(aliases=["--ckpt_dir"])] = None
     """Where checkpoints and logs go; runs/TASK_POLICY_PRESET_seedSEED if not given."""
     cameras: tuple[str, ...] = ("top",)
     """Cameras the policy looks through."""
@@ -229,7 +229,8 @@ def parse(argv: Sequence[str]) -> TrainConfig:
                 f"{flag} belongs to evaluation: python eval.py --ckpt_dir RUN {flag.replace('--eval', '')}".strip()
             )
     default = preset(_peek(argv, "--preset", "paper"), _peek(argv, "--policy_class", "ACT"), "")
-    config = tyro.cli(TrainConfig, args=list(argv), default=default, prog="train.py", description="Trains a policy.")
+    told = {"prog": "train.py", "description": "Trains a policy.", "use_underscores": True}
+    config = tyro.cli(TrainConfig, args=list(argv), default=default, **told)
     for name, when in config.policy.without_effect.items():
         if getattr(config.policy, name) != getattr(default.policy, name):
             raise ValueError(f"--{name} {getattr(config.policy, name)} has an effect only {when}; leave it out")

@@ -45,6 +45,13 @@ def test_a_flag_may_be_spelled_with_hyphens(flag):
     assert type(config.policy).__module__ == "act.policies.vae"
 
 
+def test_help_spells_flags_as_the_documentation_does(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        configs.parse(["--help"])
+    told = capsys.readouterr().out
+    assert "--policy_class" in told and "--ckpt_dir" in told and "--policy-class" not in told
+
+
 def test_a_configuration_survives_json(tmp_path):
     config = make(tmp_path).with_paths()
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
