@@ -5,9 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from act import export
 from act.checkpoint import save_policy
+from act.episodes import read_episode
 from act.policies import act
 from act.policies.policy import DataSpec
+from act.types import Observation
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,3 +36,32 @@ def test_the_program_of_the_page_on_evaluation_runs(tmp_path: Path):
         text=True,
     )
     assert re.match(r"0\.0 % \(0\.0-\d+\.\d, 0 of 2\)", done.stdout), done.stderr
+
+
+class Arms:
+    """A robot that is where it was told to be, and sees grey."""
+
+    qpos = np.zeros(14, np.float32)
+
+    def observe(self) -> Observation:
+        image = np.full((32, 48, 3), 127, np.uint8)
+        return {"qpos": self.qpos, "qvel": np.zeros(14, np.float32), "images": {"cam_high": image}}
+
+    def act(self, action: np.ndarray) -> None:
+        self.qpos = action
+
+
+def test_the_program_of_the_page_on_robots_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    page = (ROOT / "docs" / "realtime.md").read_text(encoding="utf-8")
+    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    config = act.Config(6, 16, 32, 2, 1, 1, use_cvae=False, backbone="keypoints", backbone_weights="none")
+    spec = DataSpec(("cam_high",), (32, 48))
+    monkeypatch.chdir(tmp_path)
+    about = {"train": {"task_name": "sim_toy_scripted"}, "step": 1, "seed": 0, "git": None}
+    save_policy(Path("runs/demo"), act.Policy(config, spec, spec.normalizer()), about)
+    assert export.main(["runs/demo"]) == 0
+    assert "episode_len=400" in program
+    exec(program.replace("episode_len=400", "episode_len=10"), {"robot": Arms()})
+    assert "10 10 control periods of 20 ms" in capfd.readouterr().out
+    episode = read_episode(Path("data/my_robot/episode_0.hdf5"))
+    assert len(episode.action) == 10 and not episode.attrs["sim"]
