@@ -57,6 +57,6 @@ def test_it_trains_by_its_name_with_its_flags_and_is_loaded_again(tmp_path: Path
 
 def test_its_line_stands_beside_the_methods_of_table_1():
     (line,) = re.findall(r"`(Method\(.*?\))`", PAGE.read_text(encoding="utf-8"))
-    method = eval(line, vars(table1))
+    method = eval(line, dict(vars(table1)))
     cells = plan((*table1.METHODS, method), Options(policies=(NAME,)))
     assert {cell.method for cell in cells} == {method} and len(cells) == 2 * 2 * 3, "tasks, styles, training seeds"
