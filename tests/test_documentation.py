@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +28,16 @@ def test_the_program_of_the_page_on_evaluation_runs(tmp_path: Path):
     for shown, here in (("runs/demo", str(tmp_path / "run")), ("[:50]", "[:2]"), ("num_envs=8", "num_envs=2")):
         assert shown in program
         program = program.replace(shown, here)
-    (tmp_path / "program.py").write_text(program, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, tmp_path / "program.py"],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-        capture_output=True,
-        text=True,
-    )
-    assert re.match(r"0\.0 % \(0\.0-\d+\.\d, 0 of 2\)", done.stdout), done.stderr
+    said = run(program, tmp_path)
+    assert re.match(r"0\.0 % \(0\.0-\d+\.\d, 0 of 2\)", said), said
+
+
+def run(program: str, folder: Path) -> str:
+    """What a program prints that runs in `folder`, or how it failed."""
+    (folder / "program.py").write_text(program, encoding="utf-8")
+    command, env = [sys.executable, "program.py"], {"PYTHONPATH": str(ROOT), "PATH": ""}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    return done.stdout or done.stderr
 
 
 class Arms:
@@ -65,3 +67,15 @@ def test_the_program_of_the_page_on_robots_runs(tmp_path: Path, monkeypatch: pyt
     assert "10 10 control periods of 20 ms" in capfd.readouterr().out
     episode = read_episode(Path("data/my_robot/episode_0.hdf5"))
     assert len(episode.action) == 10 and not episode.attrs["sim"]
+
+
+def test_the_programs_of_the_page_on_tasks_run(tmp_path: Path):
+    page = (ROOT / "docs" / "adding_a_task.md").read_text(encoding="utf-8")
+    programs = [textwrap.dedent(program) for program in re.findall(r" *```python\n(.*?)```", page, re.DOTALL)]
+    (reach,) = [program for program in programs if "Kinematics()" in program]
+    errors = [float(number) for number in re.findall(r"-?\d[\d.e+-]*", run(reach, tmp_path))]
+    assert len(errors) == 6 and max(map(abs, errors)) < 1e-3, "a pose that the page calls reachable"
+    (watch,) = [program for program in programs if "cv2.imwrite" in program]
+    said = run(watch.replace("stack_cubes", "peg_in_cup"), tmp_path)
+    assert "strict_success': True" in said, said
+    assert {path.name for path in tmp_path.glob("look_*.png")} >= {"look_angle_0.png", "look_cam_high_50.png"}
