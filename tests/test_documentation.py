@@ -33,11 +33,12 @@ def test_the_program_of_the_page_on_evaluation_runs(tmp_path: Path):
 
 
 def run(program: str, folder: Path) -> str:
-    """What a program prints that runs in `folder`, or how it failed."""
+    """What a program prints that runs in `folder`."""
     (folder / "program.py").write_text(program, encoding="utf-8")
     command, env = [sys.executable, "program.py"], {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-    return done.stdout or done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class Arms:
