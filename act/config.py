@@ -229,8 +229,14 @@ def parse(argv: Sequence[str]) -> TrainConfig:
                 f"{flag} belongs to evaluation: python eval.py --ckpt_dir RUN {flag.replace('--eval', '')}".strip()
             )
     default = preset(_peek(argv, "--preset", "paper"), _peek(argv, "--policy_class", "ACT"), "")
-    told = {"prog": "train.py", "description": "Trains a policy.", "use_underscores": True}
-    config = tyro.cli(TrainConfig, args=list(argv), default=default, **told)
+    config = tyro.cli(
+        TrainConfig,
+        args=list(argv),
+        default=default,
+        prog="train.py",
+        description="Trains a policy.",
+        use_underscores=True,
+    )
     for name, when in config.policy.without_effect.items():
         if getattr(config.policy, name) != getattr(default.policy, name):
             raise ValueError(f"--{name} {getattr(config.policy, name)} has an effect only {when}; leave it out")

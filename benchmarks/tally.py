@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from act.paper import PAPER
 from act.rates import PRELIMINARY_BELOW, PairedComparison, Rate, holm
-from benchmarks.grid import Cell, Method, Options, Row
+from benchmarks.grid import STYLES, Cell, Method, Options, Row
 
-SETTINGS = tuple((task, style) for style in ("scripted", "human") for task in PAPER)
+SETTINGS = tuple((task, style) for style in STYLES for task in PAPER)
 TRACKS = {
     "state": "joints and object poses",
     "images": "four cameras, through a keypoint trunk that random scenes taught to see",
@@ -87,7 +87,7 @@ class Rows:
         found = [row for row in self.rows if (row["recipe"], row["mode"], row["n_action_steps"]) == wanted]
         return Tally(tuple(found)) if found else None
 
-    def settings(self, method: Method, track: str, mode: str, styles: Iterable[str] = ("scripted", "human")) -> "Mean":
+    def settings(self, method: Method, track: str, mode: str, styles: Iterable[str] = STYLES) -> "Mean":
         """The tallies of a method in the settings of the paper."""
         return Mean(tuple(self.tally(method, *s, track, mode) for s in SETTINGS if s[1] in styles))
 

@@ -19,9 +19,14 @@ from act.types import Observation
 ROOT = Path(__file__).parents[1]
 
 
+def programs(page: str) -> list[str]:
+    """What a page in docs/ shows of Python."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return [textwrap.dedent(program) for program in re.findall(r" *```python\n(.*?)```", text, re.DOTALL)]
+
+
 def test_the_program_of_the_page_on_evaluation_runs(tmp_path: Path):
-    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (program,) = programs("evaluation.md")
     config = act.Config(6, 16, 32, 2, 1, 2, use_cvae=False, use_images=False, use_env_state=True)
     spec = DataSpec(env_state_dim=7)
     save_policy(tmp_path / "run", act.Policy(config, spec, spec.normalizer()), {"step": 1})
@@ -55,8 +60,7 @@ class Arms:
 
 
 def test_the_program_of_the_page_on_robots_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
-    page = (ROOT / "docs" / "realtime.md").read_text(encoding="utf-8")
-    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    program, _ = programs("realtime.md")
     config = act.Config(6, 16, 32, 2, 1, 1, use_cvae=False, backbone="keypoints", backbone_weights="none")
     spec = DataSpec(("cam_high",), (32, 48))
     monkeypatch.chdir(tmp_path)
@@ -71,12 +75,11 @@ def test_the_program_of_the_page_on_robots_runs(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_programs_of_the_page_on_tasks_run(tmp_path: Path):
-    page = (ROOT / "docs" / "adding_a_task.md").read_text(encoding="utf-8")
-    programs = [textwrap.dedent(program) for program in re.findall(r" *```python\n(.*?)```", page, re.DOTALL)]
-    (reach,) = [program for program in programs if "Kinematics()" in program]
+    shown = programs("adding_a_task.md")
+    (reach,) = [program for program in shown if "Kinematics()" in program]
     errors = [float(number) for number in re.findall(r"-?\d[\d.e+-]*", run(reach, tmp_path))]
     assert len(errors) == 6 and max(map(abs, errors)) < 1e-3, "a pose that the page calls reachable"
-    (watch,) = [program for program in programs if "cv2.imwrite" in program]
+    (watch,) = [program for program in shown if "cv2.imwrite" in program]
     said = run(watch.replace("stack_cubes", "peg_in_cup"), tmp_path)
     assert "strict_success': True" in said, said
     assert {path.name for path in tmp_path.glob("look_*.png")} >= {"look_angle_0.png", "look_cam_high_50.png"}
