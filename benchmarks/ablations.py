@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from act.charts import Series, curves
 from act.rates import holm
-from benchmarks.grid import MODES, STYLES, Method, Options, Row
+from benchmarks.grid import MODES, STYLES, Method, Options
 from benchmarks.grid_page import Entry, Table, compose, each_seed, named, of_rate
+from benchmarks.grid_results import Row
 from benchmarks.grid_run import main
 from benchmarks.tally import REAL, SETTINGS, TRACKS, Mean, Rows, paired
 

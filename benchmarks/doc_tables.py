@@ -14,9 +14,10 @@ from pathlib import Path
 from act.files import whole_file
 from act.paper import PAPER
 from benchmarks import ablations, table1
-from benchmarks.grid import MODES, RESULTS, STYLES, TASKS, Options
+from benchmarks.grid import MODES, STYLES, TASKS, Options
 from benchmarks.grid_figure import dots, fig8, save
 from benchmarks.grid_page import Entry, Table, named, of_rate
+from benchmarks.grid_results import RESULTS
 from benchmarks.tally import SETTINGS, TRACKS, Rows, Tally
 
 ROOT = Path(__file__).parents[1]

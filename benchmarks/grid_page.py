@@ -11,7 +11,8 @@ from typing import Any
 
 from act.page import page, section, table
 from act.rates import PRELIMINARY_BELOW, Rate
-from benchmarks.grid import Method, Row
+from benchmarks.grid import Method
+from benchmarks.grid_results import Row
 from benchmarks.tally import REAL, Mean, Tally, differences
 
 STYLE = """<style>

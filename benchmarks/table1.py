@@ -8,8 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from act.paper import PAPER
-from benchmarks.grid import MODES, STEPS, STYLES, Method, Options, Row
+from benchmarks.grid import MODES, STEPS, STYLES, Method, Options
 from benchmarks.grid_page import Entry, Table, compose, each_seed, latencies, matrix, named, of_rate, strip
+from benchmarks.grid_results import Row
 from benchmarks.grid_run import main
 from benchmarks.tally import REAL, SETTINGS, TRACKS, Rows, Tally, differences
 

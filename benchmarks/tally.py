@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from act.paper import PAPER
 from act.rates import PRELIMINARY_BELOW, PairedComparison, Rate, holm
-from benchmarks.grid import STYLES, Cell, Method, Options, Row
+from benchmarks.grid import STYLES, Cell, Method, Options
+from benchmarks.grid_results import Row
 
 SETTINGS = tuple((task, style) for style in STYLES for task in PAPER)
 TRACKS = {

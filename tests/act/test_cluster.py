@@ -209,7 +209,8 @@ def test_programs_on_a_cluster_end_with_their_code_on_request_and_with_their_pro
 
 def test_a_grid_runs_its_programs_on_a_cluster(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Here, because a process of the cluster imports this file for its world, and need not wait for torch.
-    from benchmarks.grid import Results, plan
+    from benchmarks.grid import plan
+    from benchmarks.grid_results import Results
     from benchmarks.grid_run import run_grid
     from tests.benchmarks.toy_grid import ACT, OPTIONS, TOYS
 

@@ -1,6 +1,5 @@
-"""Grids: what is run in which order, stopping and going on, and what is kept. Programs are toys."""
+"""Grids: what is run in which order, stopping and going on, and what is left alone. Programs are toys."""
 
-import json
 import signal
 import threading
 import time
@@ -13,8 +12,9 @@ import pytest
 from act import policies
 from act.config import parse
 from act.episodes import read_episode, write_episode
-from benchmarks import ablations, grid, grid_jobs, grid_run, table1
-from benchmarks.grid import Cell, Method, Options, Results, Row, plan
+from benchmarks import ablations, grid, grid_display, grid_jobs, grid_run, table1
+from benchmarks.grid import Cell, Method, Options, plan
+from benchmarks.grid_results import Results, Row
 from tests.benchmarks.toy_grid import ACT, OPTIONS, TOYS, row
 
 
@@ -130,14 +130,6 @@ def test_only_the_cells_whose_demonstrations_failed_are_left_out(folder: Path, c
     assert "recording ended with code 1: no pegs today" in capsys.readouterr().err
 
 
-def test_grids_that_share_a_file_keep_each_others_rows(tmp_path: Path):
-    ours, theirs = Results(tmp_path / "table.json"), Results(tmp_path / "table.json")
-    ours.add(row(ACT, "44"))
-    theirs.add(row(ACT, "44", seed=1))
-    ours.add(row(ACT, "44", seed=2))
-    assert {made["train_seed"] for made in Results(tmp_path / "table.json").rows.values()} == {0, 1, 2}
-
-
 def test_two_grids_never_work_in_one_folder(folder: Path):
     with grid_run.locked(OPTIONS.runs), pytest.raises(ValueError, match="another grid is at work in runs/grid"):
         run()
@@ -162,9 +154,9 @@ def test_the_time_left_follows_from_similar_rows():
     results = Results(Path("nowhere.json"))
     cell = Cell(ACT, "transfer_cube", "scripted", "state", 1, 6000)
     options = Options(rollouts=300, modes=("chunk",))
-    assert grid_run.cost(cell, options, results) is None
+    assert grid_display.cost(cell, options, results) is None
     results.rows = {("a",): row(ACT, "4" * 100)}  # 3000 steps in 100 s, 100 rollouts in 50 s
-    assert grid_run.cost(cell, options, results) == pytest.approx(2 * 100 + 3 * 50)
+    assert grid_display.cost(cell, options, results) == pytest.approx(2 * 100 + 3 * 50)
 
 
 def test_rows_of_other_demonstrations_are_never_joined(folder: Path):
@@ -225,38 +217,9 @@ def test_wrong_input_is_answered_with_one_sentence(arguments: list[str], told: s
     assert told in message and message.count("\n") == 1
 
 
-def test_a_file_that_holds_something_else_is_named(folder: Path):
-    Path("results.json").write_text(json.dumps({"provenance": {}}))
-    with pytest.raises(ValueError, match=r"results\.json holds no results of a grid"):
-        Results(Path("results.json"))
-    half = row(ACT, "44")
-    del half["n"], half["single_query"]
-    Path("results.json").write_text(json.dumps({"rows": [row(ACT, "40", seed=1), half]}))
-    with pytest.raises(ValueError, match=r"results\.json holds no results of a grid .*n, single_query"):
-        Results(Path("results.json"))
-
-
 def test_the_program_draws_what_there_is(folder: Path, capsys):
     assert table1.program(["--only_page", "--results", "results.json", "--page", "page.html"]) == 0
     assert "<html" in Path("page.html").read_text() and "wrote page.html" in capsys.readouterr().out
-
-
-def test_results_of_another_machine_are_taken_over_where_they_say_more(folder: Path, capsys):
-    ours, theirs = Results(Path("ours.json")), Results(Path("theirs.json"))
-    ours.add(row(ACT, "44"), row(ACT, "4400", seed=1))
-    theirs.add(row(ACT, "0000"), row(ACT, "00", seed=1), row(ACT, "4444", seed=2))
-    flags = ["--only_page", "--results", "ours.json", "--page", "page.html", "--take"]
-    assert table1.program([*flags, "theirs.json"]) == 0
-    found = {line["train_seed"]: line["rewards"] for line in Results(Path("ours.json")).rows.values()}
-    assert found == {0: "0000", 1: "4400", 2: "4444"}
-    theirs.add(row(ablations.SIZED["ACT"][2], "4444"))  # of the other grid
-    assert ablations.program([*flags, "theirs.json", "--results", "fig8.json"]) == 0
-    found = [line["method"] for line in Results(Path("fig8.json")).rows.values()]
-    assert sorted(found) == ["ACT, chunks of 100"] + ["ACT, chunks of 60"] * 3
-    assert ablations.program([*flags, "theirs.json", "--results", "some.json", "--seeds", "1"]) == 0
-    assert [line["train_seed"] for line in Results(Path("some.json")).rows.values()] == [1]
-    assert table1.program([*flags, "nobodys.json"]) == 2
-    assert "--take nobodys.json: there is no such file" in capsys.readouterr().err
 
 
 def test_budgets_are_hours_minutes_and_seconds():

@@ -1,6 +1,7 @@
 """A grid without a training: a method, its options, toys for the programs that it starts, rows of results."""
 
-from benchmarks.grid import Cell, Method, Options, Row
+from benchmarks.grid import Cell, Method, Options
+from benchmarks.grid_results import Row
 
 ACT = Method("ACT", "act", modes=("chunk", "ensemble"))
 OPTIONS = Options(tasks=("transfer_cube",), styles=("scripted",), seeds=(0,), rollouts=6, steps=40, jobs=2)
