@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from act import export
 from act.checkpoint import save_policy
@@ -28,6 +29,7 @@ def programs(page: str) -> list[str]:
 def test_the_program_of_the_page_on_evaluation_runs(tmp_path: Path):
     (program,) = programs("evaluation.md")
     config = act.Config(6, 16, 32, 2, 1, 2, use_cvae=False, use_images=False, use_env_state=True)
+    torch.manual_seed(0)
     spec = DataSpec(env_state_dim=7)
     save_policy(tmp_path / "run", act.Policy(config, spec, spec.normalizer()), {"step": 1})
     for shown, here in (("runs/demo", str(tmp_path / "run")), ("[:50]", "[:2]"), ("num_envs=8", "num_envs=2")):
