@@ -87,6 +87,12 @@ class Options:
             peer: [*known[peer], subject, *paths[peer]] for peer, subject in GROUPS[part].items() if asked[peer]
         }
 
+    def anywhere(self, command: str) -> str:
+        """The command line with the peers' places on this machine called what the help calls them."""
+        for place, name in ((self.original, "PATH"), (self.lerobot, "PYTHON")):
+            command = command if place is None else command.replace(str(place), name)
+        return command
+
 
 class Subject:
     """A process that answers rounds; what else it says is only shown when it dies."""
@@ -179,7 +185,9 @@ def measure(options: Options) -> list[Row]:
         print(f"load {load:.1f} before the start: others compute here, so figures are rough and ratios less so")
     for part in tqdm(options.parts, unit="part", disable=None):
         measured = rows_of(take_turns(options.commands(part), QUICK_ROUNDS if options.quick else ROUNDS))
-        how = {"quick": options.quick, "load_before": load, "provenance": provenance()}
+        made = provenance()
+        made["command"] = options.anywhere(made["command"])
+        how = {"quick": options.quick, "load_before": load, "provenance": made}
         told = {"rows": [vars(row) for row in measured], **how}
         with in_turn(options.out), whole_file(options.out) as temporary:
             parts = read_parts(options.out) | {part: told}

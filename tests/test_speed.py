@@ -83,3 +83,9 @@ def test_another_file_is_not_overwritten(text: str, tmp_path: Path, capsys: pyte
     out.write_text(text)
     assert speed.main(["--parts", "physics", "--out", str(out)]) == 2
     assert "holds no figures of this program" in capsys.readouterr().err and out.read_text() == text
+
+
+def test_the_command_line_that_is_kept_names_no_place_of_this_machine(tmp_path: Path):
+    options = speed.Options(original=tmp_path / "act", lerobot=tmp_path / "bin" / "python")
+    said = options.anywhere(f"python -m benchmarks.speed --original {tmp_path}/act --lerobot {tmp_path}/bin/python")
+    assert said == "python -m benchmarks.speed --original PATH --lerobot PYTHON"
