@@ -46,7 +46,7 @@ $(DEMOS)/scenes.hdf5: | setup
 	$(PY) record_sim_episodes.py --task_name $(TASK) --dataset_dir $(DEMOS) --image_size 240 320 --random_scenes $(SCENES)
 
 $(RUN)/eyes/trunk.json: $(DEMOS)/scenes.hdf5
-	$(PY) -m act.pretrain $< --out $(@D) $(PRETRAIN)
+	$(PY) -m act pretrain $< --out $(@D) $(PRETRAIN)
 
 $(RUN)/.trained: $(DEMOS)/.recorded $(RUN)/eyes/trunk.json
 	$(PY) train.py --preset fast --task_name $(TASK) --dataset_dir $(DEMOS) --trunk $(RUN)/eyes --ckpt_dir $(RUN) $(TRAIN)

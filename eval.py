@@ -19,24 +19,18 @@ from typing import Any
 
 import gymnasium
 
-from act.agents import PolicyAgent
 from act.cluster import Waves, connected
-from act.engine import trained_on
-from act.evaluation import (
-    SEED_SETS,
-    EpisodeLog,
-    Summary,
-    evaluate,
-    query_latency,
-    write_results,
-)
+from act.evaluation.evaluate import EpisodeLog, Summary, evaluate, query_latency, write_results
+from act.evaluation.report import write_report
+from act.evaluation.video import VideoWriter, video_path
 from act.files import alone_in
-from act.loading import is_address, open_run
-from act.provenance import available_cores
-from act.report import write_report
-from act.rollout import Envs, ParallelEnvs
+from act.run_folder import trained_on
+from act.runtime.agents import PolicyAgent
+from act.runtime.envs import Envs, ParallelEnvs
+from act.seeds import SEED_SETS
+from act.serving.loading import is_address, open_run
 from act.types import EnvSpec, task_of
-from act.video import VideoWriter, video_path
+from act.workers import available_cores
 
 ENVS_PER_CORE = {True: 8, False: 50}  # at most, with cameras and without; they share one query of the policy
 VIDEO_CAMERAS, VIDEO_SIZE = ("cam_high", "angle"), (240, 320)  # for policies that see no images
@@ -76,7 +70,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--videos", type=int, default=4, help="film the first so many rollouts")
     add("--video_every", type=int, default=2, help="control steps per frame: 2 is 25 frames per second")
     add("--device", help="cpu or cuda (default: cuda when there is one)")
-    add("--engine", default="torch", help="torch; onnx, int8: what act.export wrote; ws://HOST:PORT: act.server")
+    add(
+        "--engine",
+        default="torch",
+        help="torch; onnx, int8: what act export wrote; ws://HOST:PORT: act serve",
+    )
     add("--out", type=Path, help="folder for results (default: the run's folder)")
     for switch in ("--eval", "--onscreen_render"):
         add(switch, action="store_true", help=argparse.SUPPRESS)

@@ -5,7 +5,7 @@
     python record_sim_episodes.py --task_name sim_transfer_cube_scripted --agent dagger --policy RUN --round 2
     python record_sim_episodes.py --task_name sim_transfer_cube_human --agent human     # you, in the browser
 
-How attempts become numbered files is act/recording.py's business; here an environment is introduced to an expert.
+How attempts become numbered files is act/recording's business; here an environment is introduced to an expert.
 """
 
 import dataclasses
@@ -23,32 +23,24 @@ from typing import Annotated, Any, Literal
 import gymnasium
 import tyro
 
-from act.agents import PolicyAgent
-from act.aggregation import count_labels
-from act.attempts import Recording, load_world
 from act.cluster import RayCrew, connected
-from act.dagger import (
-    SEEDS_PER_ROUND,
-    BetaSchedule,
-    GatedAgent,
-    MixtureAgent,
-    dagger_rows,
-    gated_rows,
-    missing_seeds,
-    record_round,
-)
-from act.engine import trained_on
-from act.episodes import find_episodes, read_episode
-from act.evaluation import DEMONSTRATION_SEEDS
+from act.data.episodes import find_episodes, read_episode
+from act.data.images import JPEG_QUALITY
+from act.data.labels import count_labels
 from act.files import alone_in
-from act.images import JPEG_QUALITY
-from act.operators import EnsembleDisagreement, SimulatedOperator, distance_to_expert
-from act.provenance import available_cores
-from act.recording import record
-from act.rollout import ParallelEnvs
-from act.scenes import Sampler, SceneRecording, record_scenes
-from act.sketches import Sketchbook
+from act.recording.attempts import Recording, load_world
+from act.recording.demonstrations import record
+from act.recording.rounds import dagger_rows, gated_rows, missing_seeds, record_round
+from act.recording.scenes import Sampler, SceneRecording, record_scenes
+from act.recording.teleoperated import Sketchbook
+from act.run_folder import trained_on
+from act.runtime.agents import PolicyAgent
+from act.runtime.dagger import BetaSchedule, GatedAgent, MixtureAgent
+from act.runtime.envs import ParallelEnvs
+from act.runtime.operators import EnsembleDisagreement, SimulatedOperator, distance_to_expert
+from act.seeds import DEMONSTRATION_SEEDS, SEEDS_PER_ROUND
 from act.types import Agent, task_of
+from act.workers import available_cores
 
 STYLES = ("scripted", "human")
 MAX_SEED = DEMONSTRATION_SEEDS.stop
@@ -85,7 +77,7 @@ def make_env_with_expert(
     label_every: int,
 ) -> gymnasium.Env:
     import sim_envs
-    from sim_envs.lookahead import ExpertBeside
+    from sim_envs.expert_labels import ExpertBeside
 
     env = sim_envs.make(task, cameras=cameras, image_size=image_size, quality=quality)
     return ExpertBeside(env, style, chunk_size, label_every)
@@ -161,7 +153,7 @@ class Flags:
     gamepad: Annotated[str, tyro.conf.arg(metavar="auto|none|PATH")] = "auto"
     """human: of this machine, beside the page: the first there is, none, or /dev/input/js0."""
     random_scenes: int = 0
-    """Instead of episodes: draw this many random scenes with labels into DIR/scenes.hdf5, for act.pretrain."""
+    """Instead of episodes: draw this many random scenes with labels into DIR/scenes.hdf5, for act.training.pretrain."""
 
     @property
     def directory(self) -> Path:
@@ -250,7 +242,7 @@ def record_demonstrations(flags: Flags, task: str, style: str, world: str) -> in
 
 def record_policy(flags: Flags, task: str, style: str, world: str) -> int:
     """A round of DAgger. The policy lives here; sim_envs, which must not precede torch, in other processes."""
-    from act.checkpoint import load_policy
+    from act.policies.base.storage import load_policy
 
     policies = [load_policy(run) for run in flags.policy]
     spec = policies[0].spec
@@ -311,7 +303,7 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
     agent, digests = None, []
     if flags.policy:
         importlib.import_module("torch._dynamo")  # loads Triton, where there is one: never after the simulator
-        from act.checkpoint import load_policy
+        from act.policies.base.storage import load_policy
 
         policy = load_policy(flags.policy[0])
         size = policy.spec.recorded_size or policy.spec.image_size
@@ -319,7 +311,8 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
         agent = PolicyAgent(policy, flags.n_action_steps, flags.ensemble_m)
         digests = describe(flags)["policy"]
     from sim_envs.teleop.gamepad import beside, find_gamepad
-    from sim_envs.teleop.link import About, PageProcess
+    from sim_envs.teleop.link import PageProcess
+    from sim_envs.teleop.messages import About
     from sim_envs.teleop.session import Session
 
     gamepad = find_gamepad(flags.gamepad)
@@ -356,7 +349,7 @@ def record_random_scenes(flags: Flags, task: str, world: str) -> int:
     except KeyboardInterrupt:
         print("\nstopped; scenes are kept once all are drawn", file=sys.stderr)
         return 130
-    print(f"{flags.random_scenes} labelled scenes of {task} in {path}; python -m act.pretrain {path} learns from them")
+    print(f"{flags.random_scenes} labelled scenes of {task} in {path}; python -m act pretrain {path} learns from them")
     return 0
 
 

@@ -18,16 +18,17 @@ from time import perf_counter
 import gymnasium
 from tqdm import tqdm
 
-from act.agents import PolicyAgent
-from act.checkpoint import MetricsLog, write_json
-from act.config import TrainConfig, parse
 from act.distributed import Processes, joined
-from act.evaluation import VALIDATION_SEEDS, evaluate
-from act.files import alone_in
-from act.policies.policy import DataSpec, Policy
-from act.provenance import available_cores
-from act.rollout import ParallelEnvs
-from act.training import Metrics, fit, load_data, make_policy, saved_state
+from act.evaluation.evaluate import evaluate
+from act.files import alone_in, write_json
+from act.policies.base.policy import DataSpec, Policy
+from act.runtime.agents import PolicyAgent
+from act.runtime.envs import ParallelEnvs
+from act.seeds import VALIDATION_SEEDS
+from act.training.checkpoint import MetricsLog
+from act.training.config import TrainConfig, parse
+from act.training.fit import Metrics, fit, load_data, make_policy, saved_state
+from act.workers import available_cores
 
 ENVS_PER_CORE = 8  # environments that share one query of the policy
 

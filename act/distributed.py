@@ -11,19 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from act.batch import Batch
-
-if TYPE_CHECKING:
-    from act.policies.policy import Policy
-
 PATIENCE = timedelta(hours=2)  # others wait so long while the first one caches images or evaluates
-Loss = Callable[[Batch], dict[str, Tensor]]
+Loss = Callable[[Any], dict[str, Tensor]]  # of a batch
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Processes:
         """Whether this is the one that writes files and talks."""
         return self.rank == 0
 
-    def loss_of(self, policy: "Policy") -> Loss:
+    def loss_of(self, policy: Any) -> Loss:
         """policy.loss, with gradients that are means over all processes after each backward pass."""
         if self.size == 1 or not any(parameter.requires_grad for parameter in policy.parameters()):
             return policy.loss
@@ -61,11 +56,11 @@ ALONE = Processes()
 class _Loss(nn.Module):
     """The loss as the forward pass, which is where DistributedDataParallel listens."""
 
-    def __init__(self, policy: "Policy"):
+    def __init__(self, policy: Any):
         super().__init__()
         self.policy = policy
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Any) -> dict[str, Tensor]:
         return self.policy.loss(batch)
 
 

@@ -1,9 +1,11 @@
 """Files that are whole or not there, and folders that one program at a time works in."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -22,6 +24,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def _sync(folder: Path) -> None:

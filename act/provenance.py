@@ -1,6 +1,5 @@
 """Where a number comes from: command line, commit, machine, versions. Written beside every result."""
 
-import os
 import platform
 import shlex
 import subprocess
@@ -9,6 +8,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from act.workers import available_cores
 
 DISTRIBUTIONS = ("mujoco", "dm_control", "gymnasium", "numpy", "torch", "torchvision", "opencv-python-headless")
 NVIDIA = Path("/proc/driver/nvidia/gpus")  # the driver's account of its GPUs (Linux)
@@ -26,7 +27,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _program() -> str:
-    """As it is called from the root of this repository: "-m act.report" of a module, else the file."""
+    """As it is called from the root of this repository: "-m act report" of a module, else the file."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
     if module is not None:
         return f"-m {module.name.removesuffix('.__main__')}"
@@ -64,11 +65,6 @@ def _gpu() -> str | None:
             if line.startswith("Model:"):
                 return line.split(":", 1)[1].strip()
     return None
-
-
-def available_cores() -> int:
-    """Processor cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _git(*words: str) -> str:

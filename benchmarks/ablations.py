@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from act.charts import Series, curves
-from act.rates import holm
-from benchmarks.grid import MODES, STYLES, Method, Options
-from benchmarks.grid_page import Entry, Table, compose, each_seed, named, of_rate
-from benchmarks.grid_results import Row
-from benchmarks.grid_run import main
-from benchmarks.tally import REAL, SETTINGS, TRACKS, Mean, Rows, paired
+from act.evaluation.charts import Series, curves
+from act.evaluation.rates import holm
+from benchmarks.grid.cells import MODES, STYLES, Method, Options
+from benchmarks.grid.results import Row
+from benchmarks.grid.run import main
+from benchmarks.grid.statistics import REAL, SETTINGS, TRACKS, Mean, Rows, paired
+from benchmarks.grid.tables import Entry, Table, compose, each_seed, named, of_rate
 
 SIZES = (1, 10, 100, 200, 400)
 ENSEMBLED = 100  # chunk size at which ensembling is looked at

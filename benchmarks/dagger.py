@@ -3,7 +3,7 @@ r"""What a label is worth: success against expert labels for BC, DART, DAgger an
     python -m benchmarks.dagger                                    transfer cube, state track, 3 seeds x 200 rollouts
     python -m benchmarks.dagger --budget 30m                       stops cleanly then; the same command continues
     python -m benchmarks.dagger --record="--image_size 240 320" --train="--preset fast --trunk DIR" \
-        --work runs/dagger_images --out benchmarks/results/dagger_images.json        four cameras, DIR by act.pretrain
+        --work runs/dagger_images --out benchmarks/results/dagger_images.json        four cameras, DIR by act pretrain
 
 Every round spends about the same number of expert labels (actions the expert gave): on fresh demonstrations (bc), on
 demonstrations with noise in what is executed (dart), on driving in turns with the policy (dagger), or on driving when a
@@ -28,14 +28,14 @@ import tyro
 from tqdm import tqdm
 
 import sim_envs
-from act.aggregation import Aggregation, count_labels
-from act.dagger import SEEDS_PER_ROUND
-from act.episodes import find_episodes, read_episode
-from act.evaluation import VALIDATION_SEEDS
+from act.data.episodes import find_episodes, read_episode
+from act.data.labels import Aggregation, count_labels
 from act.files import in_turn, whole_file
-from act.provenance import available_cores, provenance
+from act.provenance import provenance
+from act.seeds import SEEDS_PER_ROUND, VALIDATION_SEEDS
+from act.workers import available_cores
 from benchmarks.dagger_figure import METHODS, curves, draw
-from benchmarks.grid import refuse_repeats, seconds
+from benchmarks.grid.cells import refuse_repeats, seconds
 from record_sim_episodes import split_task_name
 
 ROOT = Path(__file__).resolve().parent.parent

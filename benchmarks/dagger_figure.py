@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from act.evaluation.rates import wilson_interval
 from act.files import whole_file
-from act.rates import wilson_interval
 
 METHODS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_dagger": "human-gated DAgger"}
 COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger": "#d55e00"}  # Okabe and Ito 2008

@@ -11,14 +11,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from act.evaluation.paper import PAPER
 from act.files import whole_file
-from act.paper import PAPER
 from benchmarks import ablations, table1
-from benchmarks.grid import MODES, STYLES, TASKS, Options
-from benchmarks.grid_figure import dots, fig8, save
-from benchmarks.grid_page import Entry, Table, named, of_rate
-from benchmarks.grid_results import RESULTS
-from benchmarks.tally import SETTINGS, TRACKS, Rows, Tally
+from benchmarks.grid.cells import MODES, STYLES, TASKS, Options
+from benchmarks.grid.figures import dots, fig8, save
+from benchmarks.grid.results import RESULTS
+from benchmarks.grid.statistics import SETTINGS, TRACKS, Rows, Tally
+from benchmarks.grid.tables import Entry, Table, named, of_rate
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "table1.md")

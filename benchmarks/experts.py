@@ -19,9 +19,9 @@ import tyro
 from tqdm import tqdm
 
 import sim_envs
+from act.evaluation.rates import wilson_interval
 from act.files import whole_file
 from act.provenance import provenance
-from act.rates import wilson_interval
 from sim_envs import experts
 
 FIRST_SEED = 3_000_000

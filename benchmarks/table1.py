@@ -7,12 +7,12 @@ Results go to benchmarks/results/table1.json, the page to runs/table1.html.
 import sys
 from collections.abc import Mapping, Sequence
 
-from act.paper import PAPER
-from benchmarks.grid import MODES, STEPS, STYLES, Method, Options
-from benchmarks.grid_page import Entry, Table, compose, each_seed, latencies, matrix, named, of_rate, strip
-from benchmarks.grid_results import Row
-from benchmarks.grid_run import main
-from benchmarks.tally import REAL, SETTINGS, TRACKS, Rows, Tally, differences
+from act.evaluation.paper import PAPER
+from benchmarks.grid.cells import MODES, STEPS, STYLES, Method, Options
+from benchmarks.grid.results import Row
+from benchmarks.grid.run import main
+from benchmarks.grid.statistics import REAL, SETTINGS, TRACKS, Rows, Tally, differences
+from benchmarks.grid.tables import Entry, Table, compose, each_seed, latencies, matrix, named, of_rate, strip
 
 # What differs between scripted and human demonstrations is the CVAE, as preset `fast` recommends it.
 METHODS = (

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from act import export
-from act.checkpoint import save_policy
-from act.episodes import read_episode
+from act.data.episodes import read_episode
 from act.policies import act
-from act.policies.policy import DataSpec
+from act.policies.base.policy import DataSpec
+from act.policies.base.storage import save_policy
+from act.serving import export
 from act.types import Observation
 
 ROOT = Path(__file__).parents[1]

@@ -8,9 +8,9 @@ import pytest
 import eval as eval_program
 import record_sim_episodes
 import train
-from act import pretrain
-from act.metrics import read_metrics
-from act.upkeep import main as upkeep
+from act.data.repair import main as upkeep
+from act.run_folder import read_metrics
+from act.training import pretrain
 
 CAMERAS = ("cam_high", "cam_right_wrist")
 FLAGS = ("--preset", "fast", "--task_name", "sim_transfer_cube_scripted", "--cameras", *CAMERAS)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import eval as program
-from act import loading
-from act.engine import fingerprint
 from act.files import alone_in
+from act.run_folder import fingerprint
+from act.serving import loading
 from act.types import ACTION_DIM, EnvSpec
-from tests.toy_env import ToyEnv
+from tests.fakes.toy_env import ToyEnv
 
 
 class Policy:

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 import train
-from act.training import load_data
-from tests.act.test_training import make
+from act.training.fit import load_data
+from tests.act.training.test_fit import make
 
 
 def test_rollouts_that_choose_weights_are_on_validation_seeds(tmp_path, monkeypatch: pytest.MonkeyPatch):

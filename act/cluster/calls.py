@@ -20,7 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from act.provenance import available_cores
+from act.workers import available_cores
 
 TRIES = 5  # processes that one call may take down before it is given up
 TIMEOUT = 5  # [s] for the head of a cluster to answer, and for calls to end that are no longer wanted

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from act.attempts import Attempts, Outcome, Recording
 from act.cluster.calls import Calls, core_counts
 from act.files import whole_file
-from act.recording import use_one_core
+from act.recording.attempts import Attempts, Outcome, Recording
+from act.workers import use_one_core
 
 
 class RayCrew:
-    """A crew of `act.recording.record`: an attempt per core of the cluster, also of machines that join later."""
+    """Workers of `demonstrations.record`: an attempt per core of the cluster, also of machines that join later."""
 
     def __init__(self, recording: Recording, partial: Path):
         self._calls, self._partial = Calls(bind(_Recorder, recording)), partial

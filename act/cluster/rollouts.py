@@ -10,12 +10,13 @@ from pathlib import Path
 import gymnasium
 from tqdm import tqdm
 
-from act.agents import PolicyAgent
 from act.cluster.calls import Calls, core_counts, gpu_share
-from act.engine import FILES, about_path, fingerprint
-from act.evaluation import EpisodeLog, LoggedEpisode, evaluate
-from act.loading import open_policy
-from act.rollout import ParallelEnvs
+from act.evaluation.evaluate import EpisodeLog, LoggedEpisode, evaluate
+from act.run_folder import fingerprint
+from act.runtime.agents import PolicyAgent
+from act.runtime.envs import ParallelEnvs
+from act.serving.loading import open_policy
+from act.serving.onnx_policy import FILES, about_path
 
 
 class Waves:
@@ -43,7 +44,7 @@ class Waves:
         self.num_envs, self._calls = num_envs, Calls(evaluator, num_cpus, float(device == "cuda"))
 
     def fill(self, log: EpisodeLog, seeds: Sequence[int], n_action_steps: int, ensemble_m: float | None) -> None:
-        """Adds the rollouts of all `seeds` that `log` lacks, in the waves that `act.rollout` would make of them.
+        """Adds the rollouts of all `seeds` that `log` lacks, in the waves that `rollout` would make of them.
 
         The wall time of an episode is what passed here since the one before.
         """

@@ -63,7 +63,7 @@ class ResNet18Trunk(nn.Module):
             raise ValueError(
                 "The ImageNet weights of ResNet-18 cannot be downloaded here "
                 f"({type(error).__name__}: {error}); use --backbone keypoints --backbone_weights sim "
-                "(python -m act.pretrain makes those) or --backbone_weights none."
+                "(python -m act pretrain makes those) or --backbone_weights none."
             ) from error
         net = resnet18(weights=None, norm_layer=cast(type[nn.Module], FrozenBatchNorm2d))
         net.load_state_dict({key: value for key, value in state.items() if not key.endswith("num_batches_tracked")})

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from act.files import whole_file
+from act.nn import device
 
 GATE = 20.0  # steepness of the step from unseen to seen, over the trunk's confidence
 CHUNK_IMAGES = 8  # images that go through the keypoint trunk at once: activations stay in the cache
@@ -170,7 +171,7 @@ class KeypointTrunk(nn.Module):
         if torch.is_grad_enabled():  # training chooses its arithmetic itself
             maps, nowhere = self(to_float(images), camera)
         else:
-            fast = bf16_is_fast(images.device)
+            fast = device.bf16_is_fast(images.device)
             with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
                 maps, nowhere = self(to_float(images, torch.bfloat16 if fast else torch.float32), camera)
         somewhere = (maps.flatten(2).logsumexp(-1) - nowhere).sigmoid()
@@ -215,7 +216,7 @@ class KeypointTrunk(nn.Module):
             state = load_file(directory / "trunk.safetensors")
         except (OSError, json.JSONDecodeError, SafetensorError) as error:
             raise ValueError(
-                f"{directory} holds no trunk (trunk.json, trunk.safetensors); python -m act.pretrain makes one."
+                f"{directory} holds no trunk (trunk.json, trunk.safetensors); python -m act pretrain makes one."
             ) from error
         trunk = cls(KeypointConfig.from_json(values))
         trunk.load_state_dict(state)
@@ -268,10 +269,3 @@ def _one_core_each(threads: int) -> ThreadPoolExecutor:
 
 def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-def bf16_is_fast(device: torch.device) -> bool:
-    """Whether this device multiplies bf16 in hardware: any recent GPU, or a CPU with AVX512-BF16 or AMX."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -1,16 +1,14 @@
-"""Every file here but `policy.py` and `observing.py`, their bases, is one policy, and its name is its registration."""
+"""Every file here is one policy, and its name is its registration; their bases are in `base/`."""
 
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-BASES = ("policy", "observing")
-
 
 def available() -> tuple[str, ...]:
     """Names of the policies, sorted."""
     files = (path.stem for path in Path(__file__).parent.glob("*.py"))
-    return tuple(sorted(name for name in files if not name.startswith("_") and name not in BASES))
+    return tuple(sorted(name for name in files if not name.startswith("_")))
 
 
 def load(name: str) -> ModuleType:

@@ -11,15 +11,15 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from act.batch import Batch
-from act.nn import vision
+from act.data.batch import Batch
+from act.data.normalize import Normalizer
+from act.nn import device
 from act.nn.chunks import cubic_spline, normal
 from act.nn.positions import sine_1d, sine_2d
 from act.nn.transformer import Decoder, Encoder
 from act.nn.vision import KeypointTrunk
-from act.normalize import Normalizer
-from act.policies.observing import ObservingConfig, ObservingPolicy
-from act.policies.policy import DataSpec, masked_mean
+from act.policies.base.observing import ObservingConfig, ObservingPolicy
+from act.policies.base.policy import DataSpec, masked_mean
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,9 @@ class Policy(ObservingPolicy):
     def predict(self, batch: Batch) -> Tensor:
         latent = None
         if self.config.use_cvae:
-            n, dim, device = batch.batch_size, self.config.latent_dim, batch.qpos.device
-            latent = torch.zeros(n, dim, device=device) if self.config.latent == "zero" else normal(n, (dim,), device)
-        bf16 = isinstance(self.tokens, MapTokens) and vision.bf16_is_fast(self.device)  # hundreds of tokens
+            n, dim, place = batch.batch_size, self.config.latent_dim, batch.qpos.device
+            latent = torch.zeros(n, dim, device=place) if self.config.latent == "zero" else normal(n, (dim,), place)
+        bf16 = isinstance(self.tokens, MapTokens) and device.bf16_is_fast(self.device)  # hundreds of tokens
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return self._decode(batch, latent)
 

@@ -13,13 +13,13 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from act.batch import Batch
+from act.data.batch import Batch
+from act.data.normalize import Normalizer
 from act.nn.chunks import draw
 from act.nn.gpt import GPT
 from act.nn.kmeans import kmeans
-from act.normalize import Normalizer
-from act.policies.observing import ObservingConfig, ObservingPolicy
-from act.policies.policy import DataSpec, TrainingData, masked_mean
+from act.policies.base.observing import ObservingConfig, ObservingPolicy
+from act.policies.base.policy import DataSpec, TrainingData, masked_mean
 
 MAX_CHUNKS = 8192  # that k-means looks at; more say little more of a few dozen centres
 

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from act.batch import Batch
+from act.data.batch import Batch
+from act.data.normalize import Normalizer
 from act.nn.bins import UniformBins
 from act.nn.chunks import draw, hold
 from act.nn.kmeans import kmeans, nearest
 from act.nn.mlp import Mlp
-from act.normalize import Normalizer
-from act.policies.observing import ObservingConfig, ObservingPolicy
-from act.policies.policy import DataSpec, TrainingData, masked_mean
+from act.policies.base.observing import ObservingConfig, ObservingPolicy
+from act.policies.base.policy import DataSpec, TrainingData, masked_mean
 
 MOST_CHUNKS = 10_000  # that k-means looks at
 RANK = 16  # numbers that say where in 256 bins the probability lies; one hump needs 3

@@ -19,12 +19,12 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from act.batch import Batch
+from act.data.batch import Batch
+from act.data.normalize import Normalizer
 from act.nn.chunks import cubic_spline, hold, normal, spline_fit
 from act.nn.denoisers import GROUPS, TIMES, ResidualMlp, Transformer, Unet
-from act.normalize import Normalizer
-from act.policies.observing import ObservingConfig, ObservingPolicy
-from act.policies.policy import DataSpec, TrainingData
+from act.policies.base.observing import ObservingConfig, ObservingPolicy
+from act.policies.base.policy import DataSpec, TrainingData
 
 Denoise = Callable[[Tensor, float], Tensor]  # noisy points (B, P, A), time in [0, 1] -> what the objective asks for
 MOST_CHUNKS = 10_000  # whose range is looked at

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from act.batch import Batch
+from act.data.batch import Batch
+from act.data.normalize import Normalizer
 from act.nn.chunks import choose, normal
 from act.nn.mlp import Mlp
-from act.normalize import Normalizer
-from act.policies.observing import ObservingConfig, ObservingPolicy
-from act.policies.policy import DataSpec, n_real
+from act.policies.base.observing import ObservingConfig, ObservingPolicy
+from act.policies.base.policy import DataSpec, n_real
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from act.batch import Batch
+from act.data.batch import Batch
+from act.data.normalize import Normalizer
 from act.nn.bins import UniformBins
 from act.nn.gpt import GPT
 from act.nn.vision import KeypointTrunk
-from act.normalize import Normalizer
-from act.policies.observing import ObservingConfig, ObservingPolicy
-from act.policies.policy import DataSpec, TrainingData, masked_mean
+from act.policies.base.observing import ObservingConfig, ObservingPolicy
+from act.policies.base.policy import DataSpec, TrainingData, masked_mean
 
 
 @dataclass(frozen=True)

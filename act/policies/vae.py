@@ -12,12 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from act.batch import Batch
+from act.data.batch import Batch
+from act.data.normalize import Normalizer
 from act.nn.chunks import normal
 from act.nn.mlp import Mlp
-from act.normalize import Normalizer
-from act.policies.observing import ObservingConfig, ObservingPolicy
-from act.policies.policy import DataSpec, masked_mean
+from act.policies.base.observing import ObservingConfig, ObservingPolicy
+from act.policies.base.policy import DataSpec, masked_mean
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from act.batch import Batch
-from act.normalize import Normalizer
-from act.policies.observing import ObservingConfig, ObservingPolicy
-from act.policies.policy import DataSpec, TrainingData, masked_mean
+from act.data.batch import Batch
+from act.data.normalize import Normalizer
+from act.policies.base.observing import ObservingConfig, ObservingPolicy
+from act.policies.base.policy import DataSpec, TrainingData, masked_mean
 
 MOST_NEIGHBOURS = 50  # tried where k is adaptive, as in the paper
 N_TRIALS, TRIAL_BATCH = 512, 32  # frames of the demonstrations that choose k, and how many at once

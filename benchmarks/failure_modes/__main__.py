@@ -19,7 +19,8 @@ import tyro
 from tqdm import tqdm
 
 from act.files import whole_file
-from act.provenance import available_cores, provenance
+from act.provenance import provenance
+from act.workers import available_cores
 from benchmarks.failure_modes import exact, figures
 from benchmarks.failure_modes.claims import CLAIMS, Results
 from benchmarks.failure_modes.recipes import EXPERIMENTS, Job, Paths

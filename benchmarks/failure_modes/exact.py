@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from act.agents import PolicyAgent
+from act.runtime.agents import PolicyAgent
 from act.types import Observation
 
 PAUSE_AT, PAUSE, LENGTH = 25, 20, 50  # the demonstration goes 0, 1, ..., 25, waits 20 steps, goes on to 50

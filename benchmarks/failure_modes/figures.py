@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from act import page
+from act.evaluation import page
 from benchmarks.failure_modes.claims import Results
 from benchmarks.failure_modes.exact import CHAIN_ERROR, CHAIN_HORIZONS, CHUNK_SIZES, DELUSION_HORIZONS, cliff_cost
 from benchmarks.failure_modes.learning import drive

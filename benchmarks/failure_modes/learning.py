@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from act import policies
-from act.agents import ChunkPolicy, PolicyAgent
-from act.config import TrainConfig
-from act.dataset import EpisodeDataset, Sampling
-from act.episodes import Episode
-from act.policies.policy import DataSpec, Policy
-from act.trainer import Trainer
-from act.training import make_policy
+from act.data.dataset import EpisodeDataset, Sampling
+from act.data.episodes import Episode
+from act.policies.base.policy import DataSpec, Policy
+from act.runtime.agents import ChunkPolicy, PolicyAgent
+from act.training.config import TrainConfig
+from act.training.fit import make_policy
+from act.training.trainer import Trainer
 from benchmarks.failure_modes.worlds import Array, World
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from act.agents import PolicyAgent
+from act.runtime.agents import PolicyAgent
 from benchmarks.failure_modes.learning import Head, drive, imitation_error, train
 from benchmarks.failure_modes.worlds import Corridor, Detour, Road, World
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from sim_envs.experts.expert import SPEED, TURNING
 from sim_envs.kinematics import CONTROL_TIMESTEP, Pose, pose_of, rotation_matrix
-from sim_envs.teleop.link import Command, Link, View
+from sim_envs.teleop.messages import Command, Link, View
 from sim_envs.teleop.operator import WORKSPACE
 
 EVENT = struct.Struct("<IhBB")  # time [ms], value, type, number

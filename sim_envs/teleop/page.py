@@ -25,7 +25,7 @@ from mjviser import ViserMujocoScene
 from sim_envs.kinematics import CONTROL_TIMESTEP
 from sim_envs.robot import SIDES
 from sim_envs.teleop.gate import Gate
-from sim_envs.teleop.link import PREVIEW, About, Command, Desk, View
+from sim_envs.teleop.messages import PREVIEW, About, Command, Desk, View
 
 BEAT = 0.03  # [s] pause between two questions whether the browser is there
 PATIENCE = 5.0  # [s] for its answer; the arms hold still long before

@@ -19,7 +19,7 @@ import numpy as np
 
 from sim_envs.env import CONTROL_TIMESTEP, BimanualEnv
 from sim_envs.robot import SIDES
-from sim_envs.teleop.link import PREVIEW, Command, Link, View
+from sim_envs.teleop.messages import PREVIEW, Command, Link, View
 from sim_envs.teleop.operator import Operator
 
 PREVIEW_EVERY = 4  # control steps between two of them, a multiple of SHOW_EVERY

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 import train
-from act.checkpoint import load_policy, load_state
-from act.config import TrainConfig
-from act.dataset import EpisodeDataset, Sampling, find, load_episodes
+from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes
 from act.distributed import ALONE, averaged, joined
-from act.metrics import read_metrics
+from act.policies.base.storage import load_policy
+from act.run_folder import read_metrics
+from act.training.checkpoint import load_state
+from act.training.config import TrainConfig
 from act.types import Observation
-from tests.act.test_dataset import write
+from tests.act.data.test_dataset import write
 
 ROOT = Path(__file__).parents[2]
 FLAGS = "--preset state --task_name sim_toy_scripted --chunk_size 6 --hidden_dim 16 --dim_feedforward 32 --n_heads 2"
@@ -55,7 +56,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch_and_resume(tmp
     assert train.main([*flags, "--run_dir", str(alone), "--batch_size", "8"]) == 0
 
     theirs = [*flags, "--run_dir", together, "--batch_size", "4"]
-    stopped = launch("tests/act/train_until.py", 4, *theirs)
+    stopped = launch("tests/fakes/train_until.py", 4, *theirs)
     assert "stopped; the same command goes on" in stopped.stderr, stopped.stderr
     config = TrainConfig.from_json(json.loads((together / "config.json").read_text()))
     state = load_state(together, config)
@@ -86,7 +87,7 @@ def test_rollouts_that_one_process_does_leave_the_others_in_step(tmp_path):
     pytest.importorskip("accelerate")
     write(tmp_path, lengths=(12, 9, 11))
     flags = [*FLAGS.split(), "--dataset_dir", tmp_path, "--run_dir", tmp_path / "run", "--eval_every", 3]
-    done = launch("tests/act/train_judged.py", *flags)
+    done = launch("tests/fakes/train_judged.py", *flags)
     assert done.returncode == 0, done.stderr
     lines = read_metrics(tmp_path / "run")
     assert [(line["step"], line["success"]) for line in lines if line["success"] is not None] == [

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from act import provenance
+from act.workers import available_cores
 
 
 def test_the_machine_and_the_versions_are_named():
     found = provenance.provenance()
-    assert found["hardware"]["cores"] == provenance.available_cores() >= 1
+    assert found["hardware"]["cores"] == available_cores() >= 1
     assert found["versions"]["numpy"].count(".") == 2 and found["time"].endswith("Z")
 
 

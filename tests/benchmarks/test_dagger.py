@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from act.episodes import episode_path, find_episodes, write_episode
+from act.data.episodes import episode_path, find_episodes, write_episode
 from benchmarks import dagger
 from benchmarks.dagger import Bench, OutOfTime
 from benchmarks.dagger_figure import curves, draw

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from act.agents import PolicyAgent
-from act.aggregation import Kind, frame_kinds
+from act.data.labels import Kind, frame_kinds
+from act.runtime.agents import PolicyAgent
 from benchmarks.failure_modes import __main__ as program
 from benchmarks.failure_modes import exact
 from benchmarks.failure_modes.claims import CLAIMS, Claim, Results

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from act.policies import act
-from act.training import load_data, make_policy
-from tests.act.test_training import TINY, make
+from act.training.fit import load_data, make_policy
+from tests.act.training.test_fit import TINY, make
 
 
 def test_the_loss_is_l1_and_the_weighted_divergence_from_the_prior(tmp_path, monkeypatch):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from act.policies import bc_convmlp
+from act.policies.base.policy import DataSpec
 from act.policies.bc_convmlp import Config, MapHead, Policy
-from act.policies.policy import DataSpec
-from tests.act.policies.two_ways import answers, learn
+from tests.fakes.two_ways import answers, learn
 
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True, "hidden_dim": 64}
 

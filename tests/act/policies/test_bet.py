@@ -7,17 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from act.agents import PolicyAgent
-from act.checkpoint import load_policy
-from act.config import preset
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import bet
+from act.policies.base.storage import load_policy
 from act.policies.bet import Config, focal
-from tests.act.policies.two_ways import holds_both, learn
-from tests.act.test_dataset import SIZE
-from tests.act.test_policies import BET, make, make_batch
-from tests.act.test_training import make as make_run
-from tests.act.test_training import run
+from act.runtime.agents import PolicyAgent
+from act.training.config import preset
+from tests.act.data.test_dataset import SIZE
+from tests.act.policies.test_policies import BET, make, make_batch
+from tests.act.training.test_fit import make as make_run
+from tests.act.training.test_fit import run
+from tests.fakes.two_ways import holds_both, learn
 
 STATE = 1  # of the tiny configurations of the contract tests: object poses, no images
 

@@ -8,7 +8,7 @@ import torch
 
 from act.policies import categorical
 from act.policies.categorical import Config
-from tests.act.policies.two_ways import Demonstrations, answers, coverage, holds_both, learn
+from tests.fakes.two_ways import Demonstrations, answers, coverage, holds_both, learn
 
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True, "hidden_dim": 64}
 

@@ -9,7 +9,7 @@ import torch
 from act.nn.denoisers import TIMES, TimeCode, Unet
 from act.policies import diffusion
 from act.policies.diffusion import Config, Ddpm, Flow, TwoSteps, cosine_schedule
-from tests.act.policies.two_ways import Demonstrations, answers, coverage, holds_both, learn
+from tests.fakes.two_ways import Demonstrations, answers, coverage, holds_both, learn
 
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True}
 LIMITS = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])

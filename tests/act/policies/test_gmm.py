@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from act.batch import Batch
+from act.data.batch import Batch
 from act.policies import gmm
+from act.policies.base.policy import DataSpec
 from act.policies.gmm import Config, log_likelihood
-from act.policies.policy import DataSpec
-from tests.act.policies.two_ways import answers, coverage, holds_both, learn
+from tests.fakes.two_ways import answers, coverage, holds_both, learn
 
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True, "hidden_dim": 64}
 

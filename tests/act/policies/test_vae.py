@@ -7,7 +7,7 @@ import pytest
 
 from act.policies import vae
 from act.policies.vae import Config
-from tests.act.policies.two_ways import Demonstrations, answers, coverage, learn
+from tests.fakes.two_ways import Demonstrations, answers, coverage, learn
 
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True, "hidden_dim": 64, "latent_dim": 4}
 

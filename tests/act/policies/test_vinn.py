@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from act.batch import Batch
-from act.checkpoint import load_policy
-from act.config import preset
-from act.dataset import EpisodeDataset, Sampling
-from act.episodes import Episode
-from act.policies.policy import DataSpec
+from act.data.batch import Batch
+from act.data.dataset import EpisodeDataset, Sampling
+from act.data.episodes import Episode
+from act.policies.base.policy import DataSpec
+from act.policies.base.storage import load_policy
 from act.policies.vinn import Config, Policy
-from act.training import fit, load_data, make_policy
-from tests.act.test_dataset import write
+from act.training.config import preset
+from act.training.fit import fit, load_data, make_policy
+from tests.act.data.test_dataset import write
 
 K = 5
 SPEC = DataSpec(env_state_dim=7)

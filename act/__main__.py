@@ -1,0 +1,29 @@
+"""The one door: `python -m act <command> ...`; every command is a module with a `main(arguments)` of its own."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "episodes": ("act.data.repair", "validate, repair or list recorded episodes"),
+    "pretrain": ("act.training.pretrain", "train a visual backbone on random scenes"),
+    "report": ("act.evaluation.report", "put evaluations of one or several runs on one HTML page"),
+    "export": ("act.serving.export", "write a trained policy as an ONNX graph"),
+    "serve": ("act.serving.server", "answer policy queries over the network"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the command; 2 when there is no such command."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] not in COMMANDS:
+        asked_for_help = words[:1] in (["-h"], ["--help"])
+        lines = [f"  {name:10s} {about}" for name, (_, about) in COMMANDS.items()]
+        known = "\n".join(["usage: python -m act COMMAND ...", "", *lines, "", "COMMAND --help explains a command."])
+        print(known if asked_for_help or not words else f"act: unknown command {words[0]!r}\n{known}", file=sys.stderr)
+        return 0 if asked_for_help else 2
+    return import_module(COMMANDS[words[0]][0]).main(words[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

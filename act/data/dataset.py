@@ -1,0 +1,277 @@
+"""Training data: episodes on disk -> (episode, t) samples with is_pad -> batches that depend on (seed, step) alone.
+
+Frames of all episodes stand one behind the other: row starts[e] + t is control step t of episode e. What cameras saw is
+act/data/frames.py's business.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act.data.labels import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
+from act.data.batch import Batch
+from act.data.episodes import Episode, find_episodes, read_episode
+from act.data.frames import Frames
+from act.data.normalize import Normalizer
+
+VALIDATION_SAMPLES = 256  # (episode, t) pairs of the held-out episodes, evenly spread
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a sample is made of."""
+
+    chunk_size: int
+    n_obs_steps: int = 1
+    cameras: tuple[str, ...] = ()  # none: no images
+    image_size: tuple[int, int] = (480, 640)  # (H, W) for training
+    use_env_state: bool = False
+    frame_stride: int = 1  # observations come from every so many control steps; chunks keep every action
+    whole_chunks: bool = False  # nothing is drawn whose chunk a hand-over cuts short; an episode's end may
+
+    def __post_init__(self) -> None:
+        if self.frame_stride > 1 and self.n_obs_steps > 1:
+            raise ValueError(
+                f"frame_stride {self.frame_stride} leaves out frames n_obs_steps {self.n_obs_steps} looks back on"
+            )
+
+
+class EpisodeDataset:
+    """Samples of some episodes. `weights` (frames,), when set, says how likely each frame is to be drawn (DAgger).
+
+    `observed` are the rows with an observation, `taught` those among them that are ever drawn: there may be none.
+    """
+
+    def __init__(self, episodes: Sequence[Episode], sampling: Sampling):
+        if not episodes:
+            raise ValueError("a dataset needs at least one episode")
+        self.episodes, self.sampling = list(episodes), sampling
+        self.qpos = _joined(episodes, "qpos")
+        self.action = _joined(episodes, "action")
+        self.env_state = _joined(episodes, "env_state") if sampling.use_env_state else None
+        lengths = torch.tensor([len(episode) for episode in episodes])
+        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+        self.first = self.starts[:-1].repeat_interleave(lengths)  # (frames,): first and last row of its episode
+        ends = [int(start) + last_of_chunk(episode) for start, episode in zip(self.starts, episodes, strict=False)]
+        self.last = torch.from_numpy(np.concatenate(ends))  # last row of one plan: that of the episode, or a hand-over
+        looks = (sampling.cameras, sampling.image_size, sampling.frame_stride)
+        self.frames = Frames(self.episodes, self.starts, *looks)
+        self.observed = self.taught = self.frames.observed
+        self.weights: np.ndarray | None = None
+        self.chunks = _Chunks(self.episodes, self.starts, sampling.chunk_size)
+        self.aggregate("uniform")
+
+    def __len__(self) -> int:
+        """Frames of all episodes."""
+        return len(self.qpos)
+
+    @property
+    def features(self) -> Tensor | None:
+        """(frames, N, F) of a frozen trunk, NaN where nothing was observed; None before it has looked."""
+        return self.frames.features
+
+    def fit(self, normalizer: Normalizer) -> None:
+        """Statistics of what the dataset holds."""
+        normalizer.fit("qpos", self.qpos)
+        normalizer.fit("action", self.action)
+        if self.env_state is not None:
+            normalizer.fit("env_state", self.env_state)
+
+    def aggregate(self, aggregation: Aggregation) -> None:
+        """Sets `weights` and `taught`, where a policy had part in an episode; else all is drawn uniformly."""
+        kinds = np.concatenate([frame_kinds(episode) for episode in self.episodes])
+        if (kinds == Kind.DEMONSTRATED).all():
+            return
+        if self.sampling.whole_chunks:
+            kinds[self._cut_short()] = Kind.UNLABELLED
+        self.weights = np.zeros(len(self))
+        self.weights[self.observed] = frame_weights(kinds[self.observed], aggregation)
+        self.taught = self.observed[torch.from_numpy(self.weights > 0)[self.observed]]
+
+    def _cut_short(self) -> np.ndarray:
+        """(frames,) bool: whose chunk has fewer than K actions though its episode goes on."""
+        ends = (self.starts[1:] - 1).repeat_interleave(self.starts.diff())
+        cut = self.last < ends.minimum(torch.arange(len(self)) + self.sampling.chunk_size - 1)
+        short = self.chunks.lengths[self.chunks.at.clamp(min=0)] < self.sampling.chunk_size
+        return torch.where(self.chunks.at >= 0, short, cut).numpy()
+
+    # -------------------------------------------------------------------------------------------------- samples
+    def sample(self, episode: int, t: int) -> Batch:
+        """The sample of one (episode, t), a batch of one."""
+        if not 0 <= t < len(self.episodes[episode]):
+            raise IndexError(f"episode {episode} has {len(self.episodes[episode])} control steps, not step {t}")
+        return self.take(self.starts[episode : episode + 1] + t)
+
+    def take(self, rows: Tensor) -> Batch:
+        """The samples (B,) of these rows. Past its end a chunk's last action is repeated and marked as padding."""
+        history = rows[:, None] + torch.arange(1 - self.sampling.n_obs_steps, 1)
+        is_before = history < self.first[rows][:, None]
+        history = history.maximum(self.first[rows][:, None])  # the first observation stands in for those before it
+        action, is_pad = self.labels(rows)
+        past: dict[str, Tensor] = {}
+        if self.sampling.n_obs_steps > 1:
+            past_action, past_is_pad = self.labels(history[:, :-1].flatten())
+            past_is_pad = past_is_pad.unflatten(0, history[:, :-1].shape) | is_before[:, :-1, None]
+            if self.weights is not None:  # what is never drawn is no label in a history either
+                past_is_pad |= torch.from_numpy(self.weights == 0)[history[:, :-1], None]
+            past = {"past_action": past_action.unflatten(0, history[:, :-1].shape), "past_is_pad": past_is_pad}
+        return Batch(
+            qpos=self.qpos[history],
+            env_state=None if self.env_state is None else self.env_state[history],
+            features=None if self.features is None else self.features[history],
+            images=self.frames.read(history),
+            action=action,
+            is_pad=is_pad,
+            **past,
+        )
+
+    def images(self, rows: Tensor) -> Tensor:
+        """(n, N, H, W, 3) uint8 of rows (n,). ValueError where nobody looks at images."""
+        images = self.frames.read(rows[:, None])
+        if images is None:
+            raise ValueError("these frames have features, or no cameras: nobody looks at their images")
+        return images[:, 0]
+
+    def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""
+        steps = rows[:, None] + torch.arange(self.sampling.chunk_size)
+        last = self.last[rows][:, None]
+        return self.chunks.replace(rows, self.action[steps.minimum(last)], steps > last)
+
+    def spans(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same without copies: (actions (N, A), first (n,), last (n,)).
+
+        The chunk of rows[i] is actions[first[i] ... last[i]] as far as it reaches, then its last action.
+        """
+        given, at = self.chunks.chunks, self.chunks.at[rows]
+        first = torch.where(at < 0, rows, len(self) + at * given.shape[1])
+        last = torch.where(at < 0, self.last[rows], first + self.chunks.lengths[at.clamp(min=0)] - 1)
+        return torch.cat([self.action, given.flatten(0, 1)]), first, last
+
+    def draw(self, seed: int, step: int, batch_size: int, rank: int = 0, size: int = 1) -> Batch:
+        """The batch of optimizer step `step`: uniform over what is observed, or by `weights`; a pure function.
+
+        Of `size` processes that train together, number `rank` gets its part of a batch that is `size` times larger.
+        """
+        rng = np.random.default_rng((seed, step))
+        if self.weights is None:
+            chosen = rng.integers(len(self.observed), size=size * batch_size)
+        else:
+            total = np.cumsum(self.weights[self.observed])
+            chosen = np.searchsorted(total, rng.random(size * batch_size) * total[-1], side="right")
+        return self.take(self.observed[torch.from_numpy(chosen[rank * batch_size : (rank + 1) * batch_size])])
+
+    def batches(
+        self, seed: int, start: int, stop: int, batch_size: int, rank: int = 0, size: int = 1
+    ) -> Iterator[Batch]:
+        """Batches of steps start ... stop - 1; where images are decoded per sample, threads work two steps ahead."""
+        draw = partial(self.draw, batch_size=batch_size, rank=rank, size=size)
+        if self.frames.at_hand:
+            for step in range(start, stop):
+                yield draw(seed, step)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(draw, seed, step) for step in range(start, min(start + 2, stop))]
+            for step in range(start, stop):
+                batch = ahead.pop(0).result()
+                if step + 2 < stop:
+                    ahead.append(pool.submit(draw, seed, step + 2))
+                yield batch
+
+    def validation_batches(self, batch_size: int) -> Iterator[Batch]:
+        """The same evenly spread samples every time."""
+        chosen = torch.linspace(0, len(self.taught) - 1, min(VALIDATION_SAMPLES, len(self.taught))).long()
+        for part in self.taught[chosen].split(batch_size):
+            yield self.take(part)
+
+
+class _Chunks:
+    """Whole chunks the expert gave as labels; they take the place of /action where there is one."""
+
+    def __init__(self, episodes: Sequence[Episode], starts: Tensor, chunk_size: int):
+        rows, chunks, lengths = [], [], []
+        for start, episode in zip(starts.tolist(), episodes, strict=False):
+            if episode.action_chunk is None or episode.action_chunk_t is None:
+                continue
+            length = min(chunk_size, episode.action_chunk.shape[1])
+            steps = np.minimum(np.arange(chunk_size), length - 1)
+            rows.append(start + episode.action_chunk_t)
+            chunks.append(episode.action_chunk[:, steps])
+            lengths.append(np.full(len(rows[-1]), length))
+        self.at = torch.full((int(starts[-1]),), -1)  # (frames,) place in `chunks`
+        self.chunks = torch.zeros(0, chunk_size, episodes[0].action.shape[1])  # (n, K, A)
+        self.lengths = torch.ones(1, dtype=torch.int64)  # (n,) what of them is real
+        if rows:
+            self.chunks = torch.from_numpy(np.concatenate(chunks))
+            self.lengths = torch.from_numpy(np.concatenate(lengths))
+            self.at[np.concatenate(rows)] = torch.arange(len(self.chunks))
+
+    def replace(self, rows: Tensor, action: Tensor, is_pad: Tensor) -> tuple[Tensor, Tensor]:
+        """`action` (B, K, A) and `is_pad` (B, K) of the rows (B,), with the chunks that belong to some of them."""
+        at = self.at[rows]
+        found = at >= 0
+        if found.any():
+            action[found] = self.chunks[at[found]]
+            is_pad[found] = torch.arange(action.shape[1]) >= self.lengths[at[found]][:, None]
+        return action, is_pad
+
+
+def split(paths: Sequence[Path], val_fraction: float, seed: int) -> tuple[list[Path], list[Path]]:
+    """Training and held-out episodes, split by whole episodes; at least one of each unless val_fraction is 0."""
+    if not 0 <= val_fraction < 1:
+        raise ValueError(f"val_fraction {val_fraction} must be in [0, 1)")
+    n_val = max(1, round(val_fraction * len(paths))) if val_fraction else 0
+    if n_val >= len(paths):
+        raise ValueError(
+            f"{len(paths)} episodes cannot be split with val_fraction {val_fraction}; record more, or use 0"
+        )
+    held_out = set(np.random.default_rng((seed, 0xE915)).permutation(len(paths))[:n_val].tolist())
+    train = [path for i, path in enumerate(paths) if i not in held_out]
+    return train, [path for i, path in enumerate(paths) if i in held_out]
+
+
+def load_episodes(paths: Sequence[Path], cameras: tuple[str, ...] | None = None) -> list[Episode]:
+    """Episodes with vectors in memory and images on disk. Raises ValueError naming the file that does not fit.
+
+    `cameras` None keeps what each file has.
+    """
+    episodes = []
+    for path in paths:
+        try:
+            episode = read_episode(path, cameras)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. Choose recorded ones with --cameras." if "no camera" in str(error) else error
+            ) from None
+        first = episodes[0] if episodes else episode
+        for key in ("qpos", "action", "env_state"):
+            ours, theirs = getattr(episode, key), getattr(first, key)
+            if (ours is None) != (theirs is None) or (ours is not None and ours.shape[1] != theirs.shape[1]):
+                raise ValueError(
+                    f"{path}: {key} differs in width from {first.path}; keep them in different directories"
+                )
+        episodes.append(episode)
+    return episodes
+
+
+def find(directory: Path) -> list[Path]:
+    """The episodes of a directory. Raises ValueError saying how to record some when there are none."""
+    paths = find_episodes(directory)
+    if not paths:
+        raise ValueError(
+            f"{directory} has no episode_*.hdf5; record some with record_sim_episodes.py --dataset_dir {directory}"
+        )
+    return paths
+
+
+def _joined(episodes: Sequence[Episode], key: str) -> Tensor:
+    values = [getattr(episode, key) for episode in episodes]
+    if any(value is None for value in values):
+        raise ValueError(f"{episodes[0].path} has no {key}")
+    return torch.from_numpy(np.concatenate(values).astype(np.float32))

@@ -1,0 +1,208 @@
+"""What a policy sees of recorded episodes: images read sample by sample, kept in memory, or looked at only once.
+
+Images are uint8 at training size, in RAM or on the GPU where they fit, and are otherwise decoded when they are drawn. A
+policy with a frozen trunk needs none of that: its features are computed once per frame and kept beside the episodes.
+Letters: B batch, T history, N cameras, H W image, F features of one camera.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import psutil
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from act.distributed import processes_here
+from act.data.episodes import Episode
+from act.files import whole_file
+from act.workers import available_cores
+
+Cache = Literal["auto", "ram", "gpu", "stream"]
+RAM_SHARE, GPU_SHARE = 0.5, 0.6  # of what is available, given to images
+ENCODE_FRAMES = 16  # frames per call of a frozen trunk
+
+
+class Frames:
+    """The frames of all episodes, one behind the other: row starts[e] + t is control step t of episode e.
+
+    Args:
+        starts: (episodes + 1,) int64 first row of each episode, and the number of rows.
+        cameras, image_size: what is looked at; no cameras, no images.
+        stride: every so many control steps a frame is observed; the others have no features.
+    """
+
+    def __init__(
+        self,
+        episodes: Sequence[Episode],
+        starts: Tensor,
+        cameras: tuple[str, ...],
+        image_size: tuple[int, int],
+        stride: int,
+    ):
+        self.episodes, self.starts, self.n = episodes, starts, int(starts[-1])
+        self.cameras, self.image_size, self.stride = cameras, image_size, stride
+        self.features: Tensor | None = None  # (n, N, F), NaN where nothing is observed
+        self.images: Tensor | None = None  # (n, N, H, W, 3) uint8
+
+    @property
+    def observed(self) -> Tensor:
+        """Rows with an observation."""
+        t = torch.arange(self.n) - self.starts[:-1].repeat_interleave(self.starts.diff())
+        return (t % self.stride == 0).nonzero()[:, 0]
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether drawing a sample decodes no image."""
+        return not self.cameras or self.images is not None or self.features is not None
+
+    def read(self, rows: Tensor) -> Tensor | None:
+        """(B, T) rows -> (B, T, N, H, W, 3) uint8, on the device of the cache; None where nobody looks at images."""
+        if not self.cameras or self.features is not None:
+            return None
+        if self.images is not None:
+            return self.images[rows.to(self.images.device)]
+        with ThreadPoolExecutor(_cores()) as pool:
+            frames = list(pool.map(self._read_frame, rows.flatten().tolist()))
+        return torch.from_numpy(np.stack(frames)).unflatten(0, rows.shape)
+
+    def _read_frame(self, row: int) -> np.ndarray:
+        """(N, H, W, 3) uint8 from disk."""
+        index = int(torch.searchsorted(self.starts, row, right=True)) - 1
+        t = row - int(self.starts[index])
+        return self._read(self.episodes[index], t, t + 1)[0]
+
+    def _read(self, episode: Episode, start: int, stop: int, stride: int = 1) -> np.ndarray:
+        """(n, N, H, W, 3) uint8 of every `stride`-th control step from start to stop - 1."""
+        parts = [episode.read_images(camera, start, stop, self.image_size, stride) for camera in self.cameras]
+        return np.stack(parts, axis=1)
+
+    def keep(self, cache: Cache, device: torch.device) -> Cache:
+        """Keeps all images in RAM or on the GPU if asked to or, with "auto", if they fit; says what it chose."""
+        if cache == "auto":
+            cache = self._fitting_cache(device)
+        if cache == "gpu" and device.type == "cpu":
+            raise ValueError("--cache gpu needs a GPU; use ram, stream or auto")
+        if cache == "stream" or not self.cameras:
+            return "stream"
+        images = torch.empty((self.n, *self._frame_shape), dtype=torch.uint8)
+        for e, t, values in self._each_part(range(len(self.episodes)), "decoding images", 1, torch.from_numpy):
+            first = int(self.starts[e]) + t
+            images[first : first + len(values)] = values
+        self.images = images.to(device) if cache == "gpu" else images
+        return cache
+
+    @property
+    def _frame_shape(self) -> tuple[int, ...]:
+        return (len(self.cameras), *self.image_size, 3)
+
+    def _fitting_cache(self, device: torch.device) -> Cache:
+        need = self.n * int(np.prod(self._frame_shape))
+        if device.type == "cuda" and need < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+            return "gpu"
+        available = psutil.virtual_memory().available  # with what the system's own file cache would give back
+        return "ram" if need < RAM_SHARE * available / processes_here() else "stream"
+
+    def _each_part(
+        self, episodes: Sequence[int], what: str, stride: int, work: Callable[[np.ndarray], Tensor]
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """(episode, t, work(images)): `stride`-th frames from t on, images (n, N, H, W, 3), in order.
+
+        One thread per core decodes and works on a part of its own: on a CPU that beats splitting every operation.
+        """
+        span = ENCODE_FRAMES * stride
+        parts = [(e, t) for e in episodes for t in range(0, len(self.episodes[e]), span)]
+
+        def do(part: tuple[int, int]) -> Tensor:
+            torch.set_num_threads(1)  # of this thread
+            episode, t = self.episodes[part[0]], part[1]
+            with torch.no_grad():
+                return work(self._read(episode, t, min(t + span, len(episode)), stride))
+
+        threads, ahead = torch.get_num_threads(), 2 * _cores()
+        with ThreadPoolExecutor(_cores()) as pool, tqdm(total=len(parts), desc=what, unit="part") as bar:
+            waiting = [pool.submit(do, part) for part in parts[:ahead]]
+            for i, (e, t) in enumerate(parts):
+                result = waiting.pop(0).result()
+                if i + ahead < len(parts):
+                    waiting.append(pool.submit(do, parts[i + ahead]))
+                yield e, t, result
+                bar.update()
+        torch.set_num_threads(threads)
+
+    def look_once(
+        self, encode: Callable[[Tensor], Tensor], device: torch.device, directory: Path | None = None
+    ) -> None:
+        """Features of every observed frame by `encode` ((B, T, N, H, W, 3) uint8 -> (B, T, N, F)); NaN for others.
+
+        Kept in `directory`, one file per episode, so that other runs and splits find them; it stands for one trunk
+        (see `fingerprint`).
+        """
+        stride = self.stride
+        files = [None if directory is None else directory / _feature_name(episode) for episode in self.episodes]
+        kept = {e: _kept_features(file) for e, file in enumerate(files) if file is not None and file.exists()}
+        done = {e: features for e, features in kept.items() if features is not None}
+        missing = [e for e in range(len(self.episodes)) if e not in done]
+        parts: list[Tensor] = []
+        keeps = directory is not None and bool(missing) and _writable(directory)
+
+        def look(images: np.ndarray) -> Tensor:
+            return encode(torch.from_numpy(images)[:, None].to(device))[:, 0].float().cpu()
+
+        for e, t, features in self._each_part(missing, "looking at the frames once", stride, look) if missing else ():
+            parts.append(features)
+            if t + stride * ENCODE_FRAMES < len(self.episodes[e]):
+                continue
+            done[e], parts = torch.cat(parts), []
+            if keeps and (file := files[e]) is not None:
+                with whole_file(file) as temporary:
+                    save_file({"features": done[e]}, temporary)
+        observed = torch.cat([done[e] for e in range(len(self.episodes))])
+        self.features = observed.new_full((self.n, *observed.shape[1:]), torch.nan)
+        self.features[self.observed] = observed
+
+    def fingerprint(self, weights: dict[str, Tensor]) -> str:
+        """Tells features apart: by the weights of their trunk and by what it looks at."""
+        looked_at = (self.cameras, tuple(self.image_size), self.stride)
+        digest = hashlib.sha256(repr(looked_at).encode())
+        for key, value in sorted(weights.items()):
+            digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _feature_name(episode: Episode) -> str:
+    """Changes when the episode's file does."""
+    stat = episode.path.stat()
+    return f"{episode.path.stem}-{stat.st_size}-{stat.st_mtime_ns}.safetensors"
+
+
+def _kept_features(file: Path) -> Tensor | None:
+    """None of a file that is not whole, as a copy that was interrupted leaves it."""
+    try:
+        return load_file(file)["features"]
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def _cores() -> int:
+    return max(1, available_cores() // processes_here())
+
+
+def _writable(directory: Path) -> bool:
+    """Whether files can be written there, after the directory is made if need be; says so if not."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        found = os.access(directory, os.W_OK)
+    except OSError:
+        found = False
+    if not found:
+        tqdm.write(f"{directory} cannot be written: features of the frames are not kept for other runs", sys.stderr)
+    return found

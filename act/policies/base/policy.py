@@ -1,0 +1,243 @@
+"""What every policy is: a stateless network with its normalizer. History and chunk execution live in the agent.
+
+A policy file adds a frozen `Config(PolicyConfig)`, `Policy.loss` and `Policy.predict`, and the hooks it needs.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from act.data.batch import Batch
+from act.data.normalize import Normalizer
+from act.distributed import averaged
+from act.types import ACTION_DIM, Observation
+
+
+class TrainingData(Protocol):
+    """What the hooks around training may look at: every frame of the training episodes, on the CPU."""
+
+    qpos: Tensor  # (frames, Q)
+    action: Tensor  # (frames, A)
+    env_state: Tensor | None  # (frames, E)
+    observed: Tensor  # rows of the frames with an observation
+    taught: Tensor  # rows among them that are ever drawn: of a teacher's episodes not all are
+    starts: Tensor  # (episodes + 1,) int64: episode e is frames starts[e] ... starts[e + 1] - 1
+    last: Tensor  # (frames,) int64: the last row of the chunk that begins at each frame, however long it is
+
+    @property
+    def features(self) -> Tensor | None:
+        """(frames, N, F), where the policy has a frozen trunk; NaN where not observed."""
+        ...
+
+    def images(self, rows: Tensor) -> Tensor:
+        """(n, N, H, W, 3) uint8 of rows (n,), where the policy's trunk is not frozen."""
+        ...
+
+    def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""
+        ...
+
+    def spans(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same without copies: (actions (N, A), first (n,), last (n,)); past its last a chunk repeats that."""
+        ...
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """What all policies share."""
+
+    learns_by_gradient: ClassVar[bool] = True  # otherwise `before_training` is all there is to training
+    may_be_zero: ClassVar[frozenset[str]] = frozenset()  # whole numbers where 0 has a meaning
+
+    chunk_size: int = 100
+    """K: actions predicted at once, 0.02 s each."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if kind is int and value < 1 and field.name not in self.may_be_zero:
+                raise ValueError(f"{field.name} {value} must be at least 1")
+            if kind in (int, float) and not 0 <= value < math.inf:
+                raise ValueError(f"{field.name} {value} must be a number that is not negative")
+
+    @property
+    def n_obs_steps(self) -> int:
+        """T: observations of history the policy sees."""
+        return 1
+
+    @property
+    def needs_whole_chunks(self) -> bool:
+        """Whether a chunk that a hand-over cuts short teaches nothing: its loss cannot leave out a part of one."""
+        return False
+
+    @property
+    def without_effect(self) -> dict[str, str]:
+        """Settings that mean nothing beside the others, and when they do: train.py refuses flags for them."""
+        return {}
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """The policy's part of a training preset ("paper", "fast"); a policy file overrides what differs."""
+        return cls()
+
+    @classmethod
+    def training(cls, name: str) -> dict[str, Any]:
+        """Fields of TrainConfig in which the preset `name` differs for this policy."""
+        return {}
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """From what `to_json` gave. Raises ValueError naming fields this version does not have."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"The saved config has {', '.join(unknown)}, which this version's {cls.__module__} lacks.")
+        return cls(**tuples(values))
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a policy must know of the data to be built: sizes and names, JSON-able."""
+
+    cameras: tuple[str, ...] = ()  # in the order of Batch.images
+    image_size: tuple[int, int] = (480, 640)  # (H, W) at which the policy looks
+    qpos_dim: int = ACTION_DIM
+    action_dim: int = ACTION_DIM
+    env_state_dim: int = 0  # 0: the policy does not see the objects' poses
+    recorded_size: tuple[int, int] | None = None  # (H, W) of the demonstrations; acting on it is resized as they were
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "DataSpec":
+        return cls(**tuples(values))
+
+    def normalizer(self) -> Normalizer:
+        """An unfitted normalizer of this size."""
+        dims = {"qpos": self.qpos_dim, "action": self.action_dim}
+        return Normalizer(dims | ({"env_state": self.env_state_dim} if self.env_state_dim else {}))
+
+
+class Policy(nn.Module):
+    """Base of all policies. `loss` and `predict` speak Batch, `predict_chunk` observations and physical units."""
+
+    def __init__(self, config: Any, spec: DataSpec, normalizer: Normalizer):
+        super().__init__()
+        self.config, self.spec, self.normalizer = config, spec, normalizer
+
+    @classmethod
+    def create(cls, config: Any, spec: DataSpec, normalizer: Normalizer) -> Self:
+        """A fresh policy to train: pretrained weights, where asked for, are loaded here and only here."""
+        return cls(config, spec, normalizer)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars of a training batch, "loss" (to minimise) among them; the same meaning in train and eval mode."""
+        raise NotImplementedError
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Normalised chunks (B, K, A) for the newest observations of `batch`."""
+        raise NotImplementedError
+
+    def answer(self, batch: Batch) -> Tensor:
+        """`predict`, in the way that takes least time for this batch."""
+        return self.predict(batch)
+
+    @torch.no_grad()
+    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        """Chunks (B, K, A) float32 in physical units for B histories of `n_obs_steps` observations, oldest first."""
+        was_training = self.training
+        self.eval()
+        cameras = self.spec.cameras if self.needs_images else ()
+        batch = Batch.from_histories(histories, cameras, self.spec.image_size, self.spec.env_state_dim > 0)
+        chunks = self.normalizer.decode("action", self.answer(batch.to(self.device)).float())
+        self.train(was_training)
+        return chunks.cpu().numpy()
+
+    @torch.no_grad()
+    def encode_observations(self, observations: Sequence[Observation]) -> list[Observation]:
+        """The observations with `features` (N, F) in place of images: what an agent keeps for `predict_chunk`."""
+        if not self.needs_images:
+            return list(observations)
+        was_training = self.training
+        self.eval()
+        batch = Batch.from_histories([[obs] for obs in observations], self.spec.cameras, self.spec.image_size)
+        assert batch.images is not None
+        features = self.encode_images(batch.images.to(self.device))[:, 0].float().cpu().numpy()
+        self.train(was_training)
+        return [
+            {key: value for key, value in obs.items() if key != "images"} | {"features": feature}
+            for obs, feature in zip(observations, features, strict=True)
+        ]
+
+    @property
+    def chunk_size(self) -> int:
+        return self.config.chunk_size
+
+    @property
+    def n_obs_steps(self) -> int:
+        return self.config.n_obs_steps
+
+    @property
+    def needs_images(self) -> bool:
+        return bool(self.spec.cameras)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.buffers()).device  # the normalizer's; a policy may have no parameters
+
+    @property
+    def has_frozen_trunk(self) -> bool:
+        """Whether `encode_images` never changes, so that features can be computed once per frame."""
+        return False
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """(B, T, N, H, W, 3) uint8 -> features (B, T, N, F): all that the policy keeps of images.
+
+        A frozen trunk's are computed once per frame of the data; an agent computes them once per control step.
+        """
+        raise NotImplementedError(f"{type(self).__module__} has no features of images")
+
+    def before_training(self, dataset: TrainingData) -> None:
+        """Once, before the first step, with features cached: statistics of features, k-means, an index, ..."""
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """Parameters that get their own learning rate: a pretrained visual trunk."""
+        return []
+
+    def parameter_groups(self, lr: float, weight_decay: float, lr_backbone: float | None = None) -> list[dict]:
+        """Groups for AdamW: matrices decay, vectors (biases, norms) do not; the backbone has its own rate."""
+        backbone = {id(parameter) for parameter in self.backbone_parameters()}
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                groups.setdefault((id(parameter) in backbone, parameter.ndim > 1), []).append(parameter)
+        rate = {False: lr, True: lr if lr_backbone is None else lr_backbone}
+        return [
+            {"params": parameters, "lr": rate[is_backbone], "weight_decay": weight_decay if decays else 0.0}
+            for (is_backbone, decays), parameters in groups.items()
+        ]
+
+
+def tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with lists as tuples: JSON knows no tuples, frozen dataclasses want them."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def masked_mean(error: Tensor, is_pad: Tensor) -> Tensor:
+    """Mean of error (B, K, A) over the entries that are not padding (B, K): padding never changes a loss."""
+    return (error * (~is_pad)[..., None].to(error.dtype)).sum() / (n_real(is_pad) * error.shape[-1])
+
+
+def n_real(is_pad: Tensor) -> Tensor:
+    """How many actions (B, K) are not padding, at least 1; its mean, where several processes share a batch."""
+    return averaged((~is_pad).sum()).clamp_min(1)

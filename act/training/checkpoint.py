@@ -1,0 +1,101 @@
+"""What a run directory holds; every file is written whole or not at all, and none of them is a pickle.
+
+RUN/config.json           TrainConfig
+RUN/metrics.jsonl         one line per Metrics
+RUN/policy.safetensors    the deployable weights, normalizer included
+RUN/policy.json           policy name, config, data spec, step, seed, git, backbone_weights, versions
+RUN/last/state.safetensors   everything resuming needs, step and config in its header
+RUN/.lock                 held by whoever trains here
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from act import run_folder as metrics
+from act.files import whole_file
+from act.training.config import MAY_CHANGE, TrainConfig
+
+
+@dataclass
+class State:
+    """Everything a resumed run continues from; batches and noise follow from (seed, step)."""
+
+    step: int  # steps done
+    tensors: dict[str, Tensor]
+    best_success: float | None = None  # of the weights in policy.safetensors, where rollouts choose them
+    episodes: str = ""  # fingerprint of what is learned from
+
+
+def save_state(run: Path, state: State, config: TrainConfig) -> None:
+    header = {"step": state.step, "best_success": state.best_success, "episodes": state.episodes}
+    header |= {"config": config.to_json()}
+    tensors = {key: value.detach().contiguous() for key, value in state.tensors.items()}
+    with whole_file(run / "last" / "state.safetensors") as temporary:
+        save_file(tensors, temporary, metadata={"state": json.dumps(header)})
+
+
+def load_state(run: Path, config: TrainConfig) -> State | None:
+    """The state to resume from, None for a fresh run.
+
+    Raises ValueError naming the fields when the run was started with another configuration.
+    """
+    path = run / "last" / "state.safetensors"
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["state"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); delete {path.parent} to start again") from error
+    changed = differences(header["config"], config.to_json())
+    if changed:
+        raise ValueError(
+            f"{run} was trained with {'; '.join(changed)}. Repeat that to resume, or choose another --run_dir."
+        )
+    return State(header["step"], tensors, header["best_success"], header.get("episodes", ""))
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """Fields that differ and matter, as "lr 0.001, not 0.0001"."""
+    theirs, ours = _flat(theirs), _flat(json.loads(json.dumps(ours)))
+    keys = sorted((set(theirs) | set(ours)) - set(MAY_CHANGE))
+    return [f"{k} {theirs.get(k)}, not {ours.get(k)}" for k in keys if theirs.get(k) != ours.get(k)]
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    return {**{k: v for k, v in values.items() if k != "policy"}, **values["policy"]}
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard's event files; lines after step `start` are of a run that was cut off, and go."""
+
+    def __init__(self, run: Path, start: int = 0, tensorboard: bool = True):
+        self.path = run / metrics.FILE
+        run.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in metrics.read_metrics(run) if line["step"] <= start]
+        with whole_file(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self.writer = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import: only where it is used
+
+            self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
+
+    def write(self, values: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+        if self.writer is not None:
+            for key, value in values.items():
+                if key != "step" and value is not None:
+                    self.writer.add_scalar(key, value, values["step"])
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()

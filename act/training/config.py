@@ -1,0 +1,254 @@
+"""TrainConfig: everything a training run depends on, frozen, saved as JSON; the presets; train.py's command line."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Suppress, arg
+
+from act import policies
+from act.data.augment import Augmentation
+from act.data.frames import Cache
+from act.data.labels import Aggregation
+from act.policies.base.policy import PolicyConfig, tuples
+from act.types import task_of
+
+Preset = Literal["paper", "fast", "state"]
+EVALUATION_FLAGS = ("--temporal_agg", "--eval", "--onscreen_render")  # of the original's one program; ours: eval.py
+MAY_CHANGE = (
+    "run_dir",
+    "device",
+    "cache",
+    "compile",
+    "log_every",
+    "save_every",
+    "eval_rollouts",
+)  # between resumptions
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Fields of the policy follow those of the training."""
+
+    task_name: str
+    """Task and style of the demonstrations: sim_transfer_cube_scripted, sim_insertion_human, ..."""
+    policy: OmitArgPrefixes[PolicyConfig]
+    """Sizes and ablations of the policy."""
+    policy_class: str = "ACT"
+    """The policy: the name of a file in act/policies, in any case."""
+    preset: Preset = "paper"
+    """Where defaults come from: the paper; what learns best on two CPU cores; the same with object poses for images."""
+    dataset_dir: tuple[Path, ...] = ()
+    """Directories with episode_*.hdf5: demonstrations, rounds of DAgger; data/TASK_NAME if not given."""
+    aggregation: Aggregation = "uniform"
+    """How demonstrations, an expert's labels and the policy's own steps are weighed: act/data/labels.py."""
+    warm_start: Path | None = None
+    """A run whose policy training begins with, statistics included; fresh weights if not given."""
+    run_dir: Annotated[Path | None, arg(aliases=["--ckpt_dir"])] = None
+    """Where checkpoints and logs go; runs/TASK_POLICY_PRESET_seedSEED if not given."""
+    cameras: tuple[str, ...] = ("top",)
+    """Cameras the policy looks through."""
+    image_size: tuple[int, int] = (480, 640)
+    """(height, width) [pixels] at which it looks."""
+    frame_stride: int = 1
+    """Observations are drawn from every so many control steps: neighbours look alike, and frames cost time to see."""
+    steps: int = 10_000
+    """Optimizer updates."""
+    num_epochs: int | None = None
+    """The original's measure, instead of steps: one random sample per training episode is an epoch."""
+    batch_size: int = 8
+    """Samples (episode, t) per step, of each process."""
+    processes: Annotated[int, Suppress] = 1
+    """How many train together: `accelerate launch --num_processes N train.py ...` says it."""
+    lr: float = 1e-5
+    """Peak learning rate of AdamW."""
+    lr_backbone: float = 1e-5
+    """The same for a visual trunk that is trained along."""
+    weight_decay: float = 1e-4
+    """Of matrices; biases and norms do not decay."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0; at most half of all."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up."""
+    ema_decay: float = 0.0
+    """Decay per step of the moving average of the weights that is deployed; 0: the weights themselves."""
+    grad_clip: float = 0.0
+    """Largest norm of the gradient; 0: any."""
+    augmentation: Augmentation = "none"
+    """Change of training images."""
+    seed: int = 0
+    """Of the initial weights, the batches and all noise."""
+    val_fraction: float = 0.2
+    """Share of the episodes that is held out; 0 trains on all."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the training step; auto: bf16 where the chip has it, as images are acted on."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1"""
+    cache: Cache = "auto"
+    """Where images are kept as uint8; auto: GPU or RAM if they fit, otherwise decoded per sample."""
+    compile: bool = False
+    """torch.compile the loss."""
+    log_every: int = 50
+    """Steps between lines of metrics.jsonl."""
+    validate_every: int = 500
+    """Steps between looks at the held-out episodes."""
+    save_every: int = 500
+    """Steps between resumable checkpoints (RUN/last) and deployable ones (RUN/policy.safetensors)."""
+    eval_every: int = 0
+    """Steps between rollouts on validation seeds, which then choose the weights that are kept. 0: never, the last."""
+    eval_rollouts: int = 20
+    """Rollouts each time."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.dataset_dir, Path):
+            object.__setattr__(self, "dataset_dir", (self.dataset_dir,))
+        for name in (
+            "frame_stride",
+            "steps",
+            "batch_size",
+            "log_every",
+            "validate_every",
+            "save_every",
+            "eval_rollouts",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        for name in ("lr", "lr_backbone", "weight_decay", "warmup_steps", "grad_clip", "eval_every", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)} must be a number that is not negative")
+        if min(self.image_size) < 1:
+            raise ValueError(f"image_size {tuple(self.image_size)}: give height and width [pixels], e.g. 480 640")
+        if self.num_epochs is not None and self.num_epochs < 1:
+            raise ValueError(f"num_epochs {self.num_epochs} must be at least 1")
+        if not 0 <= self.ema_decay < 1 or not 0 <= self.val_fraction < 1:
+            raise ValueError(f"ema_decay {self.ema_decay} and val_fraction {self.val_fraction} must be in [0, 1)")
+        looks = getattr(self.policy, "use_images", True) and not getattr(self.policy, "freeze_backbone", False)
+        if self.augmentation != "none" and not looks:
+            raise ValueError(
+                f"augmentation {self.augmentation} changes images, which only a trunk that is trained along would see"
+            )
+
+    @property
+    def env_name(self) -> str:
+        """transfer_cube of sim_transfer_cube_scripted: the task without style."""
+        return task_of(self.task_name)
+
+    @property
+    def demo_style(self) -> str:
+        """scripted or human, as the task's name says; empty where it does not."""
+        return next((style for style in ("scripted", "human") if self.task_name.endswith(f"_{style}")), "")
+
+    def resolved(self, n_train_episodes: int) -> "TrainConfig":
+        """With num_epochs turned into steps: an epoch is one sample of each training episode.
+
+        A policy that does not learn by gradient takes one step, which changes nothing.
+        """
+        if not self.policy.learns_by_gradient:
+            return dataclasses.replace(self, steps=1, num_epochs=None)
+        if self.num_epochs is None:
+            return self
+        steps = self.num_epochs * -(-n_train_episodes // (self.batch_size * self.processes))
+        return dataclasses.replace(self, steps=steps, num_epochs=None)
+
+    def with_paths(self) -> "TrainConfig":
+        """With the directories that were not given."""
+        run = f"{self.task_name}_{self.policy_class.lower()}_{self.preset}_seed{self.seed}"
+        config = dataclasses.replace(
+            self,
+            dataset_dir=self.dataset_dir or (Path("data") / self.task_name,),
+            run_dir=self.run_dir or Path("runs") / run,
+        )
+        wants_trunk = (
+            getattr(self.policy, "backbone_weights", None) == "sim" and getattr(self.policy, "trunk", None) == ""
+        )
+        if not wants_trunk:
+            return config
+        changes: dict[str, Any] = {"trunk": f"runs/{self.env_name}_trunk"}
+        return dataclasses.replace(config, policy=dataclasses.replace(self.policy, **changes))
+
+    def to_json(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        directories = [str(directory) for directory in self.dataset_dir]
+        values["dataset_dir"] = directories[0] if len(directories) == 1 else directories
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
+        config = policies.load(values["policy_class"]).Config.from_json(values["policy"])
+        paths = {key: Path(values[key]) for key in ("run_dir", "warm_start") if values.get(key) is not None}
+        listed = values["dataset_dir"] or ()
+        directories = tuple(map(Path, (listed,) if isinstance(listed, str) else listed))
+        fields: dict[str, Any] = tuples(values) | paths | {"policy": config, "dataset_dir": directories}
+        return cls(**fields)
+
+
+# What a preset says of training; what it says of the policy is Config.preset in the policy's file.
+_FAST: dict[str, Any] = {
+    "cameras": ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"),
+    "image_size": (240, 320),
+    "frame_stride": 2,
+    "steps": 3000,
+    "batch_size": 64,
+    "lr": 5e-4,
+    "lr_backbone": 1e-4,
+    "warmup_steps": 200,
+    "schedule": "cosine",
+    "ema_decay": 0.999,
+    "grad_clip": 1.0,
+    "val_fraction": 0.1,
+}
+_TRAINING: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "fast": _FAST,
+    "state": {**_FAST, "cameras": (), "frame_stride": 1},
+}
+
+
+def preset(name: str, policy_class: str = "ACT", task_name: str = "sim_transfer_cube_scripted") -> TrainConfig:
+    """The configuration `name` of a policy. Raises ValueError listing presets or policies for an unknown one."""
+    if name not in _TRAINING:
+        raise ValueError(f"There is no preset {name!r}; there is {', '.join(_TRAINING)}.")
+    config = policies.load(policy_class).Config
+    training = _TRAINING[name] | config.training(name)
+    values: dict[str, Any] = {"preset": name, "policy_class": policy_class.upper(), **training}
+    return TrainConfig(task_name=task_name, policy=config.preset(name), **values)
+
+
+def parse(argv: Sequence[str]) -> TrainConfig:
+    """The configuration of a command line: defaults of --preset and --policy_class, then every other flag.
+
+    Raises ValueError for the original's evaluation flags; ends the program with code 2 and help for a wrong flag.
+    """
+    for flag in EVALUATION_FLAGS:
+        if flag in argv:
+            raise ValueError(
+                f"{flag} belongs to evaluation: python eval.py --ckpt_dir RUN {flag.replace('--eval', '')}".strip()
+            )
+    default = preset(_peek(argv, "--preset", "paper"), _peek(argv, "--policy_class", "ACT"), "")
+    config = tyro.cli(
+        TrainConfig,
+        args=list(argv),
+        default=default,
+        prog="train.py",
+        description="Trains a policy.",
+        use_underscores=True,
+    )
+    for name, when in config.policy.without_effect.items():
+        if getattr(config.policy, name) != getattr(default.policy, name):
+            raise ValueError(f"--{name} {getattr(config.policy, name)} has an effect only {when}; leave it out")
+    if not config.task_name:
+        raise ValueError("--task_name is missing; it says what was recorded: sim_transfer_cube_scripted, for example.")
+    return config
+
+
+def _peek(argv: Sequence[str], flag: str, default: str) -> str:
+    """The value of `--flag value` or `--flag=value`, before the rest is looked at."""
+    for i, word in enumerate(argv):
+        name, given, value = word.partition("=")
+        if name.startswith("--") and name[2:].replace("-", "_") == flag[2:]:
+            return value if given else "".join(argv[i + 1 : i + 2])
+    return default

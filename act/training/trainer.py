@@ -1,0 +1,158 @@
+"""One policy in training: its optimizer, its moving average, one step, a look at held-out episodes.
+
+Whatever is random in step s (dropout, the CVAE's z, noise) is a function of (seed, s).
+"""
+
+import copy
+import ctypes
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act.data.augment import augment
+from act.data.batch import Batch
+from act.data.dataset import EpisodeDataset
+from act.distributed import ALONE, Processes
+from act.nn.device import bf16_is_fast
+from act.policies.base.policy import Policy, masked_mean
+from act.training.config import TrainConfig
+
+VALIDATION_BATCH = 32  # samples, whatever --batch_size is
+ADVICE = "The last good checkpoint is kept; try a lower --lr, --grad_clip 1 or --precision fp32."
+
+
+class TrainingDiverged(ValueError):
+    """A loss or a weight is no longer finite; the last good checkpoint is kept."""
+
+
+class Trainer:
+    """One policy, its optimizer and its moving average; knows steps, but neither files nor episodes.
+
+    Of `processes` that train together, each has a Trainer, and they stay the same but for their noise.
+    """
+
+    def __init__(self, policy: Policy, config: TrainConfig, processes: Processes = ALONE):
+        self.policy, self.config, self.step, self.rank = policy, config, 0, processes.rank
+        self.device = policy.device
+        if self.device.type == "cpu":
+            _keep_freed_memory()
+        groups = policy.parameter_groups(config.lr, config.weight_decay, config.lr_backbone)
+        self.optimizer = torch.optim.AdamW(groups or [{"params": []}], lr=config.lr, fused=True)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.parameters: list[Tensor] = [p for p in policy.parameters() if p.requires_grad]
+        self.deployed = copy.deepcopy(policy).requires_grad_(False).eval() if config.ema_decay else policy
+        average = dict(self.deployed.named_parameters())
+        self.averages: list[Tensor] = [average[name] for name, p in policy.named_parameters() if p.requires_grad]
+        loss = processes.loss_of(policy)
+        self.loss = torch.compile(loss) if config.compile else loss
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast(self.device))
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One update; losses stay on the device."""
+        _seed(self.config.seed, self.step, self.rank)
+        self.policy.train()
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * self.schedule(self.step)
+        batch = augment(batch.to(self.device), self.config.augmentation)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            losses = self.loss(batch)
+        if self.parameters:  # VINN has none
+            losses["loss"].backward()
+        if self.config.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self._average()
+        return {key: value.detach() for key, value in losses.items()}
+
+    def schedule(self, step: int) -> float:
+        """Share of the peak learning rate at `step`: linear warm-up, then constant or half a cosine to 0.
+
+        A training shorter than two warm-ups warms up for half of its steps.
+        """
+        total = self.config.steps
+        warmup = min(self.config.warmup_steps, total // 2)
+        if step < warmup:
+            return (step + 1) / warmup
+        if self.config.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+    def _average(self) -> None:
+        """Moves the average; while it is young it forgets faster, so that initial weights do not linger."""
+        if self.deployed is not self.policy and self.averages:
+            decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)  # type: ignore[reportPrivateImportUsage]
+
+    @torch.no_grad()
+    def validate(self, held_out: EpisodeDataset) -> dict[str, float]:
+        """Losses of the deployed weights in the training's meaning, and `deployed_l1`: as the policy acts (z = 0).
+
+        Means over batches, weighted by their samples; they do not depend on the batches of the training.
+        """
+        self.deployed.eval()
+        sums, n = {}, 0
+        for i, batch in enumerate(held_out.validation_batches(VALIDATION_BATCH)):
+            _seed(self.config.seed, i)
+            batch = batch.to(self.device)
+            assert batch.action is not None and batch.is_pad is not None
+            losses = dict(self.deployed.loss(batch))
+            error = self.deployed.predict(batch) - self.deployed.normalizer.encode("action", batch.action)
+            losses["deployed_l1"] = masked_mean(error.abs(), batch.is_pad)
+            for key, value in losses.items():
+                sums[key] = sums.get(key, 0.0) + float(value) * batch.batch_size
+            n += batch.batch_size
+        return {key: value / n for key, value in sums.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, average and optimizer, as tensors. Raises TrainingDiverged when a weight is not finite."""
+        tensors = {f"policy.{key}": value for key, value in self.policy.state_dict().items()}
+        if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
+            raise TrainingDiverged(f"After step {self.step} some weights are not finite. {ADVICE}")
+        if self.deployed is not self.policy:
+            tensors |= {f"deployed.{key}": value for key, value in self.deployed.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+        return {key: value.cpu().clone() for key, value in tensors.items()}
+
+    def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Continues from what `state` gave after `step` steps."""
+        self.step = step
+        for name, module in (("policy.", self.policy), ("deployed.", self.deployed)):
+            part = {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+            if part:
+                module.load_state_dict(part)
+        optimizer = self.optimizer.state_dict()
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                optimizer["state"].setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict(optimizer)
+        for parameter, moments in self.optimizer.state.items():  # fused steps take them in the weights' order of memory
+            for key, value in moments.items():
+                if value.shape == parameter.shape:
+                    moments[key] = torch.empty_like(parameter).copy_(value)
+
+
+def _keep_freed_memory() -> None:
+    """Keeps what this process frees, instead of asking the kernel for the same pages in every step (a tenth of it).
+
+    A setting of glibc's malloc; another C library goes without.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+
+
+def _seed(seed: int, step: int, rank: int = 0) -> None:
+    """Makes all of torch's random numbers of this step a function of (seed, step), and of the process but the first."""
+    entropy = (seed, step, rank) if rank else (seed, step)
+    torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))

@@ -1,0 +1,104 @@
+"""Images in memory and from disk, and features that are computed once."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from act.data import frames
+from act.data.dataset import EpisodeDataset, find, load_episodes
+from tests.act.data.test_dataset import LENGTHS, SIZE, make
+
+
+def test_streamed_images_are_the_cached_ones(tmp_path):
+    streamed, cached = make(tmp_path), make(tmp_path, "ram")
+    ours, theirs = streamed.draw(0, 3, 8), cached.draw(0, 3, 8)
+    assert ours.images is not None and theirs.images is not None and torch.equal(ours.images, theirs.images)
+    expected = load_episodes(find(tmp_path))[2].read_images("cam1", 4, 5)
+    sample = streamed.sample(2, 4).images
+    assert sample is not None and np.array_equal(sample[0, 0, 0].numpy(), expected[0])
+
+
+def test_images_are_kept_where_half_of_the_available_memory_holds_them(tmp_path, monkeypatch):
+    need = sum(LENGTHS) * SIZE[0] * SIZE[1] * 3
+    for available, chosen in ((2 * need + 2, "ram"), (2 * need, "stream")):
+        monkeypatch.setattr(frames.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))  # noqa: B023
+        dataset = make(tmp_path)
+        assert dataset.frames.keep("auto", torch.device("cpu")) == chosen
+        assert dataset.frames.at_hand == (chosen == "ram")
+
+
+def test_a_frame_stride_leaves_out_observations_but_no_action(tmp_path):
+    whole = make(tmp_path)
+    strided = EpisodeDataset(whole.episodes, dataclasses.replace(whole.sampling, frame_stride=3))
+    seen: list[int] = []
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return images.float().mean((-3, -2))
+
+    strided.frames.look_once(encode, torch.device("cpu"))
+    assert sum(seen) == sum(-(-length // 3) for length in LENGTHS)
+    batch = strided.draw(0, 0, 200)
+    assert batch.features is not None and bool(torch.isfinite(batch.features).all())
+    row = int(strided.starts[1]) + 3
+    features = strided.take(torch.tensor([row])).features
+    expected = whole.episodes[1].read_images("cam1", 3, 4).mean((1, 2))
+    assert features is not None and np.allclose(features[0, 0].numpy(), expected, atol=1e-3)
+    assert torch.equal(strided.take(torch.tensor([row])).action, whole.take(torch.tensor([row])).action)  # type: ignore
+
+
+def test_features_are_computed_once_and_kept(tmp_path):
+    calls = []
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        calls.append(len(images))
+        return images.float().mean((-3, -2))
+
+    dataset = make(tmp_path)
+    directory = tmp_path / dataset.frames.fingerprint({"w": torch.ones(2)})
+    dataset.frames.look_once(encode, torch.device("cpu"), directory)
+    batch = dataset.sample(2, 3)
+    assert sum(calls) == len(dataset) and batch.images is None and batch.features is not None
+    expected = load_episodes(find(tmp_path))[2].read_images("cam1", 3, 4).mean((1, 2))
+    assert np.allclose(batch.features[0, 0].numpy(), expected, atol=1e-3)
+    again = EpisodeDataset(dataset.episodes[1:], dataset.sampling)
+    again.frames.look_once(encode, torch.device("cpu"), directory)
+    assert sum(calls) == len(dataset)
+    assert again.features is not None and dataset.features is not None
+    assert torch.equal(again.features, dataset.features[LENGTHS[0] :])
+    assert dataset.frames.fingerprint({"w": torch.zeros(2)}) != directory.name
+
+
+def test_features_belong_to_one_recording(tmp_path):
+    """Datasets that are learned from together share a folder of features, and their episodes have the same names."""
+    directory, means = tmp_path / "kept", []
+    for folder, value in (("demonstrations", 1), ("round1", 2)):
+        (tmp_path / folder).mkdir()
+        dataset = make(tmp_path / folder)
+        encode = lambda images, value=value: images.new_full((*images.shape[:3], 2), value).float()  # noqa: E731
+        dataset.frames.look_once(encode, torch.device("cpu"), directory)
+        assert dataset.features is not None
+        means.append(float(dataset.features.mean()))
+    assert means == [1, 2]
+
+
+def test_features_of_which_half_was_copied_are_computed_anew(tmp_path):
+    encode = lambda images: images.float().mean((-3, -2))  # noqa: E731
+    dataset = make(tmp_path)
+    dataset.frames.look_once(encode, torch.device("cpu"), tmp_path / "kept")
+    again = EpisodeDataset(dataset.episodes, dataset.sampling)
+    for file in (tmp_path / "kept").iterdir():
+        file.write_bytes(file.read_bytes()[:40])
+    again.frames.look_once(encode, torch.device("cpu"), tmp_path / "kept")
+    assert again.features is not None and dataset.features is not None and torch.equal(again.features, dataset.features)
+    assert all(file.stat().st_size > 40 for file in (tmp_path / "kept").iterdir())
+
+
+def test_features_that_cannot_be_kept_are_computed_all_the_same(tmp_path, capsys):
+    dataset = make(tmp_path)
+    (tmp_path / "file").touch()
+    dataset.frames.look_once(lambda images: images.float().mean((-3, -2)), torch.device("cpu"), tmp_path / "file" / "x")
+    assert dataset.features is not None and not dataset.features.isnan().any()
+    assert "file/x cannot be written: features of the frames are not kept" in capsys.readouterr().err

@@ -1,0 +1,80 @@
+"""Directories of episodes: what is broken is found, set aside, and the rest is listed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+
+from act.data.episodes import episode_path, find_episodes, read_episode, write_episode
+from act.files import alone_in, whole_file
+from act.data.repair import check_episode, main
+from tests.act.data.test_episodes import content
+
+
+def test_validate_repair_and_info_find_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for index in range(3):
+        write_episode(episode_path(tmp_path, index), **content())
+    assert main(["validate", str(tmp_path)]) == 0
+    path = episode_path(tmp_path, 1)
+    path.write_bytes(path.read_bytes()[:-500])
+    (tmp_path / ".episode_3.hdf5.77.tmp").write_text("half")
+    assert main(["validate", str(tmp_path)]) == 1
+    assert main(["info", str(tmp_path)]) == 1
+    assert "episode_1.hdf5" in capsys.readouterr().out
+    assert main(["repair", str(tmp_path)]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken", "episode_0.hdf5", "episode_2.hdf5"]
+    assert main(["repair", "--renumber", str(tmp_path)]) == 0
+    assert [p.name for p in find_episodes(tmp_path)] == ["episode_0.hdf5", "episode_1.hdf5"]
+    assert main(["validate", str(tmp_path / "nowhere")]) == 2
+    assert main(["repair", str(tmp_path / "nowhere")]) == 2
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_renumbering_never_writes_over_an_episode(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("episode_0", "episode_1", "episode_01"):
+        write_episode(tmp_path / f"{name}.hdf5", **content())
+    assert main(["repair", "--renumber", str(tmp_path)]) == 2
+    assert "have the same number; rename one of them" in capsys.readouterr().err and len(find_episodes(tmp_path)) == 3
+
+
+def test_what_somebody_is_writing_is_not_repaired(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with alone_in(tmp_path, "recorded into", "--dataset_dir"), whole_file(tmp_path / "episode_0.hdf5") as temporary:
+        assert main(["repair", str(tmp_path)]) == 2
+        assert "is being recorded into by another process" in capsys.readouterr().err
+        assert temporary.exists()
+
+
+def test_a_damaged_jpeg_is_found(tmp_path: Path) -> None:
+    path = write_episode(tmp_path / "episode_0.hdf5", **content())
+    with h5py.File(path, "r+") as root:
+        dataset = root["observations/images/cam_low"]
+        assert isinstance(dataset, h5py.Dataset)
+        dataset[3, :200] = 7
+    assert "step 3" in str(check_episode(path))
+
+
+def test_damage_inside_a_file_is_told_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for index in range(2):
+        write_episode(episode_path(tmp_path, index), **content())
+    path = episode_path(tmp_path, 1)
+    with h5py.File(path) as root:
+        dataset = root["observations/images/cam_low"]
+        assert isinstance(dataset, h5py.Dataset)
+        chunk = dataset.id.get_chunk_info(0)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    path.write_bytes(data)
+    for command in ("validate", "info"):
+        assert main([command, str(tmp_path)]) == 1
+        assert str(path) in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"episode_1.hdf5: images of step 0"):
+        read_episode(path).encoded(0)
+
+
+def test_it_is_called_by_the_name_of_what_it_looks_after(tmp_path: Path) -> None:
+    write_episode(episode_path(tmp_path, 0), **content())
+    command = [sys.executable, "-m", "act", "episodes", "validate", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "1 of 1 episodes" in done.stdout and not done.stderr

@@ -1,0 +1,327 @@
+"""Real time: exact with a clock that only moves when told, and for a second on the wall clock, in the simulator."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+
+import numpy as np
+import pytest
+
+from act.runtime.agents import PolicyAgent, TemporalEnsemble
+from act.runtime.envs import SerialEnvs
+from act.runtime.realtime import QUERY_NICE, AsyncAgent, Pace, PacedEnvs, PolicyProcess, RobotEnvs
+from act.runtime.rollout import rollout
+from act.types import EnvSpec, Observation
+from tests.fakes.toy_env import ToyEnv
+
+K = 6
+
+
+class Clock:
+    """Stands still but for `sleep` and for what tests add to `time`."""
+
+    time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.time += seconds
+
+
+class Later(Executor):
+    """An executor that works when `finish` says so: queries take as many control steps as a test wants."""
+
+    def __init__(self) -> None:
+        self.waiting: list = []
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        self.waiting.append((Future(), fn, args))
+        return self.waiting[-1][0]
+
+    def finish(self) -> None:
+        future, fn, args = self.waiting.pop(0)
+        try:
+            future.set_result(fn(*args))
+        except ValueError as error:
+            future.set_exception(error)
+
+
+class Plan:
+    """The action for control step t, asked at control step s (told by qpos[0]), is 100 s + t in every joint."""
+
+    def __init__(self, n_obs_steps: int = 1, needs_images: bool = False, duration: float = 0.0):
+        self.chunk_size, self.n_obs_steps, self.needs_images = K, n_obs_steps, needs_images
+        self.duration, self.shown = duration, []
+
+    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        time.sleep(self.duration)
+        self.shown.append([float(obs["qpos"][0]) for obs in histories[0]])
+        asked = self.shown[-1][-1]
+        chunk = 100 * asked + asked + np.arange(K, dtype=np.float32)
+        return np.tile(chunk[None, :, None], (len(histories), 1, 14))
+
+
+class Broken(Plan):
+    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        raise ValueError("no such camera")
+
+
+def obs_at(t: int) -> list[Observation]:
+    return [{"qpos": np.full(14, t, np.float32)}]
+
+
+def drive(agent: AsyncAgent, later: Later, arrivals: Sequence[int], steps: int) -> list[float]:
+    """First joint of every action, when answers come just before the control steps `arrivals`."""
+    agent.reset(1)
+    actions = []
+    for t in range(steps):
+        if t in arrivals:
+            later.finish()
+        actions.append(float(agent.select_action(obs_at(t))[0, 0]))
+    return actions
+
+
+# ------------------------------------------------------------------------------------------------------------ deadlines
+def test_every_period_ends_on_the_grid_whatever_the_work_in_it():
+    clock = Clock()
+    pace = Pace(clock)
+    for work in (0.0, 0.013, 0.0199):
+        clock.time += work
+        pace.wait()
+    assert clock.time == pytest.approx(100.06) and pace.missed == 0
+    np.testing.assert_allclose(pace.durations, 0.02)
+
+
+def test_a_little_late_shortens_the_next_period_and_much_too_late_moves_the_grid():
+    clock = Clock()
+    pace = Pace(clock)
+    for work in (0.025, 0.0, 0.07, 0.0):
+        clock.time += work
+        pace.wait()
+    np.testing.assert_allclose(pace.durations, [0.025, 0.015, 0.07, 0.02])
+    timing = pace.timing()
+    assert (timing.missed, timing.periods) == (2, 4) and timing.max_ms == pytest.approx(70)
+    assert "2 deadlines missed" in str(timing)
+
+
+def test_nothing_measured_and_impossible_periods_are_refused():
+    with pytest.raises(ValueError, match="no control period has ended"):
+        Pace(Clock()).timing()
+    with pytest.raises(ValueError, match="period=0 s: must be positive"):
+        Pace(Clock(), 0)
+
+
+class SlowToy(ToyEnv):
+    """A toy whose physics takes 5 ms, and 50 ms at t = 3."""
+
+    def __init__(self, clock: Clock):
+        super().__init__(episode_len=6)
+        self.clock = clock
+
+    def step(self, action: np.ndarray):
+        self.clock.time += 0.05 if self.t == 3 else 0.005
+        return super().step(action)
+
+
+def test_a_rollout_in_paced_environments_is_the_same_rollout_in_real_time():
+    clock = Clock()
+    agent = PolicyAgent(Plan())
+    free = list(rollout(SerialEnvs([SlowToy(Clock())]), agent, seeds=[3]))
+    paced = PacedEnvs(SerialEnvs([SlowToy(clock)]), clock)
+    assert list(rollout(paced, agent, seeds=[3])) == free
+    np.testing.assert_allclose(paced.pace.durations, [0.02, 0.02, 0.02, 0.05, 0.02, 0.02])
+    assert paced.pace.missed == 1
+
+
+class Arm:
+    """A robot that is where it was told to be, and writes down when it was told."""
+
+    def __init__(self, clock: Clock):
+        self.clock, self.qpos, self.told = clock, np.zeros(14, np.float32), []
+
+    def observe(self) -> Observation:
+        self.clock.time += 0.004  # reading cameras takes time
+        return {"qpos": self.qpos, "qvel": np.zeros(14, np.float32)}
+
+    def act(self, action: np.ndarray) -> None:
+        self.told.append(self.clock.time)
+        self.qpos = action
+
+
+def test_anything_that_observes_and_acts_gets_its_actions_on_the_grid():
+    clock = Clock()
+    arm = Arm(clock)
+    envs = RobotEnvs(arm, EnvSpec("arm", (), 5), clock)
+    (result,) = rollout(envs, PolicyAgent(Plan(), n_action_steps=K), seeds=[0])
+    assert result.length == 5 and float(arm.qpos[0]) == 4
+    np.testing.assert_allclose(np.diff(arm.told)[1:], 0.02)  # the first one follows reset at once
+    assert envs.pace.missed == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------- agent
+def test_a_late_chunk_counts_from_when_it_was_asked_for():
+    later = Later()
+    actions = drive(AsyncAgent(Plan(), n_action_steps=4, executor=later, say=lambda _: None), later, (2, 6), 8)
+    assert actions == [0, 0, 2, 3, 4, 5, 406, 407]  # held at qpos, the rest of chunk 0, then chunk 4 from its third on
+
+
+@pytest.mark.parametrize("m", [0.0, 0.1])
+def test_late_chunks_are_ensembled_as_if_they_had_come_at_once(m: float):
+    later = Later()
+    agent = AsyncAgent(Plan(), ensemble_m=m, executor=later, say=lambda _: None)
+    actions = drive(agent, later, range(3, 20, 3), 12)  # asked at 0, 3, 6, ...; each answer is three steps late
+    reference = TemporalEnsemble(m, K)
+    for t in range(3, 12):
+        if t % 3 == 0:
+            reference.add(t - 3, Plan().predict_chunk([obs_at(t - 3)]))
+        assert actions[t] == pytest.approx(float(reference.action(t)[0, 0])), t
+
+
+def test_one_query_at_a_time_and_the_next_as_soon_as_it_is_due():
+    later, plan = Later(), Plan()
+    agent = AsyncAgent(plan, n_action_steps=2, ensemble_m=0.0, executor=later, say=lambda _: None)
+    drive(agent, later, (1, 6, 7, 9), 10)
+    assert plan.shown == [[0], [2], [6], [8]] and len(later.waiting) == 0
+
+
+def test_a_stale_policy_holds_position_and_says_so():
+    later, said = Later(), []
+    agent = AsyncAgent(Plan(), n_action_steps=3, executor=later, say=said.append)
+    actions = drive(agent, later, (1, 9), 11)
+    assert actions[:6] == [0, 1, 2, 3, 4, 5] and actions[6:9] == [5, 5, 5]
+    assert actions[9:] == [5, 5]  # the answer of t = 3 covers 3 ... 8 and came too late to be of use
+    assert agent.held == [0, 6, 7, 8, 9, 10]
+    assert said == [
+        "control step 0: no chunk of the policy covers it (none has come yet); holding position",
+        "control step 6: no chunk of the policy covers it (the last one ended at 5); holding position",
+    ]
+
+
+def test_images_are_wanted_from_when_a_query_is_due_until_it_is_asked():
+    later = Later()
+    agent = AsyncAgent(Plan(needs_images=True), n_action_steps=2, executor=later, say=lambda _: None)
+    agent.reset(1)
+    wanted = []
+    for t in range(6):
+        wanted.append(agent.needs_images())
+        if t == 4:
+            later.finish()
+        agent.select_action(obs_at(t))
+    assert wanted == [True, False, True, True, True, False]
+
+
+def test_history_is_complete_even_when_nobody_asks():
+    later, plan = Later(), Plan(n_obs_steps=3)
+    drive(AsyncAgent(plan, n_action_steps=4, executor=later, say=lambda _: None), later, (1, 5), 6)
+    assert plan.shown == [[0, 0, 0], [2, 3, 4]]
+
+
+class Encoding(Plan):
+    """Keeps the brightness of images instead of images."""
+
+    encoded = 0
+
+    def encode_observations(self, observations: Sequence[Observation]) -> list[Observation]:
+        self.encoded += len(observations)
+        return [{"qpos": obs["qpos"], "features": obs["images"]["cam"].mean()} for obs in observations]
+
+    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        assert all(float(obs["features"]) == obs["qpos"][0] for history in histories for obs in history)
+        return super().predict_chunk(histories)
+
+
+def test_every_frame_of_a_history_is_encoded_once_and_where_the_policy_is_asked():
+    later, policy = Later(), Encoding(n_obs_steps=3, needs_images=True)
+    agent = AsyncAgent(policy, n_action_steps=2, ensemble_m=0.0, executor=later, say=lambda _: None)
+    agent.reset(1)
+    for t in range(4):
+        agent.select_action([{**obs_at(t)[0], "images": {"cam": np.full((2, 2, 3), t, np.uint8)}}])
+        assert policy.encoded == 0 if t == 0 else policy.encoded > 0
+        if later.waiting:
+            later.finish()
+    assert policy.shown == [[0, 0, 0], [0, 1, 2]] and policy.encoded == 3
+
+
+def test_an_answer_to_the_last_episode_is_never_executed():
+    later = Later()
+    agent = AsyncAgent(Plan(), executor=later, say=lambda _: None)
+    agent.reset(1)
+    agent.select_action(obs_at(7))
+    agent.reset(1)
+    agent.select_action(obs_at(0))
+    later.finish()
+    assert float(agent.select_action(obs_at(1))[0, 0]) == 0
+    later.finish()
+    assert float(agent.select_action(obs_at(2))[0, 0]) == 2
+
+
+def test_a_query_ahead_of_time_leaves_no_trace_and_queries_come_after_the_loop():
+    policy, priorities = Plan(n_obs_steps=2), []
+    ask = policy.predict_chunk
+
+    def predict_chunk(histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return ask(histories)
+
+    policy.predict_chunk = predict_chunk
+    agent = AsyncAgent(policy)
+    agent.warm_up([{"qpos": np.full(14, 7.0)}])
+    assert policy.shown == [[7.0, 7.0]] and agent.latencies == []
+    agent.reset(1)
+    assert agent.select_action([{"qpos": np.full(14, 1.0)}])[0, 0] == 1.0  # holds: no chunk has come
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert sys.platform != "linux" or priorities[0] == min(19, before + QUERY_NICE)
+
+
+def test_an_error_of_the_policy_is_raised_and_impossible_numbers_are_refused():
+    later = Later()
+    agent = AsyncAgent(Broken(), executor=later, say=lambda _: None)
+    with pytest.raises(ValueError, match="no such camera"):
+        drive(agent, later, (1,), 2)
+    with pytest.raises(ValueError, match=r"n_action_steps=7: must be 1 to .* 6"):
+        AsyncAgent(Plan(), 7)
+
+
+# ----------------------------------------------------------------------------------------------------------- wall clock
+def test_a_slow_policy_in_its_own_process_answers_as_itself():
+    with PolicyProcess(Plan) as policy:
+        assert (policy.chunk_size, policy.n_obs_steps, policy.needs_images) == (K, 1, False)
+        np.testing.assert_array_equal(policy.predict_chunk([obs_at(3)]), Plan().predict_chunk([obs_at(3)]))
+    with PolicyProcess(Broken) as policy, pytest.raises(RuntimeError, match="ValueError: no such camera"):
+        policy.predict_chunk([obs_at(0)])
+
+
+class Home(Plan):
+    """Stays where it is, and needs five control steps to decide so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chunk_size = 200
+
+    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        time.sleep(0.1)
+        return np.repeat(np.stack([history[-1]["qpos"] for history in histories])[:, None], 200, axis=1)
+
+
+def test_the_simulator_runs_in_real_time_beside_a_policy_slower_than_a_control_step():
+    import sim_envs  # here, because the policy's process imports this file and needs no simulator
+
+    env = sim_envs.make("transfer_cube", cameras=())
+    paced, agent = PacedEnvs(SerialEnvs([env])), AsyncAgent(Home(), ensemble_m=0.01, say=lambda _: None)
+    agent.reset(1)
+    ((obs, _),) = paced.reset([0])
+    start = time.monotonic()
+    for _ in range(50):
+        ((obs, *_),) = paced.step(agent.select_action([obs]))
+    assert time.monotonic() - start >= 50 * 0.02 * 0.99  # a late period shortens the next one, never the sum
+    timing = paced.pace.timing()
+    assert (
+        timing.periods == 50 and 19 < timing.p50_ms < 80
+    )  # 20 when nobody else computes; 100 if queries were waited for
+    assert len(agent.latencies) >= 3 and min(agent.latencies) >= 0.1
+    assert agent.held == list(range(len(agent.held))) and 5 <= len(agent.held) < 50  # until the first answer

@@ -1,0 +1,156 @@
+"""A graph answers as the policy does, without torch, and says what it is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import eval as program
+from act.policies import act
+from act.policies.base.policy import DataSpec, Policy
+from act.policies.base.storage import load_policy, save_policy
+from act.run_folder import fingerprint
+from act.runtime.agents import PolicyAgent
+from act.serving import export
+from act.serving.loading import open_policy
+from act.serving.onnx_policy import OnnxPolicy
+from tests.act.data.test_dataset import write
+from tests.test_eval import make_toy
+
+SIZE = (32, 48)
+
+
+def make_policy() -> Policy:
+    """Tiny, with everything an input can be, and statistics far from the identity."""
+    torch.manual_seed(0)
+    config = act.Config(
+        6, 16, 32, 2, 1, 1, n_cvae_layers=1, backbone="keypoints", backbone_weights="none", use_env_state=True
+    )
+    spec = DataSpec(("cam0", "cam1"), SIZE, env_state_dim=7)
+    normalizer = spec.normalizer()
+    for key, dim in (("qpos", 14), ("action", 14), ("env_state", 7)):
+        normalizer.fit(key, torch.randn(50, dim) * 0.3 + 0.5)
+    return act.Policy(config, spec, normalizer)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its graph."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "data").mkdir()
+    write(folder / "data", lengths=(9, 12))
+    train = {"dataset_dir": str(folder / "data"), "task_name": "sim_toy_scripted"}
+    save_policy(folder, make_policy(), {"train": train, "step": 3, "seed": 0, "git": None})
+    assert export.main([str(folder)]) == 0
+    return folder
+
+
+def histories(n: int):
+    return export.random_histories(make_policy(), n)
+
+
+def test_the_graph_answers_as_torch_does_in_physical_units(run: Path):
+    engine, policy = OnnxPolicy.load(run, threads=1), load_policy(run)
+    with export.plain_arithmetic():
+        expected = policy.predict_chunk(histories(3))
+    answers = engine.predict_chunk(histories(3))
+    assert answers.shape == (3, 6, 14) and answers.dtype == np.float32
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+    assert np.abs(answers).max() > 0.1 and np.ptp(answers, axis=0).max() > 1e-3  # says something, and looks
+    about = json.loads((run / "policy.onnx.json").read_text())
+    assert about["error"]["max"] < 1e-5
+    assert about["inputs"]["images"] == {"shape": [1, 1, 2, *SIZE, 3], "dtype": "uint8", "unit": "RGB, 0 to 255"}
+
+
+@pytest.mark.parametrize("error", [0.1, float("nan")])
+def test_a_graph_that_answers_otherwise_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: float):
+    save_policy(
+        tmp_path, make_policy(), {"train": {"task_name": "sim_toy_scripted"}, "step": 1, "seed": 0, "git": None}
+    )
+    monkeypatch.setattr(export, "differences", lambda *_: {"mean": error, "max": error})
+    with pytest.raises(ValueError, match="not written"):
+        export.export(tmp_path)
+    assert not (tmp_path / "policy.onnx").exists()
+
+
+def test_the_graph_runs_in_an_agent_and_in_a_process_without_torch(run: Path):
+    agent = PolicyAgent(OnnxPolicy.load(run, threads=1), ensemble_m=0.01)
+    agent.reset(2)
+    big = [{**obs, "images": {c: np.kron(i, np.ones((2, 2, 1), np.uint8)) for c, i in obs["images"].items()}}
+           for (obs,) in histories(2)]  # fmt: skip
+    np.testing.assert_allclose(
+        agent.select_action(big), OnnxPolicy.load(run, threads=1).predict_chunk(histories(2))[:, 0], atol=1e-5
+    )
+    program = "import sys; from act.serving.onnx_policy import OnnxPolicy"
+    program += f"; OnnxPolicy.load({str(run)!r}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "onnxruntime" in done.stdout.split() and "torch" not in done.stdout.split(), done.stderr
+
+
+def test_the_evaluation_program_runs_the_graph(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(program, "make_env", make_toy)
+    monkeypatch.setattr(act.Policy, "predict", None)  # torch is not asked
+    flags = ["--num_rollouts", "1", "--num_workers", "1", "--videos", "0", "--device", "cpu", "--engine", "onnx"]
+    assert program.main([str(run), *flags]) == 0
+    results = json.loads((run / "eval" / "test_chunk_onnx" / "results.json").read_text())
+    assert results["settings"]["engine"] == "onnx" and results["latency"]["queries"] > 0
+
+
+def test_eight_bits_are_scaled_by_demonstrations_and_a_little_off(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert export.main([str(run), "--int8"]) == 0
+    assert "differ from torch's by" in capsys.readouterr().out
+    exact, rough = (OnnxPolicy.load(run, engine, threads=1) for engine in ("onnx", "int8"))
+    with export.plain_arithmetic():
+        (history,) = export.recorded_histories(load_policy(run), run / "data", 1)
+    error = np.abs(exact.predict_chunk([history]) - rough.predict_chunk([history]))
+    assert 0 < error.max() < 0.5
+    assert (run / "policy.int8.onnx").read_bytes().count(b"QuantizeLinear") > 0
+
+
+def test_what_is_missing_stale_or_unknown_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(ValueError, match=r"holds no policy.onnx .* python -m act export .* makes one"):
+        OnnxPolicy.load(tmp_path)
+    with pytest.raises(ValueError, match="engine 'tensorrt' is unknown; choose one of onnx, int8"):
+        OnnxPolicy.load(run, "tensorrt")
+    with pytest.raises(ValueError, match="looks through camera 'cam0', but the observation has no images"):
+        OnnxPolicy.load(run).predict_chunk([[{"qpos": np.zeros(14), "env_state": np.zeros(7)}]])
+    for name in ("policy.onnx", "policy.onnx.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    (tmp_path / "policy.safetensors").write_bytes(b"trained further")
+    with pytest.raises(ValueError, match="was made from other weights"):
+        OnnxPolicy.load(tmp_path)
+    assert export.main([str(tmp_path / "nothing")]) == 2
+    assert "holds no trained policy" in capsys.readouterr().err
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else name)
+    assert export.main([str(run)]) == 2
+    assert "exporting needs onnxscript: pip install 'act-aloha[onnx]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, b"half a graph"])
+def test_a_graph_that_cannot_be_opened_is_told(run: Path, tmp_path: Path, content: bytes | None):
+    export.export(run)
+    (tmp_path / "policy.onnx.json").write_bytes((run / "policy.onnx.json").read_bytes())
+    if content is not None:
+        (tmp_path / "policy.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match=r"policy\.onnx cannot be opened .*; python -m act export .* makes it anew"):
+        OnnxPolicy.load(tmp_path)
+
+
+def test_a_graph_is_opened_without_torch(run: Path) -> None:
+    export.export(run)
+    program = "import sys; sys.modules['torch'] = None; from pathlib import Path\n"
+    program += "from act.serving.loading import open_run\n"
+    program += f"policy, about, weights = open_run(Path({str(run)!r}), 'onnx'); print(about['policy'], weights)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["act", fingerprint(run / "policy.safetensors")], done.stderr
+
+
+def test_a_device_that_is_not_there_is_told(run: Path) -> None:
+    with pytest.raises(ValueError, match="--device warp is not known here"):
+        open_policy(run, device="warp")

@@ -1,0 +1,79 @@
+"""Configurations: the command line, its contradictions, and what a run saves of it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from act.policies import act as act_policy
+from act.training import config as configs
+from act.training.config import TrainConfig
+from tests.act.training.test_fit import make
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--kl_weight", "80"], "--kl_weight 80.0 has an effect only with --use_cvae; leave it out"),
+        (["--policy_class", "diffusion", "--objective", "flow", "--eta", "1"], "--eta 1.0 .* --objective ddpm"),
+        (["--policy_class", "diffusion", "--objective", "regression", "--inference_steps", "5"], "ddpm or flow"),
+        (["--policy_class", "diffusion", "--channels", "64", "64"], "--channels .* only with --network unet"),
+        (["--policy_class", "diffusion", "--n_heads", "8"], "--n_heads 8 .* only with --network transformer"),
+        (["--freeze_backbone"], "--freeze_backbone True .* only with --use_images"),
+        (["--no_camera_embedding"], "--camera_embedding False .* only with --backbone resnet18"),
+    ],
+)
+def test_flags_that_do_nothing_are_refused(flags, told):
+    with pytest.raises(ValueError, match=told):
+        configs.parse(["--task_name", "sim_toy_scripted", "--preset", "state", *flags])
+
+
+def test_augmentation_that_nobody_would_see_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="augmentation photometric changes images"):
+        make(tmp_path, augmentation="photometric")
+
+
+def test_an_epoch_is_shared_out_among_the_processes(tmp_path):
+    config = make(tmp_path, num_epochs=100, batch_size=4)
+    assert [dataclasses.replace(config, processes=n).resolved(40).steps for n in (1, 2)] == [1000, 500]
+
+
+@pytest.mark.parametrize("flag", [["--policy_class", "vae"], ["--policy-class=vae"], ["--policy-class", "vae"]])
+def test_a_flag_may_be_spelled_with_hyphens(flag):
+    config = configs.parse(["--task_name", "sim_toy_scripted", "--preset", "state", *flag])
+    assert type(config.policy).__module__ == "act.policies.vae"
+
+
+def test_help_spells_flags_as_the_documentation_does(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        configs.parse(["--help"])
+    told = capsys.readouterr().out
+    assert "--policy_class" in told and "--ckpt_dir" in told and "--policy-class" not in told
+
+
+def test_a_configuration_survives_json(tmp_path):
+    config = make(tmp_path).with_paths()
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_the_original_command_line_is_understood():
+    line = "--task_name sim_transfer_cube_scripted --policy_class ACT --kl_weight 10 --chunk_size 100 --hidden_dim 512"
+    line += " --batch_size 8 --dim_feedforward 3200 --num_epochs 2000 --lr 1e-5 --seed 0 --ckpt_dir D"
+    config = configs.parse(line.split()).resolved(40)
+    assert config.steps == 10_000 and config.run_dir == Path("D") and config.policy == act_policy.Config.preset("paper")
+    for flag in ("--temporal_agg", "--eval"):
+        with pytest.raises(ValueError, match=r"belongs to evaluation: python eval\.py"):
+            configs.parse([*line.split(), flag])
+    fast = configs.parse(["--task_name", "sim_insertion_human", "--preset=fast", "--use_cvae"]).with_paths()
+    assert fast.policy.chunk_size == 60 and fast.policy.use_cvae and fast.policy.trunk == "runs/insertion_trunk"  # type: ignore[attr-defined]
+    assert str(fast.run_dir) == "runs/sim_insertion_human_act_fast_seed0"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"num_epochs": 0}, {"ema_decay": 1.0}, {"image_size": (0, 0)}],
+)
+def test_nonsense_is_refused(tmp_path, change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        make(tmp_path, **change)

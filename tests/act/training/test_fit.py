@@ -1,0 +1,416 @@
+"""fit(): learning, resuming, refusing, keeping."""
+
+import dataclasses
+import json
+import math
+import os
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import train
+from act.data.dataset import EpisodeDataset, find, split
+from act.data.episodes import episode_index, episode_path, write_episode
+from act.distributed import ALONE
+from act.files import alone_in
+from act.nn.device import choose_device
+from act.nn.vision import KeypointConfig, KeypointTrunk
+from act.policies import act as act_policy
+from act.policies.base.storage import load_policy
+from act.run_folder import read_metrics
+from act.training.checkpoint import MetricsLog, load_state
+from act.training.config import TrainConfig, preset
+from act.training.fit import fit, load_data, make_policy, prepare
+from act.training.trainer import Trainer, TrainingDiverged
+from tests.act.data.test_dataset import SIZE, write
+
+TINY = act_policy.Config(
+    chunk_size=6,
+    hidden_dim=16,
+    dim_feedforward=32,
+    n_heads=2,
+    n_encoder_layers=1,
+    n_cvae_layers=1,
+    latent_dim=4,
+    dropout=0.1,
+    use_images=False,
+    use_env_state=True,
+    input_noise=0.02,
+)
+
+
+def make(directory: Path, **changes) -> TrainConfig:
+    """A run on tiny episodes that takes a moment."""
+    data = directory / "data"
+    if not data.exists():
+        data.mkdir()
+        write(data, lengths=(12, 9, 11, 10, 12))
+    config = preset("paper", "act", "sim_toy_scripted")
+    values = {
+        "policy": TINY,
+        "dataset_dir": data,
+        "run_dir": directory / "run",
+        "steps": 8,
+        "lr": 3e-3,
+        "schedule": "cosine",
+        "warmup_steps": 2,
+        "ema_decay": 0.9,
+        "grad_clip": 1.0,
+        "log_every": 2,
+        "validate_every": 4,
+        "save_every": 4,
+        "image_size": SIZE,
+        "cameras": ("cam0", "cam1"),
+    }
+    return dataclasses.replace(config, **values | changes)
+
+
+def run(config: TrainConfig, stop: int | None = None, evaluate=None) -> list:
+    """Metrics of a run, cut off by a kill after what is done at step `stop`."""
+    train, held_out, spec = load_data(config)
+    metrics = []
+    for line in fit(make_policy(config, train, spec), train, held_out, config, evaluate):
+        if stop is not None and metrics and metrics[-1].step == stop:
+            break
+        metrics.append(line)
+    return metrics
+
+
+def test_training_lowers_the_loss_and_leaves_a_policy(tmp_path):
+    config = make(tmp_path, steps=40, log_every=10)
+    metrics = run(config)
+    assert [line.step for line in metrics if line.validation] == list(range(4, 41, 4))
+    assert metrics[-1].losses["loss"] < metrics[0].losses["loss"]
+    assert {"loss", "l1", "kl", "deployed_l1"} <= set(metrics[-1].validation)
+    policy = load_policy(tmp_path / "run")
+    obs = {"qpos": np.zeros(14, np.float32), "env_state": np.zeros(7, np.float32)}
+    assert policy.predict_chunk([[obs]]).shape == (1, 6, 14)
+    about = json.loads((tmp_path / "run" / "policy.json").read_text())
+    assert about["policy"] == "act" and about["step"] == 40 and about["train"]["lr"] == 3e-3
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
+    whole = run(make(tmp_path, run_dir=tmp_path / "whole"))
+    config = make(tmp_path, run_dir=tmp_path / "cut")
+    first = run(config, stop=6)  # step 6 is after the checkpoint of step 4: two steps are done again
+    second = run(config)
+    assert [line.step for line in first] == [2, 4, 6] and [line.step for line in second] == [6, 8]
+    assert [line.losses for line in second] == [line.losses for line in whole[2:]]
+    assert second[-1].validation == whole[-1].validation
+    ours, theirs = load_policy(tmp_path / "cut").state_dict(), load_policy(tmp_path / "whole").state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_resumed_run_with_a_trunk_that_is_trained_along_equals_an_uninterrupted_one(tmp_path):
+    """Its weights lie in memory as convolutions like them; moments that lay otherwise would belong to other weights."""
+    KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
+    looks = {"backbone": "keypoints", "backbone_weights": "sim", "trunk": str(tmp_path / "trunk")}
+    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **looks)
+    changes = {"policy": policy, "precision": "fp32", "lr_backbone": 3e-3, "batch_size": 2}
+    run(make(tmp_path, run_dir=tmp_path / "whole", **changes))
+    config = make(tmp_path, run_dir=tmp_path / "cut", **changes)
+    run(config, stop=4)
+    run(config)
+    ours, theirs = (load_policy(tmp_path / name).state_dict() for name in ("cut", "whole"))
+    assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
+
+
+def test_no_line_of_the_log_is_lost_where_a_run_is_cut_off(tmp_path):
+    config, seen = make(tmp_path), []
+    data, held_out, spec = load_data(config)
+    for metrics in fit(make_policy(config, data, spec), data, held_out, config):
+        if metrics.step == 4:  # before it is written
+            break
+        seen.append(metrics.step)
+    start = (load_state(tmp_path / "run", config) or SimpleNamespace(step=0)).step
+    assert [step for step in seen if step <= start] + [line.step for line in run(config)] == [2, 4, 6, 8]
+
+
+def test_held_out_losses_do_not_follow_from_the_size_of_batches(tmp_path):
+    told = []
+    for size in (2, 7):
+        config = make(tmp_path, batch_size=size)
+        data, held_out, spec = load_data(config)
+        assert held_out is not None
+        told.append(Trainer(make_policy(config, data, spec), config).validate(held_out))
+    assert told[0] == told[1]
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path):
+    config = make(tmp_path)
+    run(config)
+    assert run(config) == []
+
+
+def test_another_configuration_does_not_resume(tmp_path):
+    run(make(tmp_path), stop=4)
+    with pytest.raises(ValueError, match=r"trained with lr 0.003, not 0.001; n_heads 2, not 4.*--run_dir"):
+        run(make(tmp_path, lr=1e-3, policy=dataclasses.replace(TINY, n_heads=4)))
+    assert load_state(tmp_path / "run", make(tmp_path, log_every=7)) is not None
+
+
+def test_a_run_does_not_go_on_with_other_episodes(tmp_path):
+    config = make(tmp_path)
+    run(config, stop=4)
+    (tmp_path / "data" / "episode_1.hdf5").rename(tmp_path / "data" / "episode_9.hdf5")
+    with pytest.raises(ValueError, match="trained on other episodes"):
+        run(config)
+    again = (tmp_path / "data" / "episode_9.hdf5").rename(tmp_path / "data" / "episode_1.hdf5")
+    before, size = put(again, 7.0), again.stat().st_size
+    with pytest.raises(ValueError, match="trained on other episodes"):  # though no longer and no shorter
+        run(config)
+    put(again, before)
+    assert again.stat().st_size == size and [line.step for line in run(config)] == [6, 8]
+
+
+def test_a_run_that_is_trained_already_names_other_episodes_too(tmp_path, capsys):
+    config = make(tmp_path)
+    train.train(config, tmp_path / "run", ALONE)
+    train.train(config, tmp_path / "run", ALONE)
+    assert "is trained already (8 steps)" in capsys.readouterr().out
+    (tmp_path / "data" / "episode_1.hdf5").rename(tmp_path / "data" / "episode_9.hdf5")
+    with pytest.raises(ValueError, match="trained on other episodes"):
+        train.train(config, tmp_path / "run", ALONE)
+
+
+@pytest.mark.parametrize("name", ["mps", "meta", "cuda:99", "toaster"])
+def test_a_device_that_cannot_be_used_is_named(name: str):
+    with pytest.raises(ValueError, match=f"--device {name}"):
+        choose_device(name)
+
+
+def test_what_is_written_can_be_read_by_whom_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        run(make(tmp_path), stop=4)
+    finally:
+        os.umask(before)
+    for name in ("policy.safetensors", "policy.json", "last/state.safetensors"):
+        assert (tmp_path / "run" / name).stat().st_mode & 0o777 == 0o640
+
+
+def test_two_trainings_do_not_share_a_directory(tmp_path):
+    error = pytest.raises(ValueError, match=r"run is being trained by another process")
+    alone = partial(alone_in, tmp_path / "run", "trained", "--run_dir")
+    with alone(), error, alone():
+        pass
+    assert not (tmp_path / "run" / ".lock").exists()
+    with alone():
+        pass
+
+
+def put(path: Path, value: float) -> float:
+    """Changes one number of an episode's actions and returns what it was."""
+    with h5py.File(path, "a") as root:
+        actions = root["action"]
+        assert isinstance(actions, h5py.Dataset)
+        before = float(actions[3, 2])
+        actions[3, 2] = value
+    return before
+
+
+def drive(directory: Path, index: int, expert: bool) -> None:
+    """An episode in which the policy drove, and an operator never did, or at last."""
+    rows = np.random.default_rng(index).random((10, 14), np.float32)
+    intervention = np.arange(10) > (5 if expert else 10)
+    values = {"qpos": rows, "qvel": rows, "action": rows, "executed_action": rows, "intervention": intervention}
+    write_episode(episode_path(directory, index), env_state=np.ones((10, 7), np.float32), images={}, **values)
+
+
+def test_episodes_without_a_label_are_neither_learned_from_nor_validated_on(tmp_path):
+    (tmp_path / "data").mkdir()
+    for index in range(5):
+        drive(tmp_path / "data", index, expert=False)
+    config = make(tmp_path, cameras=())
+    with pytest.raises(ValueError, match="no expert's label"):
+        load_data(config)
+    kept, held_out = split(find(tmp_path / "data"), config.val_fraction, config.seed)
+    for path in kept:
+        path.unlink()
+        drive(tmp_path / "data", episode_index(path), expert=True)
+    train, validation, _ = load_data(config)
+    assert len(train.taught) == 4 * 4 and validation is None and len(held_out) == 1
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    config = make(tmp_path)
+    train, _, spec = load_data(config)
+    policy = make_policy(config, train, spec)
+    original = policy.loss
+    calls = []
+
+    def loss(batch):
+        calls.append(0)
+        return {key: value * (math.nan if len(calls) > 5 else 1) for key, value in original(batch).items()}
+
+    monkeypatch.setattr(policy, "loss", loss)
+    with pytest.raises(TrainingDiverged, match="nan at or shortly before step 6"):
+        list(fit(policy, train, None, config))
+    state = load_state(tmp_path / "run", config)
+    assert state is not None and state.step == 4
+    assert all(bool(torch.isfinite(value).all()) for value in load_policy(tmp_path / "run").state_dict().values())
+
+
+def test_the_most_successful_weights_are_kept(tmp_path):
+    rates = iter([0.5, 0.9, 0.2, 0.1])
+    metrics = run(make(tmp_path, eval_every=2), evaluate=lambda policy: next(rates))
+    assert [line.success for line in metrics] == [0.5, 0.9, 0.2, 0.1]
+    about = json.loads((tmp_path / "run" / "policy.json").read_text())
+    assert about["step"] == 4 and about["validation_success"] == 0.9
+
+
+def test_a_resumed_run_remembers_how_good_its_best_was(tmp_path):
+    config, rates = make(tmp_path, eval_every=4), iter([0.9, 0.2, 0.2])
+    run(config, stop=4, evaluate=lambda policy: next(rates))
+    run(config, evaluate=lambda policy: next(rates))
+    about = json.loads((tmp_path / "run" / "policy.json").read_text())
+    assert about["step"] == 4 and about["validation_success"] == 0.9
+
+
+def test_statistics_are_those_of_the_training_episodes_alone(tmp_path):
+    config = make(tmp_path)
+    data, held_out, spec = load_data(config)
+    assert held_out is not None
+    stats = make_policy(config, data, spec).normalizer.state_dict()
+    torch.testing.assert_close(stats["action_shift"], data.action.mean(0))
+    torch.testing.assert_close(stats["action_scale"], data.action.std(0, correction=0))
+    assert not torch.allclose(stats["action_shift"], torch.cat([data.action, held_out.action]).mean(0))
+
+
+def test_held_out_losses_are_of_episodes_that_are_not_learned_from(tmp_path, monkeypatch):
+    config, judged = make(tmp_path), []
+    monkeypatch.setattr(Trainer, "validate", lambda self, held_out: judged.append(held_out) or {"deployed_l1": 0.0})
+    train, held_out, spec = load_data(config)
+    list(fit(make_policy(config, train, spec), train, held_out, config))
+    assert held_out is not None and judged == [held_out] * 2
+    ours, theirs = ({episode.path for episode in part.episodes} for part in (train, held_out))
+    assert not ours & theirs and len(ours | theirs) == 5
+
+
+def test_another_seed_learns_from_other_episodes_in_another_order_with_other_noise(tmp_path, monkeypatch):
+    noisy = dataclasses.replace(TINY, input_noise=0.5)
+    one, other = (make(tmp_path, seed=s, policy=noisy, steps=1, run_dir=tmp_path / f"run{s}") for s in (0, 1))
+    assert {e.path for e in load_data(one)[0].episodes} != {e.path for e in load_data(other)[0].episodes}
+    train, _, spec = load_data(one)
+    drawn, draw = [], EpisodeDataset.draw
+    monkeypatch.setattr(
+        EpisodeDataset, "draw", lambda self, seed, *rest, **size: drawn.append(seed) or draw(self, seed, *rest, **size)
+    )
+    losses = []
+    for config in (one, other):
+        list(fit(make_policy(one, train, spec), train, None, config))
+        losses.append(Trainer(make_policy(one, train, spec), config).train_step(draw(train, 0, 0, 8))["loss"])
+    assert drawn == [0, 1] and losses[0] != losses[1]
+
+
+def test_what_the_data_is_asked_for_reaches_it(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    drive(data, 0, expert=True)
+    drive(data, 1, expert=False)
+    uniform, equal = (
+        load_data(make(tmp_path, aggregation=how, val_fraction=0.0))[0] for how in ("uniform", "equal_mass")
+    )
+    assert not np.array_equal(uniform.weights, equal.weights)  # type: ignore[arg-type]
+
+
+def test_a_frozen_trunk_trains_on_cached_features(tmp_path):
+    KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
+    changes = {
+        "backbone": "keypoints",
+        "backbone_weights": "sim",
+        "freeze_backbone": True,
+        "trunk": str(tmp_path / "trunk"),
+    }
+    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **changes)
+    config = make(tmp_path, policy=policy, steps=4)
+    run(config)
+    assert len(list((tmp_path / "data" / ".features").glob("*/episode_*.safetensors"))) == 5
+    train, _, spec = load_data(config)
+    other = make_policy(config, train, spec)
+    other.backbone_parameters()[0].data += 1.0
+    prepare(other, train, config, torch.device("cpu"))
+    assert len(list((tmp_path / "data" / ".features").glob("*"))) == 2, "another trunk, other features"
+    loaded = load_policy(tmp_path / "run")
+    assert loaded.has_frozen_trunk and bool((loaded.state_dict()["normalizer.features_scale"] != 1).any())
+    trunk = KeypointTrunk.load(tmp_path / "trunk").state_dict()
+    assert all(torch.equal(value, loaded.state_dict()[f"trunk.{key}"]) for key, value in trunk.items())
+
+    run(dataclasses.replace(config, run_dir=tmp_path / "cut", steps=8), stop=4)
+    torch.manual_seed(1)  # another than any step's
+    KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
+    with pytest.raises(ValueError, match="behind another trunk"):
+        run(dataclasses.replace(config, run_dir=tmp_path / "cut", steps=8))
+
+
+def test_keypoints_of_a_trunk_that_is_trained_along_are_normalised(tmp_path):
+    KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
+    changes = {"backbone": "keypoints", "backbone_weights": "sim", "trunk": str(tmp_path / "trunk")}
+    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **changes)
+    run(make(tmp_path, policy=policy, steps=1, lr=0.0, lr_backbone=0.0, weight_decay=0.0))
+    loaded = load_policy(tmp_path / "run")
+    train, _, _ = load_data(make(tmp_path, policy=policy))
+    with torch.no_grad():
+        seen = loaded.encode_images(train.images(train.observed)).flatten(1)
+    encoded = loaded.normalizer.encode("features", seen)
+    assert torch.allclose(encoded.mean(0), torch.zeros(len(seen[0])), atol=0.1)
+    assert bool((loaded.state_dict()["normalizer.features_scale"] != 1).all())
+
+
+def test_a_keypoint_trunk_is_trained_in_the_arithmetic_that_is_asked_for():
+    trunk = KeypointTrunk(KeypointConfig(("cube",), ("cam0",), SIZE)).folded()
+    images, dtypes = torch.zeros(1, 1, *SIZE, 3, dtype=torch.uint8), []
+    convolution = next(module for module in trunk.modules() if isinstance(module, torch.nn.Conv2d))
+    convolution.register_forward_hook(lambda module, given, made: dtypes.append(made.dtype))
+    trunk.features(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        trunk.features(images)
+    assert dtypes == [torch.float32, torch.bfloat16]
+
+
+def test_a_folder_named_twice_is_refused(tmp_path):
+    config = make(tmp_path)
+    with pytest.raises(ValueError, match="name each folder once"):
+        load_data(dataclasses.replace(config, dataset_dir=(*config.dataset_dir, *config.dataset_dir)))
+
+
+def test_images_train_end_to_end_with_augmentation(tmp_path):
+    size = (32, 32)
+    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, backbone_weights="none")
+    config = make(
+        tmp_path, policy=policy, steps=2, save_every=2, image_size=size, augmentation="photometric", batch_size=2
+    )
+    assert math.isfinite(run(config)[-1].losses["loss"])
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="use auto, cpu"):
+        choose_device("tpu7")
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_the_log_forgets_what_comes_after_the_checkpoint(tmp_path):
+    log = MetricsLog(tmp_path, tensorboard=False)
+    for step in (1, 2, 3):
+        log.write({"step": step, "loss": 1.0 / step})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+    MetricsLog(tmp_path, start=2, tensorboard=False)
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_a_directory_without_a_policy_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no trained policy"):
+        load_policy(tmp_path)
+    run(make(tmp_path, steps=1))
+    about = json.loads((tmp_path / "run" / "policy.json").read_text())
+    for foreign in ({"x": 1}, {**about, "spec": {"eyes": 2}}, {**about, "config": []}):
+        (tmp_path / "run" / "policy.json").write_text(json.dumps(foreign))
+        with pytest.raises(ValueError, match="tells of no policy of this version"):
+            load_policy(tmp_path / "run")

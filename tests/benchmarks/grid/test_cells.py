@@ -1,0 +1,231 @@
+"""Grids: what is run in which order, stopping and going on, and what is left alone. Programs are toys."""
+
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import pytest
+
+from act import policies
+from act.data.episodes import read_episode, write_episode
+from act.training.config import parse
+from benchmarks import ablations, table1
+from benchmarks.grid import cells as grid
+from benchmarks.grid import display as grid_display
+from benchmarks.grid import jobs as grid_jobs
+from benchmarks.grid import run as grid_run
+from benchmarks.grid.cells import Cell, Method, Options, plan
+from benchmarks.grid.results import Results, Row
+from tests.fakes.toy_grid import ACT, OPTIONS, TOYS, row
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, source in TOYS.items():
+        (tmp_path / name).write_text(f"open('calls.txt', 'a').write('{name}\\n')\n{source}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(options: Options = OPTIONS, methods: tuple[Method, ...] = (ACT,)) -> int:
+    return grid_run.run_grid(plan(methods, options), options, Results(Path("results.json")))
+
+
+def rows() -> list[Row]:
+    return list(Results(Path("results.json")).rows.values())
+
+
+def calls() -> list[str]:
+    return Path("calls.txt").read_text().split()
+
+
+def steps_done() -> list[int]:
+    """Of every training that has begun."""
+    return [len(path.read_text().splitlines()) for path in Path("runs").rglob("metrics.jsonl")]
+
+
+class Clock:
+    """Jumps ahead as soon as a training has begun, so that no test depends on how fast this machine is."""
+
+    def __init__(self) -> None:
+        self.sleep, self.now = time.sleep, 0.0
+
+    def monotonic(self) -> float:
+        self.now = 10.0 if any(steps_done()) else self.now
+        return self.now
+
+
+# ------------------------------------------------------------------------------------------------------------ running
+def test_a_cell_is_recorded_trained_and_evaluated_in_every_way_and_then_left_alone(folder: Path):
+    assert run() == 0
+    assert calls() == ["record_sim_episodes.py", "train.py", "eval.py", "eval.py"]
+    first, second = rows()
+    assert (first["mode"], first["n_action_steps"]) == ("chunk", 60)
+    assert (second["mode"], second["n_action_steps"]) == ("ensemble", 1)
+    assert (first["rewards"], first["strict"]) == ("244244", "010010")
+    assert first["train_s"] == pytest.approx(0.8) and first["commands"][0].startswith("python train.py --preset state")
+    assert run() == 0 and len(calls()) == 4
+    Path("results.json").unlink()
+    assert run() == 0 and len(calls()) == 4 and rows() == [first, second]  # from what the programs left
+    assert run(replace(OPTIONS, rollouts=9)) == 0 and calls()[4:] == ["eval.py", "eval.py"]
+    assert len(rows()) == 2 and rows()[0]["rewards"] == "244244244"
+
+
+def test_a_run_of_other_demonstrations_is_not_evaluated_as_one_of_these(folder: Path, capsys):
+    """Its folder tells its recipe; train.py, which is asked again, knows what it learned from."""
+    assert run() == 0 and len(calls()) == 4
+    with h5py.File(next(Path("data").rglob("episode_49.hdf5")), "r+") as file:
+        file["action"][...] = 7.0  # type: ignore[index]
+    Path("results.json").unlink()
+    assert run() == 1 and calls()[4:] == ["train.py"] and not Path("results.json").exists()
+    assert "was trained on other episodes" in capsys.readouterr().err
+
+
+def test_compiled_trainings_are_the_same_cells_and_their_rows_say_so(folder: Path):
+    compiled = replace(OPTIONS, compile=True)
+    assert run(compiled) == 0 and all("--compile" in row["commands"][0] for row in rows())
+    assert not any("--compile" in row["recipe"] for row in rows())
+    assert run() == 0 and len(calls()) == 4
+
+
+def test_a_spent_budget_stops_within_a_cell_and_the_next_call_goes_on_there(folder: Path, monkeypatch, capsys):
+    for module in (grid_run, grid_jobs):
+        monkeypatch.setattr(module, "time", Clock())
+    assert run(replace(OPTIONS, steps=500, budget="1s")) == 0
+    assert "the budget of 1s is spent" in capsys.readouterr().err
+    (done,) = steps_done()
+    assert 0 < done < 500 and rows() == []
+    for module in (grid_run, grid_jobs):
+        monkeypatch.setattr(module, "time", time)
+    (folder / "train.py").write_text((folder / "train.py").read_text().replace("0.02)", "0)"))
+    assert run(replace(OPTIONS, steps=500)) == 0
+    assert f"training from step {done}" in next(Path("runs").rglob("grid.log")).read_text()
+    assert len(rows()) == 2 and steps_done() == [500]
+
+
+def test_ctrl_c_stops_all_programs(folder: Path):
+    def press() -> None:
+        while len(steps_done()) < 2:  # side by side
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    assert run(replace(OPTIONS, steps=5000, seeds=(0, 1))) == 130
+    with grid_run.locked(OPTIONS.runs):
+        pass  # nobody holds the lock: no program is left
+
+
+def test_a_cell_that_fails_says_why_and_the_others_go_on(folder: Path, capsys):
+    assert run(replace(OPTIONS, seeds=(13, 0))) == 1
+    assert {row["train_seed"] for row in rows()} == {0}
+    told = capsys.readouterr().err
+    assert "seed 13: training ended with code 1: train: seed 13 brings no luck (all of it: runs" in told
+
+
+def test_only_the_cells_whose_demonstrations_failed_are_left_out(folder: Path, capsys):
+    toy = folder / "record_sim_episodes.py"
+    source = toy.read_text().replace("for i", "if 'insertion' in str(folder):\n    sys.exit('no pegs today')\nfor i", 1)
+    toy.write_text(source)
+    assert run(replace(OPTIONS, tasks=("insertion", "transfer_cube"))) == 1
+    assert {made["task"] for made in rows()} == {"transfer_cube"} and len(rows()) == 2
+    assert "recording ended with code 1: no pegs today" in capsys.readouterr().err
+
+
+def test_two_grids_never_work_in_one_folder(folder: Path):
+    with grid_run.locked(OPTIONS.runs), pytest.raises(ValueError, match="another grid is at work in runs/grid"):
+        run()
+
+
+def test_every_method_comes_before_a_second_training_seed():
+    methods = (ACT, replace(ACT, label="ACT, wide", flags=("--hidden_dim", "512")))
+    cells = plan(methods, Options(seeds=(0, 1)))
+    assert [cell.seed for cell in cells] == [0] * 8 + [1] * 8
+    assert [cell.method for cell in cells[:2]] == list(methods) and cells[0].task == cells[1].task
+
+
+def test_a_method_is_run_on_its_own_tasks_only():
+    cells = plan((ACT, replace(ACT, label="ACT, elsewhere", tasks=("insertion",))), Options(seeds=(0,)))
+    assert [(cell.task, cell.style) for cell in cells if cell.method.tasks != grid.TASKS] == [
+        ("insertion", "scripted"),
+        ("insertion", "human"),
+    ]
+
+
+def test_the_time_left_follows_from_similar_rows():
+    results = Results(Path("nowhere.json"))
+    cell = Cell(ACT, "transfer_cube", "scripted", "state", 1, 6000)
+    options = Options(rollouts=300, modes=("chunk",))
+    assert grid_display.cost(cell, options, results) is None
+    results.rows = {("a",): row(ACT, "4" * 100)}  # 3000 steps in 100 s, 100 rollouts in 50 s
+    assert grid_display.cost(cell, options, results) == pytest.approx(2 * 100 + 3 * 50)
+
+
+def test_rows_of_other_demonstrations_are_never_joined(folder: Path):
+    assert run() == 0
+    before, last = rows(), Path("data/grid/state/transfer_cube_scripted/episode_49.hdf5")
+    episode = read_episode(last)
+    write_episode(last, images={}, qpos=episode.qpos, qvel=episode.qvel, action=-episode.action)
+    with pytest.raises(ValueError, match="other demonstrations of transfer_cube scripted"):
+        run(replace(OPTIONS, seeds=(0, 1)))
+    assert rows() == before and run() == 0  # nothing to run, nothing to join
+    other = Results(Path("other.json"))
+    other.add({**before[0], "train_seed": 1, "demonstrations": "of somebody else"})
+    with pytest.raises(ValueError, match=r"than other\.json \(of somebody else\)"):
+        Results(Path("results.json")).take(Path("other.json"), plan((ACT,), replace(OPTIONS, seeds=(0, 1))))
+
+
+# ------------------------------------------------------------------------------------------------ what the grids hold
+@pytest.mark.parametrize("program", [table1, ablations])
+def test_no_two_cells_share_a_folder(program):
+    cells = plan(program.METHODS, Options())
+    assert len({cell.folder(Path("runs")) for cell in cells}) == len(cells)
+
+
+def test_the_grids_share_the_runs_they_have_in_common():
+    folders = [{cell.folder(Path()) for cell in plan(p.METHODS, Options(seeds=(0,)))} for p in (table1, ablations)]
+    assert len(folders[0] & folders[1]) >= 4  # ACT as Table I has it is one half of Fig. 8c
+
+
+@pytest.mark.parametrize("track", ["state", "images"])
+def test_train_py_takes_the_flags_of_every_cell(track):
+    options = Options(tasks=("insertion",), styles=("human",), seeds=(0,), track=track)
+    cells = plan((*table1.METHODS, *ablations.METHODS), options)
+    assert {cell.method.policy for cell in cells} <= set(policies.available())
+    for cell in {cell.recipe: cell for cell in cells}.values():
+        config = parse(cell.flags)
+        assert config.steps == options.steps_of(cell.method, "insertion")
+        assert config.policy.chunk_size == cell.method.chunk_size
+        assert config.policy_class.lower() == cell.method.policy
+
+
+# ------------------------------------------------------------------------------------------------------- wrong input
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--budget", "soon"], "--budget soon: give hours, minutes, seconds, such as 90m"),
+        (["--tasks", "juggling"], "--tasks juggling: there is transfer_cube, insertion"),
+        (["--policies", "oracle"], "--policies oracle: this grid has act"),
+        (["--only_page", "--page", "."], "--page . is a folder; give a file"),
+        (["--only_page", "--page", "train.py/page.html"], "File exists: 'train.py'"),
+        (["--rollouts", "0"], "--rollouts 0: must be at least 1"),
+        (["--seeds", "0", "0"], "--seeds 0 0: name each once"),
+        (["--styles", "human", "human"], "--styles human human: name each once"),
+    ],
+)
+def test_wrong_input_is_answered_with_one_sentence(arguments: list[str], told: str, folder: Path, capsys):
+    assert table1.program(arguments) == 2
+    message = capsys.readouterr().err
+    assert told in message and message.count("\n") == 1
+
+
+def test_the_program_draws_what_there_is(folder: Path, capsys):
+    assert table1.program(["--only_page", "--results", "results.json", "--page", "page.html"]) == 0
+    assert "<html" in Path("page.html").read_text() and "wrote page.html" in capsys.readouterr().out
+
+
+def test_budgets_are_hours_minutes_and_seconds():
+    assert [grid.seconds(text) for text in ("90m", "1h30m", "45s")] == [5400, 5400, 45]
+    assert grid.seconds("") == float("inf")
