@@ -23,7 +23,7 @@ from act.cluster import Waves, connected
 from act.evaluation.evaluate import EpisodeLog, Summary, evaluate, query_latency, write_results
 from act.evaluation.report import write_report
 from act.evaluation.video import VideoWriter, video_path
-from act.files import alone_in
+from act.files import lock_folder
 from act.run_folder import trained_on
 from act.runtime.agents import PolicyAgent
 from act.runtime.envs import Envs, ParallelEnvs
@@ -118,7 +118,7 @@ def run_evaluation(options: argparse.Namespace) -> None:
             settings = describe(options, about, weights, task, mode, agent)
             settings |= {"cameras": cameras, "image_size": image_size} if policy.needs_images else {}
             folder = out / "eval" / folder_name(options, mode, "" if task == trained else task)
-            with alone_in(folder, "evaluated into", "--out"):
+            with lock_folder(folder, "evaluated into", "--out"):
                 summary = run_mode(envs, waves, agent, settings, options, folder)
             print_summary(summary, mode)
     write_report([out], out / "report.html")

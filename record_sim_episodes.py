@@ -23,16 +23,16 @@ from typing import Annotated, Any, Literal
 import gymnasium
 import tyro
 
-from act.cluster import RayCrew, connected
+from act.cluster import RayWorkers, connected
 from act.data.episodes import find_episodes, read_episode
 from act.data.images import JPEG_QUALITY
 from act.data.labels import count_labels
-from act.files import alone_in
+from act.files import lock_folder
 from act.recording.attempts import Recording, load_world
 from act.recording.demonstrations import record
 from act.recording.rounds import dagger_rows, gated_rows, missing_seeds, record_round
 from act.recording.scenes import Sampler, SceneRecording, record_scenes
-from act.recording.teleoperated import Sketchbook
+from act.recording.teleoperated import DeferredRendering
 from act.run_folder import trained_on
 from act.runtime.agents import PolicyAgent
 from act.runtime.dagger import BetaSchedule, GatedAgent, MixtureAgent
@@ -77,10 +77,10 @@ def make_env_with_expert(
     label_every: int,
 ) -> gymnasium.Env:
     import sim_envs
-    from sim_envs.expert_labels import ExpertBeside
+    from sim_envs.expert_labels import ExpertLabels
 
     env = sim_envs.make(task, cameras=cameras, image_size=image_size, quality=quality)
-    return ExpertBeside(env, style, chunk_size, label_every)
+    return ExpertLabels(env, style, chunk_size, label_every)
 
 
 def make_scene_sampler(task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str) -> Sampler:
@@ -228,7 +228,7 @@ def record_demonstrations(flags: Flags, task: str, style: str, world: str) -> in
     recording = Recording(task=task, style=style, world=world, **shared)
     try:
         with connected(flags.ray):
-            hire = RayCrew if flags.ray else None
+            hire = RayWorkers if flags.ray else None
             progress = record(recording, directory, flags.num_episodes, flags.workers, hire)
     except KeyboardInterrupt:
         whole = len(find_episodes(directory)) if directory.is_dir() else 0
@@ -280,8 +280,8 @@ def make_mixture(flags: Flags, policy: Any, seeds: Sequence[int]) -> MixtureAgen
 
 
 def make_gated(flags: Flags, policies: Sequence[Any]) -> GatedAgent:
-    danger = distance_to_expert if flags.gate == "distance" else EnsembleDisagreement(policies)
-    operator = SimulatedOperator(danger, flags.take_over, flags.hand_back)
+    score = distance_to_expert if flags.gate == "distance" else EnsembleDisagreement(policies)
+    operator = SimulatedOperator(score, flags.take_over, flags.hand_back)
     return GatedAgent(policies[0], operator, flags.n_action_steps, flags.ensemble_m)
 
 
@@ -312,7 +312,7 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
         digests = describe(flags)["policy"]
     from sim_envs.teleop.gamepad import beside, find_gamepad
     from sim_envs.teleop.link import PageProcess
-    from sim_envs.teleop.messages import About
+    from sim_envs.teleop.messages import PageConfig
     from sim_envs.teleop.session import Session
 
     gamepad = find_gamepad(flags.gamepad)
@@ -323,8 +323,8 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
     env: Any = load_world(world).make_env(task, flags.cameras, flags.image_size, flags.quality)
     env.env_spec = spec = dataclasses.replace(env.env_spec, episode_len=OPERATOR_STEPS)
     address = {"host": flags.host, "port": flags.port, "token": flags.token}
-    about = About(task, env.task.scene, spec.stage_names, flags.cameras, agent is not None, **address)
-    with Sketchbook(recording, flags.directory) as book, PageProcess(about) as page:
+    about = PageConfig(task, env.task.scene, spec.stage_names, flags.cameras, agent is not None, **address)
+    with DeferredRendering(recording, flags.directory) as book, PageProcess(about) as page:
         keep = flags.keep_failures or agent is not None  # corrections teach, whatever came of them
         settings = {"wanted": flags.num_episodes, "keep_failures": keep, "previews": flags.cameras}
         with beside(page, gamepad) as link:
@@ -367,7 +367,7 @@ def main(argv: Sequence[str] | None = None, world: str = "record_sim_episodes") 
             return record_random_scenes(flags, task, world)
         record_with = {"expert": record_demonstrations, "human": record_human}.get(flags.agent, record_policy)
         check_trained(flags.policy, task)
-        with alone_in(flags.directory, "recorded into", "--dataset_dir"):
+        with lock_folder(flags.directory, "recorded into", "--dataset_dir"):
             return record_with(flags, task, style, world)
     except KeyboardInterrupt:
         print("\nstopped; the same command continues", file=sys.stderr)

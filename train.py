@@ -20,14 +20,15 @@ from tqdm import tqdm
 
 from act.distributed import Processes, joined
 from act.evaluation.evaluate import evaluate
-from act.files import alone_in, write_json
-from act.policies.base.policy import DataSpec, Policy
+from act.files import lock_folder, write_json
+from act.policies.base.policy import Policy
 from act.runtime.agents import PolicyAgent
 from act.runtime.envs import ParallelEnvs
 from act.seeds import VALIDATION_SEEDS
 from act.training.checkpoint import MetricsLog
 from act.training.config import TrainConfig, parse
 from act.training.fit import Metrics, fit, load_data, make_policy, saved_state
+from act.types import PolicySpec
 from act.workers import available_cores
 
 ENVS_PER_CORE = 8  # environments that share one query of the policy
@@ -53,7 +54,7 @@ def train(config: TrainConfig, run: Path, processes: Processes) -> None:
     episodes, held_out, spec = load_data(config)
     config = config.resolved(len(episodes.episodes))
     policy = make_policy(config, episodes, spec)
-    with alone_in(run, "trained", "--run_dir") if processes.is_main else nullcontext():
+    with lock_folder(run, "trained", "--run_dir") if processes.is_main else nullcontext():
         saved = saved_state(policy, episodes, held_out, config)
         start = saved.step if saved else 0
         del saved  # as large as the weights and their moments together
@@ -84,7 +85,7 @@ def watch(training: Iterator[Metrics], config: TrainConfig, run: Path, start: in
 
 
 @contextmanager
-def rollouts(config: TrainConfig, spec: DataSpec) -> Iterator[Callable[[Policy], float] | None]:
+def rollouts(config: TrainConfig, spec: PolicySpec) -> Iterator[Callable[[Policy], float] | None]:
     """A function that gives the success rate of a policy on validation seeds; None when no rollouts are asked for."""
     if not config.eval_every:
         yield None

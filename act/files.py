@@ -41,7 +41,7 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def in_turn(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[None]:
     """Waits until nobody else does the same with `path`: for a file that several programs read, add to and write."""
     import fcntl  # here: files are read where there is no such thing, too
 
@@ -52,7 +52,7 @@ def in_turn(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone_in(folder: Path, done: str, flag: str) -> Iterator[None]:
+def lock_folder(folder: Path, done: str, flag: str) -> Iterator[None]:
     """Nobody else works in `folder` meanwhile; a program that died holds it no longer.
 
     Raises ValueError when somebody does: `done` says what ("trained"), `flag` how to choose another folder.

@@ -54,6 +54,38 @@ class EnvSpec:
         return len(self.stage_names)
 
 
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy looks at and what it answers: names and sizes, JSON-able. It needs no torch.
+
+    A policy is built from it, its run folder and the server tell it, and programs choose cameras by it.
+    """
+
+    cameras: tuple[str, ...] = ()  # in the order in which the policy takes their images
+    image_size: tuple[int, int] = (480, 640)  # (H, W) at which the policy looks
+    qpos_dim: int = ACTION_DIM
+    action_dim: int = ACTION_DIM
+    env_state_dim: int = 0  # 0: the policy does not see the objects' poses
+    recorded_size: tuple[int, int] | None = None  # (H, W) of the demonstrations; acting on it is resized as they were
+
+    @property
+    def rendered_size(self) -> tuple[int, int]:
+        """(H, W) at which an environment must render for this policy: that of its demonstrations."""
+        return self.recorded_size or self.image_size
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "PolicySpec":
+        return cls(**tuples(values))
+
+
+def tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with lists as tuples: JSON knows no tuples, frozen dataclasses want them."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
 class Agent(Protocol):
     """Answers at 50 Hz for B environments in lockstep; all memory between control steps lives here."""
 

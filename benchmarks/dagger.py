@@ -30,7 +30,7 @@ from tqdm import tqdm
 import sim_envs
 from act.data.episodes import find_episodes, read_episode
 from act.data.labels import Aggregation, count_labels
-from act.files import in_turn, whole_file
+from act.files import lock_file, whole_file
 from act.provenance import provenance
 from act.seeds import SEEDS_PER_ROUND, VALIDATION_SEEDS
 from act.workers import available_cores
@@ -246,7 +246,7 @@ class Bench:
             f"success {100 * told['success'] / told['rollouts']:.1f} %, strict "
             f"{100 * told['strict_success'] / told['rollouts']:.1f} % of {told['rollouts']}"
         )
-        with in_turn(self.options.out):  # which other seeds or methods may write meanwhile
+        with lock_file(self.options.out):  # which other seeds or methods may write meanwhile
             write(self.options, merged(self.options.known(), self.cells))
 
     def run(self) -> None:

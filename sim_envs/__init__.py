@@ -1,38 +1,74 @@
 """Simulated bimanual tasks: `make("transfer_cube")`, or `gymnasium.make("sim_envs/TransferCube-v0")`.
 
 Knows robots, time and tasks; has never heard of learning. Every file in `sim_envs/tasks/` is a task by its name.
+Importing this package is light: MuJoCo is loaded when the first environment is made, so a program can hand
+`partial(sim_envs.make, task, ...)` to its simulating processes without loading the simulator itself.
 """
 
 import importlib
 import pkgutil
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sim_envs.camera import choose_gl_backend
+import gymnasium
 
-choose_gl_backend()  # before anything imports mujoco
+from sim_envs.opengl import choose_gl_backend
 
-import gymnasium  # noqa: E402
+if TYPE_CHECKING:
+    from sim_envs.env import BimanualEnv
+    from sim_envs.expert_labels import ExpertLabels
+    from sim_envs.experts import ExpertAgent
+    from sim_envs.random_scenes import SceneSampler
+    from sim_envs.task import BimanualTask
 
-from sim_envs import tasks  # noqa: E402
-from sim_envs.env import BimanualEnv  # noqa: E402
-from sim_envs.task import BimanualTask  # noqa: E402
+choose_gl_backend()  # before anything here imports mujoco
+
+STYLES = ("scripted", "human")  # of demonstrations: one clean way, or varied in speed, pauses, grasps and hand-over
 
 
 def available() -> tuple[str, ...]:
     """Names of all tasks."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(tasks.__path__)))
+    tasks = Path(__file__).parent / "tasks"
+    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(tasks)])))
 
 
-def load(task: str) -> type[BimanualTask]:
+def load(task: str) -> "type[BimanualTask]":
     """The task class of that name; ValueError lists the choices."""
     if task not in available():
-        raise ValueError(f"task {task!r} is unknown; choose one of {', '.join(available())}")
+        raise ValueError(f"unknown task {task!r}; available: {', '.join(available())}")
     return importlib.import_module(f"sim_envs.tasks.{task}").Task
 
 
-def make(task: str, **kwargs: Any) -> BimanualEnv:
+def make(task: str, **kwargs: Any) -> "BimanualEnv":
     """An environment for the task; keyword arguments (cameras, image_size, quality, ...) as for `BimanualEnv`."""
+    from sim_envs.env import BimanualEnv
+
     return BimanualEnv(load(task), **kwargs)
+
+
+def make_expert(task: str, style: str = "scripted", seed: int = 0) -> "ExpertAgent":
+    """The scripted expert of the task as an agent; see `sim_envs.experts.make_agent`."""
+    from sim_envs import experts
+
+    return experts.make_agent(task, style=style, seed=seed)
+
+
+def make_with_expert(
+    task: str, style: str = "scripted", chunk_size: int = 1, label_every: int = 0, **kwargs: Any
+) -> "ExpertLabels":
+    """An environment whose observations say what the expert would do; see `sim_envs.expert_labels.ExpertLabels`."""
+    from sim_envs.expert_labels import ExpertLabels
+
+    return ExpertLabels(make(task, **kwargs), style, chunk_size, label_every)
+
+
+def make_scene_sampler(
+    task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str = "fast"
+) -> "SceneSampler":
+    """Draws random, labelled scenes of the task; see `sim_envs.random_scenes.SceneSampler`."""
+    from sim_envs.random_scenes import SceneSampler
+
+    return SceneSampler(load(task), cameras, image_size, quality)
 
 
 def gymnasium_id(task: str) -> str:

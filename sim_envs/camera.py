@@ -1,7 +1,6 @@
 """Rendering: named cameras to uint8 images, without a display, one graphics context per process and kind of image."""
 
 import atexit
-import ctypes.util
 import os
 import weakref
 from dataclasses import dataclass
@@ -9,22 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
-
-
-def choose_gl_backend() -> None:
-    """Picks how MuJoCo draws; must run before `import mujoco`. A MUJOCO_GL that the user has set is left alone."""
-    if "MUJOCO_GL" in os.environ or (os.environ.get("DISPLAY") and not ctypes.util.find_library("EGL")):
-        return
-    for backend, library in (("egl", "EGL"), ("osmesa", "OSMesa")):
-        if ctypes.util.find_library(library):
-            os.environ["MUJOCO_GL"] = backend
-            os.environ.setdefault("PYOPENGL_PLATFORM", backend)
-            return
-
-
-choose_gl_backend()
-import mujoco  # noqa: E402
 
 
 class RenderingUnavailableError(OSError):

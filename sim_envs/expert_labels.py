@@ -12,7 +12,7 @@ from sim_envs import experts
 from sim_envs.env import CONTROL_TIMESTEP, BimanualEnv
 
 
-class ExpertBeside(gymnasium.Wrapper):
+class ExpertLabels(gymnasium.Wrapper):
     """Adds obs["expert_action"] (14,), and at every `label_every`-th control step obs["expert_chunk"] (K, 14).
 
     The chunk is what the closed-loop expert does in the next K control steps when it drives on from here, found out in

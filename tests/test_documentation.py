@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from act.data.episodes import read_episode
+from act.data.normalize import Normalizer
 from act.policies import act
-from act.policies.base.policy import DataSpec
 from act.policies.base.storage import save_policy
 from act.serving import export
-from act.types import Observation
+from act.types import Observation, PolicySpec
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,8 +30,8 @@ def test_the_program_of_the_page_on_evaluation_runs(tmp_path: Path):
     (program,) = programs("evaluation.md")
     config = act.Config(6, 16, 32, 2, 1, 2, use_cvae=False, use_images=False, use_env_state=True)
     torch.manual_seed(0)
-    spec = DataSpec(env_state_dim=7)
-    save_policy(tmp_path / "run", act.Policy(config, spec, spec.normalizer()), {"step": 1})
+    spec = PolicySpec(env_state_dim=7)
+    save_policy(tmp_path / "run", act.Policy(config, spec, Normalizer.of(spec)), {"step": 1})
     for shown, here in (("runs/demo", str(tmp_path / "run")), ("[:50]", "[:2]"), ("num_envs=8", "num_envs=2")):
         assert shown in program
         program = program.replace(shown, here)
@@ -64,10 +64,10 @@ class Arms:
 def test_the_program_of_the_page_on_robots_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
     program, _ = programs("realtime.md")
     config = act.Config(6, 16, 32, 2, 1, 1, use_cvae=False, backbone="keypoints", backbone_weights="none")
-    spec = DataSpec(("cam_high",), (32, 48))
+    spec = PolicySpec(("cam_high",), (32, 48))
     monkeypatch.chdir(tmp_path)
     about = {"train": {"task_name": "sim_toy_scripted"}, "step": 1, "seed": 0, "git": None}
-    save_policy(Path("runs/demo"), act.Policy(config, spec, spec.normalizer()), about)
+    save_policy(Path("runs/demo"), act.Policy(config, spec, Normalizer.of(spec)), about)
     assert export.main(["runs/demo"]) == 0
     assert "episode_len=400" in program
     exec(program.replace("episode_len=400", "episode_len=10"), {"robot": Arms()})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import eval as program
-from act.files import alone_in
+from act.files import lock_folder
 from act.run_folder import fingerprint
 from act.serving import loading
 from act.types import ACTION_DIM, EnvSpec
@@ -139,7 +139,7 @@ def test_results_name_the_weights_that_acted_though_a_training_saves_meanwhile(
 
 
 def test_two_evaluations_do_not_write_into_one_folder(run: Path, capsys: pytest.CaptureFixture[str]):
-    with alone_in(run / "eval" / "test_chunk", "evaluated into", "--out"):
+    with lock_folder(run / "eval" / "test_chunk", "evaluated into", "--out"):
         assert program.main([str(run), "--num_workers", "1", "--num_rollouts", "1", "--videos", "0"]) == 2
     assert "test_chunk is being evaluated into by another process" in capsys.readouterr().err
 

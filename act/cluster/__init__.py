@@ -1,7 +1,7 @@
 """Several machines through Ray: recording, rollouts and whole programs as calls that survive the loss of a machine.
 
     with connected("auto"):
-        record(recording, DIR, 50, workers, RayCrew)
+        record(recording, DIR, 50, workers, RayWorkers)
 
 A call goes to any process of the cluster that has the cores for it. What is dear to make (an environment, a policy) is
 made once per process and kept. A call whose process or machine dies is made again elsewhere; its answer counts once.
@@ -10,7 +10,7 @@ Answers are bytes and numbers, so machines share no files: only those that run w
 
 from act.cluster.calls import connected, gpu_share, share
 from act.cluster.programs import RemoteProgram
-from act.cluster.recording import RayCrew
+from act.cluster.recording import RayWorkers
 from act.cluster.rollouts import Waves
 
-__all__ = ["RayCrew", "RemoteProgram", "Waves", "connected", "gpu_share", "share"]
+__all__ = ["RayWorkers", "RemoteProgram", "Waves", "connected", "gpu_share", "share"]

@@ -13,7 +13,7 @@ from act.recording.attempts import Attempts, Outcome, Recording
 from act.workers import use_one_core
 
 
-class RayCrew:
+class RayWorkers:
     """Workers of `demonstrations.record`: an attempt per core of the cluster, also of machines that join later."""
 
     def __init__(self, recording: Recording, partial: Path):

@@ -45,7 +45,7 @@ class Sampling:
 class EpisodeDataset:
     """Samples of some episodes. `weights` (frames,), when set, says how likely each frame is to be drawn (DAgger).
 
-    `observed` are the rows with an observation, `taught` those among them that are ever drawn: there may be none.
+    `observed` are the rows with an observation, `trainable` those among them that are ever drawn: there may be none.
     """
 
     def __init__(self, episodes: Sequence[Episode], sampling: Sampling):
@@ -62,7 +62,7 @@ class EpisodeDataset:
         self.last = torch.from_numpy(np.concatenate(ends))  # last row of one plan: that of the episode, or a hand-over
         looks = (sampling.cameras, sampling.image_size, sampling.frame_stride)
         self.frames = Frames(self.episodes, self.starts, *looks)
-        self.observed = self.taught = self.frames.observed
+        self.observed = self.trainable = self.frames.observed
         self.weights: np.ndarray | None = None
         self.chunks = _Chunks(self.episodes, self.starts, sampling.chunk_size)
         self.aggregate("uniform")
@@ -84,7 +84,7 @@ class EpisodeDataset:
             normalizer.fit("env_state", self.env_state)
 
     def aggregate(self, aggregation: Aggregation) -> None:
-        """Sets `weights` and `taught`, where a policy had part in an episode; else all is drawn uniformly."""
+        """Sets `weights` and `trainable`, where a policy had part in an episode; else all is drawn uniformly."""
         kinds = np.concatenate([frame_kinds(episode) for episode in self.episodes])
         if (kinds == Kind.DEMONSTRATED).all():
             return
@@ -92,7 +92,7 @@ class EpisodeDataset:
             kinds[self._cut_short()] = Kind.UNLABELLED
         self.weights = np.zeros(len(self))
         self.weights[self.observed] = frame_weights(kinds[self.observed], aggregation)
-        self.taught = self.observed[torch.from_numpy(self.weights > 0)[self.observed]]
+        self.trainable = self.observed[torch.from_numpy(self.weights > 0)[self.observed]]
 
     def _cut_short(self) -> np.ndarray:
         """(frames,) bool: whose chunk has fewer than K actions though its episode goes on."""
@@ -186,8 +186,8 @@ class EpisodeDataset:
 
     def validation_batches(self, batch_size: int) -> Iterator[Batch]:
         """The same evenly spread samples every time."""
-        chosen = torch.linspace(0, len(self.taught) - 1, min(VALIDATION_SAMPLES, len(self.taught))).long()
-        for part in self.taught[chosen].split(batch_size):
+        chosen = torch.linspace(0, len(self.trainable) - 1, min(VALIDATION_SAMPLES, len(self.trainable))).long()
+        for part in self.trainable[chosen].split(batch_size):
             yield self.take(part)
 
 

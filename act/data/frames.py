@@ -138,7 +138,7 @@ class Frames:
                 bar.update()
         torch.set_num_threads(threads)
 
-    def look_once(
+    def precompute_features(
         self, encode: Callable[[Tensor], Tensor], device: torch.device, directory: Path | None = None
     ) -> None:
         """Features of every observed frame by `encode` ((B, T, N, H, W, 3) uint8 -> (B, T, N, F)); NaN for others.

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from act.types import PolicySpec
+
 STD_FLOOR = 1e-2  # an axis that hardly moves (scripted demos: left waist, std 0.0037 rad) is not blown up
 
 
@@ -17,6 +19,12 @@ class Normalizer(nn.Module):
         super().__init__()
         for key, dim in dims.items():
             self.add(key, dim)
+
+    @classmethod
+    def of(cls, spec: PolicySpec) -> "Normalizer":
+        """An unfitted normalizer of the sizes of `spec`."""
+        dims = {"qpos": spec.qpos_dim, "action": spec.action_dim}
+        return cls(dims | ({"env_state": spec.env_state_dim} if spec.env_state_dim else {}))
 
     def add(self, key: str, dim: int) -> None:
         """Room for `key` with `dim` numbers; a no-op when it is there already."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from act.data.episodes import episode_index, episode_path, find_episodes, read_episode
-from act.files import alone_in
+from act.files import lock_folder
 
 
 def check_episode(path: Path, decode_all: bool = False) -> str | None:
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return info(args.dir)
         if not args.dir.is_dir():
             raise ValueError(f"{args.dir} is no folder; give one of episodes, e.g. data/sim_transfer_cube_scripted")
-        with alone_in(args.dir, "recorded into", "folder"):
+        with lock_folder(args.dir, "recorded into", "folder"):
             return repair(args.dir, args.renumber)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -19,7 +19,7 @@ from typing import Any
 from act.evaluation.charts import Placement, Series, curves, interval_strip, region_zoom, table_top
 from act.evaluation.page import heads, page, row, section, table
 from act.evaluation.paper import PAPER, PaperTask
-from act.evaluation.results import Evaluation, load, told_apart
+from act.evaluation.results import Evaluation, load, with_run_names
 from act.files import whole_file
 
 EMBEDDED_VIDEO_BYTES = 4_000_000  # larger videos are linked, not embedded
@@ -35,7 +35,7 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
 
 def render(evaluations: Sequence[Evaluation], folder: Path) -> str:
     """The page as text; links to videos that are too large to embed are relative to `folder`."""
-    evaluations = told_apart(evaluations)
+    evaluations = with_run_names(evaluations)
     tasks = list(dict.fromkeys(evaluation.results["task"] for evaluation in evaluations))
     title = " and ".join(PAPER[task].title.lower() if task in PAPER else task.replace("_", " ") for task in tasks)
     sections = ["".join(_headline(evaluation) for evaluation in evaluations)]

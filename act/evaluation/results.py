@@ -55,7 +55,7 @@ def load(path: Path) -> list[Evaluation]:
     return [_read(file) for file in files]
 
 
-def told_apart(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+def with_run_names(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """The same with `run`, the end of their run's path that no other run's on the page has."""
     homes = [evaluation.home for evaluation in evaluations]
     longest = max((len(home.parts) for home in homes), default=1)

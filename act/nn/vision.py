@@ -242,7 +242,7 @@ def peaks(maps: Tensor, radius: int = 2) -> Tensor:
     """Sub-cell peaks (B, P, 2) of logits (B, P, h, w), as x, y in [-1, 1] of the image.
 
     A softmax over the (2 radius + 1)^2 cells around the highest one: exact for a distribution that splits a point
-    bilinearly between its four cells, which is what the trunk is taught, and blind to clutter elsewhere.
+    bilinearly between its four cells, which is what the trunk is trainable, and blind to clutter elsewhere.
     """
     height, width = maps.shape[-2:]
     flat = maps.flatten(2)

@@ -19,7 +19,8 @@ from act.nn.positions import sine_1d, sine_2d
 from act.nn.transformer import Decoder, Encoder
 from act.nn.vision import KeypointTrunk
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
-from act.policies.base.policy import DataSpec, masked_mean
+from act.policies.base.policy import masked_mean
+from act.types import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Policy(ObservingPolicy):
     pools_maps = False
     spline: Tensor
 
-    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         dim = config.hidden_dim
         sizes = (dim, config.n_heads, config.dim_feedforward, config.dropout)
@@ -193,7 +194,7 @@ class Cvae(nn.Module):
     """The encoder of the CVAE: [CLS, qpos, every cvae_stride-th action] -> mean and log variance of z; and
     z -> its token."""
 
-    def __init__(self, config: Config, spec: DataSpec):
+    def __init__(self, config: Config, spec: PolicySpec):
         super().__init__()
         dim, self.stride = config.hidden_dim, config.cvae_stride
         self.cls = nn.Parameter(torch.randn(1, dim))

@@ -19,7 +19,8 @@ from act.data.normalize import Normalizer
 from act.nn.mlp import Mlp
 from act.nn.resnet import ResNet18Trunk
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
-from act.policies.base.policy import DataSpec, masked_mean
+from act.policies.base.policy import masked_mean
+from act.types import PolicySpec
 
 CHANNELS = (128, 64, 32)  # of the convolutions on a feature map
 KERNEL = 5
@@ -45,7 +46,7 @@ class Policy(ObservingPolicy):
 
     pools_maps = False
 
-    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         seen, self.heads = self.vector_dim, None
         if isinstance(self.trunk, ResNet18Trunk):

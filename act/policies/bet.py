@@ -19,7 +19,8 @@ from act.nn.chunks import draw
 from act.nn.gpt import GPT
 from act.nn.kmeans import kmeans
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
-from act.policies.base.policy import DataSpec, TrainingData, masked_mean
+from act.policies.base.policy import TrainingData, masked_mean
+from act.types import PolicySpec
 
 MAX_CHUNKS = 8192  # that k-means looks at; more say little more of a few dozen centres
 
@@ -76,7 +77,7 @@ class Policy(ObservingPolicy):
 
     centres: Tensor
 
-    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         dim, chunk = config.hidden_dim, config.chunk_size * spec.action_dim
         self.from_vectors = nn.Linear(self.vector_dim, dim)
@@ -87,7 +88,7 @@ class Policy(ObservingPolicy):
 
     def before_training(self, dataset: TrainingData) -> None:
         super().before_training(dataset)
-        rows = dataset.taught[torch.randperm(len(dataset.taught))[:MAX_CHUNKS]]
+        rows = dataset.trainable[torch.randperm(len(dataset.trainable))[:MAX_CHUNKS]]
         chunks = self.normalizer.encode("action", dataset.labels(rows)[0].to(self.device))
         self.centres.copy_(kmeans(chunks.flatten(1), self.config.n_bins).unflatten(1, chunks.shape[1:]))
 

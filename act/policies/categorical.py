@@ -21,7 +21,8 @@ from act.nn.chunks import draw, hold
 from act.nn.kmeans import kmeans, nearest
 from act.nn.mlp import Mlp
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
-from act.policies.base.policy import DataSpec, TrainingData, masked_mean
+from act.policies.base.policy import TrainingData, masked_mean
+from act.types import PolicySpec
 
 MOST_CHUNKS = 10_000  # that k-means looks at
 RANK = 16  # numbers that say where in 256 bins the probability lies; one hump needs 3
@@ -57,7 +58,7 @@ class Policy(ObservingPolicy):
 
     codes: Tensor  # (C, K, A): the normalised chunks that joint classes stand for
 
-    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         shape = (config.chunk_size, spec.action_dim)
         if config.joint:
@@ -73,7 +74,7 @@ class Policy(ObservingPolicy):
         if not self.config.joint:
             self.bins.fit(self.normalizer.encode("action", dataset.action.to(self.device)))
             return
-        rows = dataset.taught[torch.randperm(len(dataset.taught))[:MOST_CHUNKS]]
+        rows = dataset.trainable[torch.randperm(len(dataset.trainable))[:MOST_CHUNKS]]
         chunks = self.normalizer.encode("action", hold(*dataset.labels(rows)).to(self.device))
         self.codes.copy_(kmeans(chunks.flatten(1), self.config.n_bins).view_as(self.codes))
 

@@ -24,7 +24,8 @@ from act.data.normalize import Normalizer
 from act.nn.chunks import cubic_spline, hold, normal, spline_fit
 from act.nn.denoisers import GROUPS, TIMES, ResidualMlp, Transformer, Unet
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
-from act.policies.base.policy import DataSpec, TrainingData
+from act.policies.base.policy import TrainingData
+from act.types import PolicySpec
 
 Denoise = Callable[[Tensor, float], Tensor]  # noisy points (B, P, A), time in [0, 1] -> what the objective asks for
 MOST_CHUNKS = 10_000  # whose range is looked at
@@ -131,7 +132,7 @@ class Policy(ObservingPolicy):
     to_points: Tensor  # (P, K): the points nearest to given actions
     limits: Tensor  # (2, A): least and greatest number of demonstrated points
 
-    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         spline = cubic_spline(config.chunk_size, config.actions_per_point)
         self.register_buffer("spline", spline, persistent=False)
@@ -142,7 +143,7 @@ class Policy(ObservingPolicy):
 
     def before_training(self, dataset: TrainingData) -> None:
         super().before_training(dataset)
-        rows = dataset.taught[torch.randperm(len(dataset.taught))[:MOST_CHUNKS]]
+        rows = dataset.trainable[torch.randperm(len(dataset.trainable))[:MOST_CHUNKS]]
         points = self._points(*(part.to(self.device) for part in dataset.labels(rows)))
         self.limits.copy_(torch.stack([points.amin((0, 1)), points.amax((0, 1))]))
 

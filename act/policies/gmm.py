@@ -19,7 +19,8 @@ from act.data.normalize import Normalizer
 from act.nn.chunks import choose, normal
 from act.nn.mlp import Mlp
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
-from act.policies.base.policy import DataSpec, n_real
+from act.policies.base.policy import n_real
+from act.types import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Config(ObservingConfig):
 class Policy(ObservingPolicy):
     """An MLP that says weights, means and standard deviations."""
 
-    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         self.n_numbers = config.chunk_size * spec.action_dim
         outputs = config.n_modes * (1 + 2 * self.n_numbers)

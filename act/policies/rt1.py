@@ -21,7 +21,8 @@ from act.nn.bins import UniformBins
 from act.nn.gpt import GPT
 from act.nn.vision import KeypointTrunk
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
-from act.policies.base.policy import DataSpec, TrainingData, masked_mean
+from act.policies.base.policy import TrainingData, masked_mean
+from act.types import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Policy(ObservingPolicy):
 
     pools_maps = False
 
-    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         dim, n_cameras, per_camera = config.hidden_dim, len(spec.cameras), 1
         self.from_vectors = nn.Linear(spec.qpos_dim + spec.env_state_dim, dim)

@@ -17,7 +17,8 @@ from act.data.normalize import Normalizer
 from act.nn.chunks import normal
 from act.nn.mlp import Mlp
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
-from act.policies.base.policy import DataSpec, masked_mean
+from act.policies.base.policy import masked_mean
+from act.types import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Config(ObservingConfig):
 class Policy(ObservingPolicy):
     """Two MLPs."""
 
-    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         seen, chunk = self.vector_dim, config.chunk_size * spec.action_dim
         self.encoder = Mlp(seen + chunk, config.hidden_dim, config.n_layers, 2 * config.latent_dim)

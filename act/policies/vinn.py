@@ -5,7 +5,7 @@ chunks that begin at the k nearest of them, by weights exp(-distance). Nothing i
 memory, which travels in the weights.
 Letters: B batch, K chunk, A action, n frames in memory, V numbers seen of one frame.
 
-The paper's features come from BYOL; here they are the frozen keypoints that random scenes taught (or object poses).
+The paper's features come from BYOL; here they are the frozen keypoints that random scenes trainable (or object poses).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from torch import Tensor
 from act.data.batch import Batch
 from act.data.normalize import Normalizer
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
-from act.policies.base.policy import DataSpec, TrainingData, masked_mean
+from act.policies.base.policy import TrainingData, masked_mean
+from act.types import PolicySpec
 
 MOST_NEIGHBOURS = 50  # tried where k is adaptive, as in the paper
 N_TRIALS, TRIAL_BATCH = 512, 32  # frames of the demonstrations that choose k, and how many at once
@@ -76,7 +77,7 @@ class Policy(ObservingPolicy):
     actions: Tensor  # (N, A) normalised: of all frames, then of chunks that were given as labels
     k: Tensor  # () neighbours that answer
 
-    def __init__(self, config: Config, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         self.requires_grad_(False)
         self.register_buffer("seen_there", torch.zeros(0, self.vector_dim - spec.qpos_dim))
@@ -90,7 +91,7 @@ class Policy(ObservingPolicy):
     def before_training(self, dataset: TrainingData) -> None:
         """Fills the memory with the frames that teach; chooses k where it is adaptive."""
         super().before_training(dataset)
-        rows, device = dataset.taught, self.device
+        rows, device = dataset.trainable, self.device
         optional = {"env_state": dataset.env_state, "features": dataset.features}
         optional = {key: value[rows, None] for key, value in optional.items() if value is not None}
         self.seen_there, self.qpos_there = self._keys(Batch(dataset.qpos[rows, None], **optional).to(device))

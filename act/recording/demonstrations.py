@@ -28,7 +28,7 @@ HOPELESS = 50  # attempts without one episode kept, after which the recorder giv
 
 
 # ------------------------------------------------------------------------------------------------------------- workers
-class OneWorker:
+class InProcessWorker:
     """The crew of one: runs in this process."""
 
     def __init__(self, recording: Recording, partial: Path):
@@ -50,7 +50,7 @@ class OneWorker:
 
 
 class Workers(Protocol):
-    """What runs attempts; OneWorker, Crew, and act.cluster.RayCrew on several machines."""
+    """What runs attempts; InProcessWorker, WorkerPool, and act.cluster.RayWorkers on several machines."""
 
     @property
     def free(self) -> int:
@@ -62,7 +62,7 @@ class Workers(Protocol):
     def stop(self) -> None: ...
 
 
-class Crew:
+class WorkerPool:
     """Worker processes (spawned) that take one attempt at a time; `stop` ends them at once, they leave whole files."""
 
     def __init__(self, recording: Recording, partial: Path, workers: int):
@@ -243,7 +243,7 @@ def record(
     if hire is not None:
         crew = hire(recording, partial)
     else:
-        crew = OneWorker(recording, partial) if workers == 1 else Crew(recording, partial, workers)
+        crew = InProcessWorker(recording, partial) if workers == 1 else WorkerPool(recording, partial, workers)
     try:
         with tqdm(total=num_episodes, initial=progress.kept, unit="episode", dynamic_ncols=True) as bar:
             while progress.kept < num_episodes:

@@ -14,14 +14,14 @@ from act.runtime.rollout import rollout
 from act.types import Agent, Observation, RolloutResult
 
 
-class Teaching(Protocol):
+class Intervening(Protocol):
     """An agent of whose last actions is known whether they were the expert's."""
 
     @property
     def intervention(self) -> np.ndarray: ...  # (B,) bool
 
 
-def dagger_rows(agent: Teaching) -> Callable[[int, int, Observation, np.ndarray], dict[str, Any]]:
+def dagger_rows(agent: Intervening) -> Callable[[int, int, Observation, np.ndarray], dict[str, Any]]:
     """What EpisodeRecorder writes for DAgger: the expert's action as /action, and his chunks.
 
     Not those from where he drives himself: there his actions are the chunk.
@@ -36,7 +36,7 @@ def dagger_rows(agent: Teaching) -> Callable[[int, int, Observation, np.ndarray]
     return rows
 
 
-def gated_rows(agent: Teaching) -> Callable[[int, int, Observation, np.ndarray], dict[str, Any]]:
+def gated_rows(agent: Intervening) -> Callable[[int, int, Observation, np.ndarray], dict[str, Any]]:
     """The same for human-gated DAgger: what was done, and who did it. Nobody labels what the policy does."""
 
     def rows(index: int, t: int, obs: Observation, action: np.ndarray) -> dict[str, Any]:

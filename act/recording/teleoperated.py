@@ -24,7 +24,7 @@ from act.data.episodes import Episode, episode_index, episode_path, find_episode
 from act.recording.attempts import Recording, keep_all, load_world
 from act.recording.demonstrations import find_known
 from act.recording.recorder import EpisodeRecorder
-from act.recording.rounds import Teaching, gated_rows
+from act.recording.rounds import Intervening, gated_rows
 from act.runtime.agents import ReplayAgent
 from act.runtime.envs import SerialEnvs
 from act.runtime.rollout import rollout
@@ -32,7 +32,7 @@ from act.types import EnvSpec
 from act.workers import end_with_parent
 
 
-class Sketchbook:
+class DeferredRendering:
     """The sketches of a directory, and the process that draws them; use as a context manager, which draws them all.
 
     ValueError if the directory holds episodes that were recorded otherwise.
@@ -51,11 +51,11 @@ class Sketchbook:
         for path in waiting:
             self.draw(path)
 
-    def recorder(self, spec: EnvSpec, source: str, teaching: Teaching | None = None) -> "SketchRecorder":
+    def recorder(self, spec: EnvSpec, source: str, teaching: Intervening | None = None) -> "UnrenderedRecorder":
         """The observer for the 50 Hz loop. `teaching` knows which steps of a policy's episode the operator drove."""
         rows = gated_rows(teaching) if teaching is not None else None
         attrs = {"source": source, "recording": self.recording.to_json()}
-        return SketchRecorder(self, replace(spec, cameras=()), attrs, rows)
+        return UnrenderedRecorder(self, replace(spec, cameras=()), attrs, rows)
 
     def path_of(self, seed: int) -> Path:
         return self._partial / f"attempt_{seed}.hdf5"
@@ -68,7 +68,7 @@ class Sketchbook:
         """Has a sketch drawn, in its turn."""
         self._pictures.append(self._painter.submit(draw, self.recording, self.directory, path))
 
-    def __enter__(self) -> "Sketchbook":
+    def __enter__(self) -> "DeferredRendering":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,10 +81,10 @@ class Sketchbook:
             self._partial.rmdir()
 
 
-class SketchRecorder(EpisodeRecorder):
+class UnrenderedRecorder(EpisodeRecorder):
     """An EpisodeRecorder of sketches that has each of them drawn."""
 
-    def __init__(self, book: Sketchbook, spec: EnvSpec, attrs: Mapping[str, Any], rows: Any):
+    def __init__(self, book: DeferredRendering, spec: EnvSpec, attrs: Mapping[str, Any], rows: Any):
         super().__init__(lambda result: book.path_of(result.seed), spec, keep=keep_all, attrs=attrs, rows=rows)
         self._book = book
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from act.types import ACTION_DIM, Observation
+from act.types import ACTION_DIM, Observation, PolicySpec
 
 
 class ChunkPolicy(Protocol):
@@ -32,6 +32,13 @@ class ChunkPolicy(Protocol):
         A policy with history may have `encode_observations`, too: see `remembered`.
         """
         ...
+
+
+class DescribedPolicy(ChunkPolicy, Protocol):
+    """A policy that tells what it looks at, as every policy of a run folder does, by whatever engine."""
+
+    @property
+    def spec(self) -> PolicySpec: ...
 
 
 def remembered(policy: ChunkPolicy, observations: Sequence[Observation]) -> list[Observation]:

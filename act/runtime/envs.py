@@ -6,6 +6,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
@@ -40,8 +41,8 @@ class Envs(Protocol):
 def spec_of(env: gymnasium.Env) -> EnvSpec:
     """The environment's `env_spec`; for anybody else's Gymnasium environment, what can be known of it."""
     known = getattr(env.unwrapped, "env_spec", None)
-    if known is not None:
-        return known
+    if known is not None:  # a copy: the environment's own class would bring its simulator into this program
+        return EnvSpec(**{field.name: getattr(known, field.name) for field in fields(EnvSpec)})
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
     return EnvSpec(name, (), (env.spec.max_episode_steps if env.spec else None) or 1_000_000)
 

@@ -1,7 +1,7 @@
-"""Who watches a policy in human-gated DAgger and what alarms him: the protocol, dangers, and a stand-in for a person.
+"""Who watches a policy in human-gated DAgger: the protocol, two intervention scores, and a stand-in for a person.
 
-Danger is a function of the observation and of what the policy would do; act/runtime/dagger.py says what happens when an
-operator wants to drive.
+An intervention score is a function of the observation and of what the policy would do; dagger.py says what happens
+when an operator wants to drive.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class Operator(Protocol):
         ...
 
 
-Danger = Callable[[Observation, np.ndarray], float]  # (obs, what the policy would do) -> how bad that is
+InterventionScore = Callable[[Observation, np.ndarray], float]  # (obs, what the policy would do) -> how bad that is
 
 
 def distance_to_expert(obs: Observation, intended: np.ndarray) -> float:
@@ -40,14 +40,14 @@ def distance_to_expert(obs: Observation, intended: np.ndarray) -> float:
 
 
 class EnsembleDisagreement:
-    """HG-DAgger's doubt: norm of the standard deviations [rad] of what policies trained apart would do next.
+    """HG-DAgger's disagreement: norm of the standard deviations [rad] of what policies trained apart would do next.
 
     The mean over the first `n_action_steps` of their chunks, asked at the present observation.
     """
 
     def __init__(self, policies: Sequence[ChunkPolicy], n_action_steps: int = 1):
         if len(policies) < 2 or any(policy.n_obs_steps > 1 for policy in policies):
-            raise ValueError(f"{len(policies)} policies: doubt takes at least two, all with n_obs_steps 1")
+            raise ValueError(f"{len(policies)} policies: disagreement needs at least two, all with n_obs_steps 1")
         self.policies, self.n_action_steps = policies, n_action_steps
 
     @property
@@ -61,10 +61,13 @@ class EnsembleDisagreement:
 
 @dataclass
 class SimulatedOperator:
-    """Stands in for a person: takes over `delay` control steps after danger has risen above `take_over` and stayed
-    above `hand_back`, drives as the expert, and hands back when danger has been below `hand_back` for `calm` steps."""
+    """A stand-in for a person who watches the policy.
 
-    danger: Danger
+    They take over `delay` control steps after the score has risen above `take_over` and stayed above `hand_back`, drive
+    as the expert does, and hand back when the score has been below `hand_back` for `calm` control steps.
+    """
+
+    score: InterventionScore
     take_over: float
     hand_back: float
     delay: int = 15  # 0.3 s, a quick person
@@ -79,28 +82,28 @@ class SimulatedOperator:
         self.reset(0)
 
     def needs_images(self) -> bool:
-        """Whether what alarms him looks at images."""
-        return getattr(self.danger, "needs_images", False)
+        """Whether the score looks at images."""
+        return getattr(self.score, "needs_images", False)
 
     def reset(self, num_envs: int) -> None:
         self._driving = [False] * num_envs
-        self._alarmed: list[int | None] = [None] * num_envs  # control steps since danger rose
+        self._above_since: list[int | None] = [None] * num_envs  # control steps since the score rose
         self._safe = [0] * num_envs  # control steps in a row
 
     def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
-        danger = self.danger(obs, intended)
+        score = self.score(obs, intended)
         if self._driving[index]:
-            self._safe[index] = self._safe[index] + 1 if danger < self.hand_back else 0
+            self._safe[index] = self._safe[index] + 1 if score < self.hand_back else 0
             self._driving[index] = self._safe[index] < self.calm
             return self._driving[index]
-        since = self._alarmed[index]
+        since = self._above_since[index]
         if since is None:
-            since = 0 if danger > self.take_over else None
+            since = 0 if score > self.take_over else None
         else:
-            since = since + 1 if danger >= self.hand_back else None
+            since = since + 1 if score >= self.hand_back else None
         if since is not None and since >= self.delay:
             self._driving[index], self._safe[index], since = True, 0, None
-        self._alarmed[index] = since
+        self._above_since[index] = since
         return self._driving[index]
 
     def action(self, index: int, obs: Observation) -> np.ndarray:

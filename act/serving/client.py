@@ -8,7 +8,6 @@ Needs numpy, OpenCV, msgpack and websockets; docs/realtime.md says how to instal
 
 import os
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from act.serving.wire import MOST_BYTES, PROTOCOL, decode, encode, most_at_once, pack_histories
-from act.types import ACTION_DIM, Observation
+from act.types import Observation, PolicySpec
 
 
 class RemotePolicy:
@@ -37,8 +36,7 @@ class RemotePolicy:
         self.query_ms = float("nan")
         self._connection, self.about = self._connect()
         self.chunk_size, self.n_obs_steps = int(self.about["chunk_size"]), int(self.about["n_obs_steps"])
-        spec = {name: tuple(v) if isinstance(v, list) else v for name, v in self.about["spec"].items()}
-        self.spec: Any = SimpleNamespace(**spec)
+        self.spec = PolicySpec.from_json(self.about["spec"])
 
     @property
     def needs_images(self) -> bool:
@@ -60,7 +58,7 @@ class RemotePolicy:
         answer = self._ask(encode({"histories": packed}))
         if "error" in answer:
             raise ValueError(f"{self.address} refuses: {answer['error']}")
-        chunks, expected = answer.get("chunks"), (len(packed), self.chunk_size, ACTION_DIM)
+        chunks, expected = answer.get("chunks"), (len(packed), self.chunk_size, self.spec.action_dim)
         if not isinstance(chunks, np.ndarray) or chunks.shape != expected or chunks.dtype != np.float32:
             raise ConnectionError(f"{self.address} answers no chunks of {expected} float32")
         return chunks, float(answer.get("query_ms", "nan"))

@@ -10,24 +10,20 @@ Needs numpy, OpenCV and onnxruntime: this is what runs beside a robot (docs/real
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from act.data.images import resize_image
 from act.run_folder import fingerprint
-from act.types import Observation
+from act.types import Observation, PolicySpec
 from act.workers import available_cores
 
 FILES = {"onnx": "policy.onnx", "int8": "policy.int8.onnx"}  # engine -> graph, with a .json beside it
 
 
 class OnnxPolicy:
-    """Answers one history at a time, each on all `threads`.
-
-    `spec` has cameras, image_size and recorded_size of the data the policy was trained on, as the policy's own has.
-    """
+    """Answers one history at a time, each on all `threads`."""
 
     def __init__(self, graph: Path, about: Mapping[str, Any], threads: int | None = None):
         onnxruntime = _onnxruntime()
@@ -36,7 +32,7 @@ class OnnxPolicy:
         options.log_severity_level = 3  # errors
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self.chunk_size, self.n_obs_steps = int(about["chunk_size"]), int(about["n_obs_steps"])
-        self.spec = SimpleNamespace(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["spec"].items()})
+        self.spec = PolicySpec.from_json(about["spec"])
 
     @classmethod
     def load(cls, run: Path | str, engine: str = "onnx", threads: int | None = None) -> "OnnxPolicy":

@@ -30,7 +30,7 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-from act.runtime.agents import ChunkPolicy
+from act.runtime.agents import DescribedPolicy
 from act.serving.loading import open_run
 from act.serving.wire import MOST_BYTES, PROTOCOL, decode, encode, unpack_histories
 
@@ -45,13 +45,11 @@ log = logging.getLogger("act.serving.server")
 class PolicyServer:
     """Answers queries to `policy`; `about` (JSON-able) is told to every client, with what the policy looks at."""
 
-    def __init__(self, policy: ChunkPolicy, about: Mapping[str, Any], token: str = ""):
+    def __init__(self, policy: DescribedPolicy, about: Mapping[str, Any], token: str = ""):
         self.policy, self.token = policy, token
-        self.spec: Any = policy.spec  # type: ignore[attr-defined]
-        seen = {name: getattr(self.spec, name) for name in ("cameras", "image_size", "qpos_dim", "env_state_dim")}
-        seen["recorded_size"] = self.spec.recorded_size
+        self.spec = policy.spec
         sizes = {"chunk_size": policy.chunk_size, "n_obs_steps": policy.n_obs_steps}
-        self.greeting = encode({"protocol": PROTOCOL, **about, **sizes, "spec": seen})
+        self.greeting = encode({"protocol": PROTOCOL, **about, **sizes, "spec": self.spec.to_json()})
         self._thread = ThreadPoolExecutor(1, "policy")
         self._places = threading.BoundedSemaphore(MOST_CLIENTS)
         self._clients: set[ServerConnection] = set()

@@ -12,13 +12,13 @@ little endian. Whatever else arrives is refused with a sentence.
 import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 import numpy as np
 
 from act.data.images import decode_image, encode_image, resize_image
-from act.types import Observation
+from act.types import Observation, PolicySpec
 
 PROTOCOL = 1
 ARRAY = 1  # the extension type
@@ -29,19 +29,6 @@ MOST_HISTORIES = 64
 MOST_DECODED = 512 * 2**20  # bytes of the images of a query, whose JPEGs may be a hundred times smaller
 LIMITS: dict[str, Any] = {"max_array_len": 1000, "max_map_len": 100}  # of one list, of one map
 MOST_PARTS = 100_000  # lists, maps and what is in them, so that a message does not grow when it is read
-
-
-class Spec(Protocol):
-    """What a policy looks at; `spec` of every policy here."""
-
-    @property
-    def cameras(self) -> tuple[str, ...]: ...
-    @property
-    def image_size(self) -> tuple[int, int]: ...
-    @property
-    def qpos_dim(self) -> int: ...
-    @property
-    def env_state_dim(self) -> int: ...
 
 
 # ------------------------------------------------------------------------------------------------------------ messages
@@ -96,13 +83,13 @@ def _array(code: int, data: bytes) -> np.ndarray:
 
 # -------------------------------------------------------------------------------------------------------- observations
 def pack_histories(
-    histories: Sequence[Sequence[Observation]], spec: Spec, jpeg_quality: int | None = None
+    histories: Sequence[Sequence[Observation]], spec: PolicySpec, jpeg_quality: int | None = None
 ) -> list[list[dict[str, Any]]]:
     """What a query sends of them. ValueError naming what the policy looks at and an observation lacks."""
     return [[_cut_down(obs, spec, jpeg_quality) for obs in history] for history in histories]
 
 
-def most_at_once(packed: Sequence[Sequence[Mapping[str, Any]]], spec: Spec) -> int:
+def most_at_once(packed: Sequence[Sequence[Mapping[str, Any]]], spec: PolicySpec) -> int:
     """How many of these packed histories one query may carry within the limits above; at least 1."""
     largest = max(sum(map(_sent_bytes, history)) for history in packed)
     drawn = len(packed[0]) * _drawn_bytes(spec)
@@ -116,12 +103,12 @@ def _sent_bytes(obs: Mapping[str, Any]) -> int:
     return 2048 + vectors + sum(len(image) if isinstance(image, bytes) else image.nbytes for image in images)
 
 
-def _drawn_bytes(spec: Spec) -> int:
+def _drawn_bytes(spec: PolicySpec) -> int:
     """Of an observation's images once they are decoded."""
     return len(spec.cameras) * math.prod(spec.image_size) * 3
 
 
-def _cut_down(obs: Observation, spec: Spec, jpeg_quality: int | None) -> dict[str, Any]:
+def _cut_down(obs: Observation, spec: PolicySpec, jpeg_quality: int | None) -> dict[str, Any]:
     images = obs.get("images", {})
     needed = ["qpos", *["env_state"] * bool(spec.env_state_dim), *spec.cameras]
     missing = [name for name in needed if name not in obs and name not in images]
@@ -137,7 +124,7 @@ def _cut_down(obs: Observation, spec: Spec, jpeg_quality: int | None) -> dict[st
     return values
 
 
-def unpack_histories(message: Mapping[str, Any], spec: Spec, n_obs_steps: int) -> list[list[Observation]]:
+def unpack_histories(message: Mapping[str, Any], spec: PolicySpec, n_obs_steps: int) -> list[list[Observation]]:
     """The histories of a query, every number of them checked. ValueError saying what is wrong."""
     histories = message.get("histories")
     if not isinstance(histories, list) or not 1 <= len(histories) <= MOST_HISTORIES:
@@ -154,7 +141,7 @@ def unpack_histories(message: Mapping[str, Any], spec: Spec, n_obs_steps: int) -
     return [[_checked(obs, spec) for obs in history] for history in histories]
 
 
-def _checked(obs: Any, spec: Spec) -> Observation:
+def _checked(obs: Any, spec: PolicySpec) -> Observation:
     if not isinstance(obs, dict):
         raise ValueError("an observation is a map")
     checked: Observation = {"qpos": _vector(obs, "qpos", spec.qpos_dim)}
@@ -177,7 +164,7 @@ def _vector(obs: Mapping[str, Any], name: str, dim: int) -> np.ndarray:
     return value
 
 
-def _image(value: Any, camera: str, spec: Spec) -> np.ndarray:
+def _image(value: Any, camera: str, spec: PolicySpec) -> np.ndarray:
     expected = (*spec.image_size, 3)
     if isinstance(value, bytes):
         value = _decoded(value, camera, expected)

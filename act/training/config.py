@@ -14,8 +14,8 @@ from act import policies
 from act.data.augment import Augmentation
 from act.data.frames import Cache
 from act.data.labels import Aggregation
-from act.policies.base.policy import PolicyConfig, tuples
-from act.types import task_of
+from act.policies.base.policy import PolicyConfig
+from act.types import task_of, tuples
 
 Preset = Literal["paper", "fast", "state"]
 EVALUATION_FLAGS = ("--temporal_agg", "--eval", "--onscreen_render")  # of the original's one program; ours: eval.py

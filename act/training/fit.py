@@ -20,14 +20,16 @@ from torch import Tensor
 
 from act import policies
 from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes, split
+from act.data.normalize import Normalizer
 from act.distributed import ALONE, Processes, averaged
 from act.nn.device import choose_device
-from act.policies.base.policy import DataSpec, Policy
+from act.policies.base.policy import Policy
 from act.policies.base.storage import load_policy, save_policy
 from act.provenance import git_commit
 from act.training.checkpoint import State, load_state, save_state
 from act.training.config import TrainConfig
 from act.training.trainer import ADVICE, Trainer, TrainingDiverged
+from act.types import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Metrics:
         return {**values, **self.losses, **held_out}
 
 
-def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | None, DataSpec]:
+def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | None, PolicySpec]:
     """Training and held-out episodes of a configuration, images still on disk, and their sizes."""
     policy = config.policy
     cameras = config.cameras if getattr(policy, "use_images", True) else ()
@@ -61,7 +63,7 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     names, held_out = split(paths, config.val_fraction, config.seed)
     train = EpisodeDataset([episodes[name] for name in names], sampling)
     train.aggregate(config.aggregation)
-    if not len(train.taught):
+    if not len(train.trainable):
         directories = ", ".join(map(str, config.dataset_dir))
         whole = f" with all its {policy.chunk_size} actions" if policy.needs_whole_chunks else ""
         smaller = ", a smaller chunk_size," if policy.needs_whole_chunks else ""
@@ -71,18 +73,18 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
         )
     e_dim = train.env_state.shape[1] if train.env_state is not None else 0
     recorded = train.episodes[0].image_size if cameras else None
-    spec = DataSpec(cameras, config.image_size, train.qpos.shape[1], train.action.shape[1], e_dim, recorded)
+    spec = PolicySpec(cameras, config.image_size, train.qpos.shape[1], train.action.shape[1], e_dim, recorded)
     validation = EpisodeDataset([episodes[name] for name in held_out], sampling) if held_out else None
-    return train, validation if validation is not None and len(validation.taught) else None, spec
+    return train, validation if validation is not None and len(validation.trainable) else None, spec
 
 
-def make_policy(config: TrainConfig, train: EpisodeDataset, spec: DataSpec) -> Policy:
+def make_policy(config: TrainConfig, train: EpisodeDataset, spec: PolicySpec) -> Policy:
     """A fresh policy with the statistics of the training episodes; its initial weights follow from the seed.
 
     With config.warm_start weights and statistics are that run's. Raises ValueError when they do not fit.
     """
     torch.manual_seed(config.seed)
-    normalizer = spec.normalizer()
+    normalizer = Normalizer.of(spec)
     train.fit(normalizer)
     policy = policies.load(config.policy_class).Policy.create(config.policy, spec, normalizer)
     if config.warm_start is not None:
@@ -102,7 +104,7 @@ def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device
         return
     weights = {key: value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
     directory = config.dataset_dir[0] / ".features" / dataset.frames.fingerprint(weights)
-    dataset.frames.look_once(policy.encode_images, device, directory)
+    dataset.frames.precompute_features(policy.encode_images, device, directory)
 
 
 Evaluate = Callable[[Policy], float]

@@ -13,11 +13,12 @@ import numpy as np
 from act import policies
 from act.data.dataset import EpisodeDataset, Sampling
 from act.data.episodes import Episode
-from act.policies.base.policy import DataSpec, Policy
+from act.policies.base.policy import Policy
 from act.runtime.agents import ChunkPolicy, PolicyAgent
 from act.training.config import TrainConfig
 from act.training.fit import make_policy
 from act.training.trainer import Trainer
+from act.types import PolicySpec
 from benchmarks.failure_modes.worlds import Array, World
 
 
@@ -136,7 +137,7 @@ def train(head: Head, episodes: Sequence[Episode], chunk_size: int, seed: int) -
         device="cpu",
         seed=seed,
     )
-    learner = make_policy(run, dataset, DataSpec((), (1, 1), *dims))
+    learner = make_policy(run, dataset, PolicySpec((), (1, 1), *dims))
     learner.before_training(dataset)
     trainer = Trainer(learner, run)
     for batch in dataset.batches(seed, 0, run.steps, run.batch_size):

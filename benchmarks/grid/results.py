@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from act.data.episodes import find_episodes, read_episode
-from act.files import in_turn, whole_file
+from act.files import lock_file, whole_file
 from act.provenance import provenance
 from act.run_folder import read_metrics
 from benchmarks.grid.cells import Cell, Options, modes_of
@@ -68,7 +68,7 @@ class Results:
         """Writes rows over those of the same key; with `better` only where these have more rollouts."""
         if not rows:
             return
-        with in_turn(self.path):
+        with lock_file(self.path):
             self._read()
             known = {key: row["n"] for key, row in self.rows.items() if better}
             self.rows |= {key_of(row): row for row in rows if row["n"] > known.get(key_of(row), 0)}

@@ -16,7 +16,7 @@ from benchmarks.grid.results import Row
 SETTINGS = tuple((task, style) for style in STYLES for task in PAPER)
 TRACKS = {
     "state": "joints and object poses",
-    "images": "four cameras, through a keypoint trunk that random scenes taught to see",
+    "images": "four cameras, through a keypoint trunk that random scenes trainable to see",
 }
 REAL = 0.05  # family-wise error of the paired tests (Holm 1979)
 Start = tuple[str, int]  # task and seed of a rollout: policies of all trainings and styles begin there

@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from act.files import in_turn, whole_file
+from act.files import lock_file, whole_file
 from act.provenance import provenance
 from benchmarks.speed.peers import Round
 
@@ -189,7 +189,7 @@ def measure(options: Options) -> list[Row]:
         made["command"] = options.anywhere(made["command"])
         how = {"quick": options.quick, "load_before": load, "provenance": made}
         told = {"rows": [vars(row) for row in measured], **how}
-        with in_turn(options.out), whole_file(options.out) as temporary:
+        with lock_file(options.out), whole_file(options.out) as temporary:
             parts = read_parts(options.out) | {part: told}
             temporary.write_text(json.dumps({name: parts[name] for name in GROUPS if name in parts}, indent=1) + "\n")
         rows += measured

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from act.data.normalize import Normalizer
 from act.workers import available_cores
 from benchmarks.speed.peers import Round, timed
 
@@ -263,13 +264,13 @@ def make_policy(preset: str) -> tuple[Any, Any]:
 
     from act.nn.device import choose_device
     from act.policies import act
-    from act.policies.base.policy import DataSpec
     from act.training import config as configs
+    from act.types import PolicySpec
 
     torch.manual_seed(0)
     config: Any = configs.preset(preset, "ACT", f"sim_{TASK}_scripted")
-    spec = DataSpec(config.cameras, config.image_size)
-    policy = act.Policy(config.policy, spec, spec.normalizer()).to(choose_device(config.device))
+    spec = PolicySpec(config.cameras, config.image_size)
+    policy = act.Policy(config.policy, spec, Normalizer.of(spec)).to(choose_device(config.device))
     return policy.eval(), config
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sim_envs.experts.expert import SCRIPTED, Expert, HumanParameters
+from sim_envs import STYLES
+from sim_envs.experts.expert import SCRIPTED, Expert, HumanVariation
 from sim_envs.kinematics import Kinematics
-
-STYLES = ("scripted", "human")
 
 
 def available() -> tuple[str, ...]:
@@ -19,9 +18,9 @@ def available() -> tuple[str, ...]:
 
 
 def make_agent(task: str, style: str = "scripted", seed: int = 0) -> "ExpertAgent":
-    """An agent that does the task. `style`: "scripted" (one clean way) or "human" (a new manner in every episode).
+    """An agent that does the task. `style`: "scripted" (one clean way) or "human" (a new variation in every episode).
 
-    The manners follow from `seed` alone: the same seed gives the same manner in environment i after the r-th `reset`.
+    Variations follow from `seed` alone: the same seed gives the same one in environment i after the r-th `reset`.
     To make an episode depend on nothing but its own seed, make an agent with that seed for it.
     """
     if task not in available():
@@ -41,7 +40,7 @@ class ExpertAgent:
         self.experts: list[Expert] = []
 
     def reset(self, num_envs: int) -> None:
-        self.experts = [self._make(self._manner(index), self._kinematics) for index in range(num_envs)]
+        self.experts = [self._make(self._variation(index), self._kinematics) for index in range(num_envs)]
         self._resets += 1
 
     def needs_images(self) -> bool:
@@ -51,8 +50,8 @@ class ExpertAgent:
         """(B, 14) float32 joint targets."""
         return np.stack([expert.action(obs) for expert, obs in zip(self.experts, observations, strict=True)])
 
-    def _manner(self, index: int) -> HumanParameters:
+    def _variation(self, index: int) -> HumanVariation:
         if self._style == "scripted":
             return SCRIPTED
         # Zeros at the end of a seed do not count: without the 4, (seed, 0, 0) is the stream that places the objects.
-        return HumanParameters.draw(np.random.default_rng((self._seed, 4, index, self._resets)))
+        return HumanVariation.draw(np.random.default_rng((self._seed, 4, index, self._resets)))

@@ -36,8 +36,8 @@ Goals = dict[str, Goal]
 
 
 @dataclass(frozen=True)
-class HumanParameters:
-    """The manner in which one episode is done. The defaults are the one clean way of the scripted style.
+class HumanVariation:
+    """The variation in which one episode is done. The defaults are the one clean way of the scripted style.
 
     Every field names the range it is drawn from, uniformly, for the human style.
     """
@@ -67,8 +67,8 @@ class HumanParameters:
     sway: tuple[float, ...] = (6.0, 8.0, 10.0, 0.0, 2.0, 4.0)  # x y z: 4 to 12 rad/s; phases 0 to 2 pi rad
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "HumanParameters":
-        """The manner of one episode."""
+    def draw(cls, rng: np.random.Generator) -> "HumanVariation":
+        """The variation of one episode."""
         pauses = [(int(rng.integers(10, 221)), int(rng.integers(5, 16))) for _ in range(rng.integers(0, 3))]
         return cls(
             speed=rng.uniform(0.75, 1.45),
@@ -84,7 +84,7 @@ class HumanParameters:
         )
 
 
-SCRIPTED = HumanParameters()
+SCRIPTED = HumanVariation()
 
 
 @dataclass(frozen=True)
@@ -110,15 +110,15 @@ class Expert:
     """A closed-loop expert for one environment. Subclasses give `objects`, `symmetries` and `make_phases`.
 
     Args:
-        manner: how this episode is done.
+        variation: how this episode is done.
         kinematics: may be shared by experts that take turns; made when absent.
     """
 
     objects: ClassVar[tuple[str, ...]]  # names, in the order of env_state
     symmetries: ClassVar[Mapping[str, Sequence[np.ndarray]]]  # rotations (3, 3) that leave an object looking the same
 
-    def __init__(self, manner: HumanParameters = SCRIPTED, kinematics: Kinematics | None = None):
-        self.manner = manner
+    def __init__(self, variation: HumanVariation = SCRIPTED, kinematics: Kinematics | None = None):
+        self.variation = variation
         self._kinematics = kinematics or Kinematics()
         self._phases = self.make_phases()
         self.reset()
@@ -143,11 +143,11 @@ class Expert:
         scene = self.read(obs)
         self._phase = self._choose(scene)
         goals = self._phase.goals(scene)
-        speed = self.manner.speed * self._attention()
+        speed = self.variation.speed * self._attention()
         next_qpos = self._next_qpos(qpos, scene, goals, speed)
         self._t += 1
         loads = {side: goal.load for side, goal in goals.items()}
-        return self._kinematics.targets(qpos, next_qpos, self.manner.speed, loads).astype(np.float32)
+        return self._kinematics.targets(qpos, next_qpos, self.variation.speed, loads).astype(np.float32)
 
     def read(self, obs: Mapping[str, Any]) -> Scene:
         qpos, env_state = obs["qpos"], obs["env_state"]
@@ -159,10 +159,10 @@ class Expert:
         return Scene(self._kinematics.hands(qpos), openings, objects)
 
     def reach(self, scene: Scene, side: str, grasp: Pose, approach: np.ndarray = DOWN, hurdle: float = 0.0) -> Goal:
-        """`pick` in this episode's manner: the first sweep aims beside the grasp, which is corrected on the way."""
-        goal = pick(scene, side, grasp, approach, self.manner.clearance, hurdle)
+        """`pick` in this episode's variation: the first sweep aims beside the grasp, which is corrected on the way."""
+        goal = pick(scene, side, grasp, approach, self.variation.clearance, hurdle)
         far = ramp(float(np.linalg.norm(scene.hands[side].position - goal.pose.position)), 0.03, 0.15)
-        return goal._replace(pose=Pose(goal.pose.position + far * np.array(self.manner.aim), goal.pose.rotation))
+        return goal._replace(pose=Pose(goal.pose.position + far * np.array(self.variation.aim), goal.pose.rotation))
 
     def _choose(self, scene: Scene) -> Phase:
         for phase in reversed(self._phases):
@@ -173,14 +173,14 @@ class Expert:
     def _attention(self) -> float:
         """Factor on the speed: 1, and down to 0.02 within a pause, smoothly."""
         away = 0.0
-        for start, length in self.manner.pauses:
+        for start, length in self.variation.pauses:
             away = max(away, 1.0 - ramp(abs(self._t - start - length / 2), length / 2, length / 2 + 5))
         return 1.0 - 0.98 * away
 
     def _sway(self) -> np.ndarray:
         """(3,) [m] tremor of this control step."""
-        rate, phase = np.array(self.manner.sway[:3]), np.array(self.manner.sway[3:])
-        return self.manner.tremor * (np.sin(rate * DT * (self._t + 1) + phase) - np.sin(rate * DT * self._t + phase))
+        rate, phase = np.array(self.variation.sway[:3]), np.array(self.variation.sway[3:])
+        return self.variation.tremor * (np.sin(rate * DT * (self._t + 1) + phase) - np.sin(rate * DT * self._t + phase))
 
     def _next_qpos(self, qpos: np.ndarray, scene: Scene, goals: Goals, speed: float) -> np.ndarray:
         """Where the arms should be one control step later (14,); the grippers' commands in their places."""

@@ -44,13 +44,13 @@ class Expert(ex.Expert):
     def grasp(self, scene: Scene, side: str) -> Pose:
         """Where the hand should be to hold its object."""
         held = scene.objects[OBJECTS[side]]
-        along = self.manner.grasp_shift[SIDES.index(side)] * held.rotation[:, 0]
-        rotation = ex.facing(side, self.manner.pitch, yaw=ex.yaw_of(held.rotation))
+        along = self.variation.grasp_shift[SIDES.index(side)] * held.rotation[:, 0]
+        rotation = ex.facing(side, self.variation.pitch, yaw=ex.yaw_of(held.rotation))
         return Pose(held.position + along + GRASP_HEIGHT[side] * ex.UP, rotation)
 
     def places(self, apart: float) -> dict[str, Pose]:
         """Where socket and peg are held out, `apart` [m] from mouth to tip."""
-        socket = MEETING + np.array(self.manner.place)
+        socket = MEETING + np.array(self.variation.place)
         peg = socket + np.array([REACH + apart, 0.0, 0.0])
         return {"left": Pose(socket, np.eye(3)), "right": Pose(peg, np.eye(3))}
 
@@ -83,7 +83,7 @@ class Expert(ex.Expert):
         deep = DEPTH + DRIVE * ex.ramp(-depth, -0.0199, -0.0193)
         apart = np.array([REACH + outside * GAP - (1 - outside) * deep, 0.0, 0.0])
         places = self.places(-DEPTH)
-        if self.manner.variant > 0:
+        if self.variation.variant > 0:
             moving, places["right"] = "right", arrived(socket, places["left"]) @ Pose(apart, np.eye(3))
         else:
             moving, places["left"] = "left", arrived(peg, places["right"]) @ Pose(-apart, np.eye(3))

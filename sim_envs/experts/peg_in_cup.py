@@ -66,13 +66,13 @@ class Expert(ex.Expert):
 
     def grasp(self, scene: Scene, side: str) -> Pose:
         """Where the hand should be to hold its object: fixed to the object, so that it turns with the peg."""
-        shift = self.manner.grasp_shift[SIDES.index(side)] * (0.3 if side == "left" else 1.0)
-        pitch = PITCH[side] + 0.4 * (self.manner.pitch - ex.SCRIPTED.pitch)
+        shift = self.variation.grasp_shift[SIDES.index(side)] * (0.3 if side == "left" else 1.0)
+        pitch = PITCH[side] + 0.4 * (self.variation.pitch - ex.SCRIPTED.pitch)
         offset = GRASP[side] + np.array([shift, 0.0, 0.0])
         return scene.objects[OBJECTS[side]] @ Pose(offset, ex.facing(side, pitch))
 
     def cup_place(self) -> Pose:
-        return Pose(MEETING + np.array(self.manner.place), np.eye(3))
+        return Pose(MEETING + np.array(self.variation.place), np.eye(3))
 
     def peg_waits(self) -> Pose:
         """Upright beside the place above the cup."""

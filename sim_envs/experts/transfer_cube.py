@@ -23,7 +23,7 @@ class Expert(ex.Expert):
     symmetries: ClassVar = {"cube": ex.symmetry_group({"x": np.pi / 2, "z": np.pi / 2})}
 
     def make_phases(self) -> list[Phase]:
-        self.meeting = MEETING + np.array(self.manner.place)
+        self.meeting = MEETING + np.array(self.variation.place)
         return [
             Phase("pick", lambda s: True, lambda s: True, self.pick),
             Phase("offer", lambda s: self.held(s, "right"), lambda s: self.held(s, "right", 0.1), self.offer),
@@ -35,7 +35,7 @@ class Expert(ex.Expert):
 
     def held(self, scene: Scene, side: str, margin: float = 0.04) -> bool:
         """The opening is read at one finger, which sags by 0.08 when it is the lower one."""
-        sag = 0.08 if side == "left" and self.manner.variant < 0 else 0.0
+        sag = 0.08 if side == "left" and self.variation.variant < 0 else 0.0
         return ex.grasped(scene, side, self.grasp(scene, side), OPENING, margin + sag)
 
     def alone(self, scene: Scene, distance: float, margin: float = 0.04) -> bool:
@@ -47,15 +47,15 @@ class Expert(ex.Expert):
 
     def grasp(self, scene: Scene, side: str) -> Pose:
         """Where the hand should be to hold the cube."""
-        cube, (left, right) = scene.objects["cube"], self.manner.grasp_shift
+        cube, (left, right) = scene.objects["cube"], self.variation.grasp_shift
         yaw = ex.yaw_of(cube.rotation)
         if side == "right":
             above = np.array([0.5 * right, 0.0, GRASP_HEIGHT])
-            return Pose(cube.position + above, ex.facing(side, self.manner.pitch, yaw=yaw))
+            return Pose(cube.position + above, ex.facing(side, self.variation.pitch, yaw=yaw))
         return Pose(cube.position + 0.5 * left * ACROSS, ex.facing(side, roll=self.roll(), yaw=yaw))
 
     def roll(self) -> float:
-        return self.manner.variant * np.pi / 2
+        return self.variation.variant * np.pi / 2
 
     def pick(self, scene: Scene) -> Goals:
         return {"left": self.wait(), "right": self.reach(scene, "right", self.grasp(scene, "right"))}

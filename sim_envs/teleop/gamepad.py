@@ -22,7 +22,7 @@ import numpy as np
 
 from sim_envs.experts.expert import SPEED, TURNING
 from sim_envs.kinematics import CONTROL_TIMESTEP, Pose, pose_of, rotation_matrix
-from sim_envs.teleop.messages import Command, Link, View
+from sim_envs.teleop.messages import Command, PageLink, PageState
 from sim_envs.teleop.operator import WORKSPACE
 
 EVENT = struct.Struct("<IhBB")  # time [ms], value, type, number
@@ -119,14 +119,14 @@ class Gamepad:
 
 
 class LinkWithGamepad:
-    """A page's `Link` with a gamepad beside it. A hand whose stick is moved does not listen to its gizmo."""
+    """A page's `PageLink` with a gamepad beside it. A hand whose stick is moved does not listen to its gizmo."""
 
-    def __init__(self, link: Link, gamepad: Gamepad):
+    def __init__(self, link: PageLink, gamepad: Gamepad):
         self._link, self._gamepad = link, gamepad
-        self._view: View | None = None
+        self._view: PageState | None = None
         self._goals: dict[str, Pose] = {}  # of the hands whose sticks are moved
 
-    def show(self, view: View) -> None:
+    def show(self, view: PageState) -> None:
         self._view = view
         self._link.show(view)
 
@@ -139,7 +139,7 @@ class LinkWithGamepad:
         theirs = [c for c in self._link.commands() if c[0] != "aim" or c[1] not in self._goals]
         return [*theirs, *told, *moved]
 
-    def _order(self, button: int, view: View) -> Iterator[Command]:
+    def _order(self, button: int, view: PageState) -> Iterator[Command]:
         """What a button says."""
         if button in SHOULDERS:
             side = SHOULDERS[button]
@@ -150,7 +150,7 @@ class LinkWithGamepad:
         elif button in (START, SELECT):
             yield ("record" if button == START else "discard",)
 
-    def _move(self, view: View) -> list[Command]:
+    def _move(self, view: PageState) -> list[Command]:
         """Where the sticks lead the hands in one control step, from where they are wanted now.
 
         What was wanted before somebody else drove, or the scene was set anew, is forgotten.
@@ -184,7 +184,7 @@ def _within(position: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def beside(link: Link, gamepad: Gamepad | None) -> Iterator[Link]:
+def beside(link: PageLink, gamepad: Gamepad | None) -> Iterator[PageLink]:
     """The link, with the gamepad if there is one, which is closed in the end."""
     if gamepad is None:
         yield link

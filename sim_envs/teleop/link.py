@@ -1,22 +1,22 @@
-"""The process that the page runs in, as a `Link` of the 50 Hz loop."""
+"""The process that the page runs in, as a `PageLink` of the 50 Hz loop."""
 
 import importlib.util
 import multiprocessing
 from typing import Any
 
-from sim_envs.teleop.gate import check_address
-from sim_envs.teleop.messages import About, Command, View
+from sim_envs.teleop.access_proxy import check_address
+from sim_envs.teleop.messages import Command, PageConfig, PageState
 
 START = 120.0  # [s] the page may take to start
 
 
 class PageProcess:
-    """The page in a process of its own, as a `Link`; use as a context manager. `url` is what to open.
+    """The page in a process of its own, as a `PageLink`; use as a context manager. `url` is what to open.
 
     ValueError if the address cannot be opened, RuntimeError if the process dies.
     """
 
-    def __init__(self, about: About):
+    def __init__(self, about: PageConfig):
         check_address(about.host, about.token)
         if missing := [name for name in ("viser", "mjviser") if importlib.util.find_spec(name) is None]:
             raise ValueError(f"the page needs {missing[0]}: pip install -e '.[teleop]'")
@@ -44,7 +44,7 @@ class PageProcess:
                 commands.append(message)
         return commands
 
-    def show(self, view: View) -> None:
+    def show(self, view: PageState) -> None:
         if self._idle:
             self._idle = False
             self._connection.send(view)
@@ -69,7 +69,7 @@ class PageProcess:
             raise RuntimeError("the process of the page died; finished episodes are saved") from None
 
 
-def _open_page(connection: Any, about: About) -> None:
+def _open_page(connection: Any, about: PageConfig) -> None:
     from sim_envs.teleop.page import serve  # only here: the loop needs no web
 
     serve(connection, about)

@@ -1,7 +1,7 @@
 """What the page and the 50 Hz loop say to each other, and the filter that checks what browsers send.
 
-The loop sends a `View` when the last one has been drawn, so a slow page is simply drawn less often; the page sends
-commands, each checked at its `Desk`. Neither can make the loop wait.
+The loop sends a `PageState` when the last one has been drawn, so a slow page is simply drawn less often; the page sends
+commands, each checked at its `CommandFilter`. Neither can make the loop wait.
 """
 
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger("sim_envs.teleop")
 
 
 @dataclass(frozen=True)
-class About:
+class PageConfig:
     """What the page must know before it opens."""
 
     task: str
@@ -38,7 +38,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class View:
+class PageState:
     """What the page shows at one moment."""
 
     qpos: np.ndarray  # of the whole physics, (nq,)
@@ -55,19 +55,19 @@ class View:
     images: Mapping[str, np.ndarray] = field(default_factory=dict)  # (H, W, 3) uint8, those that are new
 
 
-class Link(Protocol):
+class PageLink(Protocol):
     """How the loop talks to a page."""
 
     def commands(self) -> list[Command]:
         """What has arrived since the last call."""
         ...
 
-    def show(self, view: View) -> None:
+    def show(self, view: PageState) -> None:
         """Draws the view, or forgets it if the page is still busy with the last one."""
         ...
 
 
-class Desk:
+class CommandFilter:
     """Where messages of browsers arrive: one of them holds the lease, and only its well-formed commands pass.
 
     Everything else is dropped with a log line, at most one a second for each browser.

@@ -24,8 +24,8 @@ from mjviser import ViserMujocoScene
 
 from sim_envs.kinematics import CONTROL_TIMESTEP
 from sim_envs.robot import SIDES
-from sim_envs.teleop.gate import Gate
-from sim_envs.teleop.messages import PREVIEW, About, Command, Desk, View
+from sim_envs.teleop.access_proxy import AccessProxy
+from sim_envs.teleop.messages import PREVIEW, Command, CommandFilter, PageConfig, PageState
 
 BEAT = 0.03  # [s] pause between two questions whether the browser is there
 PATIENCE = 5.0  # [s] for its answer; the arms hold still long before
@@ -56,8 +56,8 @@ class Server(viser.ViserServer):
 class Page:
     """The page on a viser server. `send` takes the commands that pass the desk; `show` draws."""
 
-    def __init__(self, server: viser.ViserServer, about: About, send: Callable[[Command], None]):
-        self.desk = Desk(send)
+    def __init__(self, server: viser.ViserServer, about: PageConfig, send: Callable[[Command], None]):
+        self.desk = CommandFilter(send)
         self._server, self._about = server, about
         self._model = mujoco.MjModel.from_xml_path(str(about.scene))
         self._data = mujoco.MjData(self._model)
@@ -69,7 +69,7 @@ class Page:
         server.on_client_connect(self.join)
         server.on_client_disconnect(self.leave)
 
-    def show(self, view: View) -> None:
+    def show(self, view: PageState) -> None:
         """Draws one moment."""
         self._data.qpos[:] = view.qpos
         mujoco.mj_kinematics(self._model, self._data)
@@ -84,7 +84,7 @@ class Page:
             if self._controls is not None:
                 self._show_controls(self._controls, view)
 
-    def _show_controls(self, controls: "Controls", view: View) -> None:
+    def _show_controls(self, controls: "Controls", view: PageState) -> None:
         try:
             controls.show(view)
         except Exception as error:  # viser keeps whatever a browser says of its gizmos and buttons, and stumbles later
@@ -156,7 +156,7 @@ class Page:
             gui.add_markdown(GATED_HELP if self._about.gated else HELP)
         self._timing = gui.add_markdown("", order=70)
 
-    def _headline(self, view: View) -> str:
+    def _headline(self, view: PageState) -> str:
         told = f"episode {view.saved + 1} of {view.wanted}" if view.saved < view.wanted else f"{view.saved} episodes"
         clutch = " · clutch engaged" if view.engaged else ""
         seconds = view.t * CONTROL_TIMESTEP
@@ -166,7 +166,7 @@ class Page:
 class Controls:
     """Gizmos, buttons and keys in the one browser that drives."""
 
-    def __init__(self, client: viser.ClientHandle, desk: Desk, gated: bool):
+    def __init__(self, client: viser.ClientHandle, desk: CommandFilter, gated: bool):
         self._client, self._desk = client, desk
         self._engaged = self._correcting = False
         self._openings: dict[str, float] = dict.fromkeys(SIDES, 0.0)
@@ -206,7 +206,7 @@ class Controls:
     def take_turns(self) -> None:
         self.tell("hand_back" if self._correcting else "take_over")
 
-    def show(self, view: View) -> None:
+    def show(self, view: PageState) -> None:
         """Brings gizmos and labels up to date; a gizmo in the operator's hand is left alone."""
         self._engaged, self._correcting = view.engaged, view.mode in ("paused", "correcting")
         self._openings = dict(view.openings)
@@ -265,7 +265,7 @@ def mosaic(tiles: Sequence[np.ndarray]) -> np.ndarray:
     return np.vstack([np.hstack(tiles[k : k + 2]) for k in range(0, len(tiles), 2)])
 
 
-def serve(connection: Any, about: About) -> None:
+def serve(connection: Any, about: PageConfig) -> None:
     """What the page's process does: answers ("ready", url) or ("failed", reason), then draws views until the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loop decides what Ctrl-C means
     handler = logging.StreamHandler()
@@ -279,7 +279,7 @@ def serve(connection: Any, about: About) -> None:
             connection.send(message)
 
     sys.stdout = io.StringIO()  # viser prints an address that nobody should open
-    gate = Gate(about.token)
+    gate = AccessProxy(about.token)
     with gate.only_through():
         server = Server(host="127.0.0.1", port=0, verbose=False)
     opening = gate.serve(about.host, about.port, server.get_port())

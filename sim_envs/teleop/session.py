@@ -19,7 +19,7 @@ import numpy as np
 
 from sim_envs.env import CONTROL_TIMESTEP, BimanualEnv
 from sim_envs.robot import SIDES
-from sim_envs.teleop.messages import PREVIEW, Command, Link, View
+from sim_envs.teleop.messages import PREVIEW, Command, PageLink, PageState
 from sim_envs.teleop.operator import Operator
 
 PREVIEW_EVERY = 4  # control steps between two of them, a multiple of SHOW_EVERY
@@ -128,7 +128,7 @@ class Session:
     def __init__(
         self,
         env: BimanualEnv,
-        link: Link,
+        link: PageLink,
         observers: Sequence[Observer] = (),
         *,
         agent: Agent | None = None,
@@ -306,10 +306,10 @@ class Session:
 
     # -- what is shown ------------------------------------------------------------------------------------------------
 
-    def _view(self, images: Mapping[str, np.ndarray]) -> View:
+    def _view(self, images: Mapping[str, np.ndarray]) -> PageState:
         if self._steps % 50 == 0:
             self._timing_told = str(self.timing)
-        return View(
+        return PageState(
             qpos=np.array(self.env.physics.data.qpos),
             gizmos={side: seven_of(pose) for side, pose in self.operator.goals(self.obs["qpos"]).items()},
             openings={side: self.operator.openings[side] for side in SIDES},

@@ -62,7 +62,7 @@ def test_every_round_spends_the_same_labels(tmp_path: Path, monkeypatch: pytest.
     ]
     assert {cell["git"] for cell in cells} == {"abc"}
     driving = [call for call in programs.calls if call[0] == "eval.py" or "--policy" in call]
-    assert all(("--n_action_steps", 30) in pairwise(call) for call in driving)  # taught as it is judged
+    assert all(("--n_action_steps", 30) in pairwise(call) for call in driving)  # trainable as it is judged
     assert {(c["round"], c["labels"]) for c in cells} == {(0, 30), (1, 50), (2, 70)}
     assert len(find_episodes(tmp_path / "work" / "hg_dagger_seed0" / "round1" / "data")) == 5  # of 4 labels each
     seeds = {str(call[call.index("--seed") + 1]) for call in programs.calls if call[0] == "record_sim_episodes.py"}

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from act.data.batch import Batch
-from act.policies.base.policy import DataSpec
+from act.data.normalize import Normalizer
+from act.types import PolicySpec
 
-SPEC = DataSpec(qpos_dim=2, action_dim=2, env_state_dim=1)
+SPEC = PolicySpec(qpos_dim=2, action_dim=2, env_state_dim=1)
 CHUNK = 4
 N_EPISODES = 64  # of one chunk each
 
@@ -29,7 +30,7 @@ class Demonstrations:
         self.qpos, self.env_state = torch.zeros(frames, 2), torch.zeros(frames, 1)
         self.action = sign[:, None] + 0.02 * torch.randn(frames, 2)
         self.features = None
-        self.observed = self.taught = torch.arange(0, frames, CHUNK)
+        self.observed = self.trainable = torch.arange(0, frames, CHUNK)
         self.starts = torch.arange(0, frames + 1, CHUNK)
         self.last = (torch.arange(frames) // CHUNK + 1) * CHUNK - 1
 
@@ -51,7 +52,7 @@ def learn(module: ModuleType, config: Any, steps: int = 300, plus: int = 2) -> A
     """A policy of `module` that saw the demonstrations `steps` times."""
     demonstrations = Demonstrations(plus)
     config = dataclasses.replace(config, chunk_size=CHUNK, use_images=False, use_env_state=True)
-    normalizer = SPEC.normalizer()
+    normalizer = Normalizer.of(SPEC)
     normalizer.fit("action", demonstrations.action)
     torch.manual_seed(0)
     policy = module.Policy(config, SPEC, normalizer)

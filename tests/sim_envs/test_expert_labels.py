@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 import sim_envs
-from sim_envs.expert_labels import ExpertBeside
+from sim_envs.expert_labels import ExpertLabels
 
 K = 12
 
 
 @pytest.mark.parametrize(("task", "style"), [("transfer_cube", "scripted"), ("insertion", "human")])
 def test_the_chunk_is_what_the_expert_does_when_it_drives_on(task: str, style: str):
-    env = ExpertBeside(sim_envs.make(task, cameras=()), style, K, label_every=20)
+    env = ExpertLabels(sim_envs.make(task, cameras=()), style, K, label_every=20)
     obs, _ = env.reset(seed=5)
     rng = np.random.default_rng(0)
     for _ in range(20):  # somebody else drives
@@ -28,7 +28,7 @@ def test_the_chunk_is_what_the_expert_does_when_it_drives_on(task: str, style: s
 def test_looking_ahead_leaves_the_environment_alone():
     ends = []
     for label_every in (0, 5):
-        env = ExpertBeside(sim_envs.make("transfer_cube", cameras=()), "scripted", K, label_every)
+        env = ExpertLabels(sim_envs.make("transfer_cube", cameras=()), "scripted", K, label_every)
         obs, _ = env.reset(seed=1)
         for _ in range(15):
             obs, *_ = env.step(obs["expert_action"])

@@ -18,7 +18,8 @@ from act.nn import device
 from act.nn.resnet import ResNet18Trunk
 from act.nn.vision import KeypointConfig, KeypointTrunk, SpatialSoftmax, to_float
 from act.policies.base import policy
-from act.policies.base.policy import DataSpec, PolicyConfig, TrainingData
+from act.policies.base.policy import PolicyConfig, TrainingData
+from act.types import PolicySpec
 
 FEATURE_LIMIT = 5.0  # normalised keypoints are clipped here: a lost keypoint stays near what training saw
 MOST_LOOKS, LOOKS_AT_ONCE = 512, 32  # frames whose keypoints give the unit of a trunk that is trained along
@@ -91,7 +92,7 @@ class ObservingPolicy(policy.Policy):
 
     pools_maps: ClassVar[bool] = True  # False where a policy reads `maps` itself: then `vectors` has no ResNet part
 
-    def __init__(self, config: Any, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Any, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         if config.use_images != bool(spec.cameras) or config.use_env_state != bool(spec.env_state_dim):
             raise ValueError(
@@ -106,7 +107,7 @@ class ObservingPolicy(policy.Policy):
             self.pool = SpatialSoftmax(self.trunk.n_channels, N_POOLED)
 
     @classmethod
-    def create(cls, config: Any, spec: DataSpec, normalizer: Normalizer) -> Self:
+    def create(cls, config: Any, spec: PolicySpec, normalizer: Normalizer) -> Self:
         if not config.use_images or config.backbone_weights == "none":
             return cls(config, spec, normalizer)
         if config.backbone == "resnet18":
@@ -225,7 +226,7 @@ class ObservingPolicy(policy.Policy):
         return (parameter for parameter in self.parameters() if id(parameter) not in backbone)
 
 
-def _trunk(config: Any, spec: DataSpec) -> ResNet18Trunk | KeypointTrunk:
+def _trunk(config: Any, spec: PolicySpec) -> ResNet18Trunk | KeypointTrunk:
     if config.backbone == "resnet18":
         return ResNet18Trunk(frozen_norm=config.backbone_weights == "imagenet")
     shape = config.keypoints or {"cameras": spec.cameras, "image_size": spec.image_size, "norm": False}

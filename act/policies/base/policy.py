@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from act.data.batch import Batch
 from act.data.normalize import Normalizer
 from act.distributed import averaged
-from act.types import ACTION_DIM, Observation
+from act.types import Observation, PolicySpec, tuples
 
 
 class TrainingData(Protocol):
@@ -26,7 +26,7 @@ class TrainingData(Protocol):
     action: Tensor  # (frames, A)
     env_state: Tensor | None  # (frames, E)
     observed: Tensor  # rows of the frames with an observation
-    taught: Tensor  # rows among them that are ever drawn: of a teacher's episodes not all are
+    trainable: Tensor  # rows among them that are ever drawn: of a teacher's episodes not all are
     starts: Tensor  # (episodes + 1,) int64: episode e is frames starts[e] ... starts[e + 1] - 1
     last: Tensor  # (frames,) int64: the last row of the chunk that begins at each frame, however long it is
 
@@ -104,39 +104,15 @@ class PolicyConfig:
         return cls(**tuples(values))
 
 
-@dataclass(frozen=True)
-class DataSpec:
-    """What a policy must know of the data to be built: sizes and names, JSON-able."""
-
-    cameras: tuple[str, ...] = ()  # in the order of Batch.images
-    image_size: tuple[int, int] = (480, 640)  # (H, W) at which the policy looks
-    qpos_dim: int = ACTION_DIM
-    action_dim: int = ACTION_DIM
-    env_state_dim: int = 0  # 0: the policy does not see the objects' poses
-    recorded_size: tuple[int, int] | None = None  # (H, W) of the demonstrations; acting on it is resized as they were
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "DataSpec":
-        return cls(**tuples(values))
-
-    def normalizer(self) -> Normalizer:
-        """An unfitted normalizer of this size."""
-        dims = {"qpos": self.qpos_dim, "action": self.action_dim}
-        return Normalizer(dims | ({"env_state": self.env_state_dim} if self.env_state_dim else {}))
-
-
 class Policy(nn.Module):
     """Base of all policies. `loss` and `predict` speak Batch, `predict_chunk` observations and physical units."""
 
-    def __init__(self, config: Any, spec: DataSpec, normalizer: Normalizer):
+    def __init__(self, config: Any, spec: PolicySpec, normalizer: Normalizer):
         super().__init__()
         self.config, self.spec, self.normalizer = config, spec, normalizer
 
     @classmethod
-    def create(cls, config: Any, spec: DataSpec, normalizer: Normalizer) -> Self:
+    def create(cls, config: Any, spec: PolicySpec, normalizer: Normalizer) -> Self:
         """A fresh policy to train: pretrained weights, where asked for, are loaded here and only here."""
         return cls(config, spec, normalizer)
 
@@ -226,11 +202,6 @@ class Policy(nn.Module):
             {"params": parameters, "lr": rate[is_backbone], "weight_decay": weight_decay if decays else 0.0}
             for (is_backbone, decays), parameters in groups.items()
         ]
-
-
-def tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with lists as tuples: JSON knows no tuples, frozen dataclasses want them."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def masked_mean(error: Tensor, is_pad: Tensor) -> Tensor:

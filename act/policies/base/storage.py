@@ -8,9 +8,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from act import policies
+from act.data.normalize import Normalizer
 from act.files import whole_file, write_json
-from act.policies.base.policy import DataSpec, Policy
+from act.policies.base.policy import Policy
 from act.run_folder import read_about
+from act.types import PolicySpec
 
 
 def save_policy(run: Path, policy: Policy, about: dict[str, Any]) -> None:
@@ -38,8 +40,8 @@ def load_policy(run: Path | str, device: torch.device | str = "cpu") -> Policy:
         raise ValueError(f"{run}/policy.safetensors cannot be read: {error}") from error
     try:
         module = policies.load(values["policy"])
-        spec = DataSpec.from_json(values["spec"])
-        policy = module.Policy(module.Config.from_json(values["config"]), spec, spec.normalizer())
+        spec = PolicySpec.from_json(values["spec"])
+        policy = module.Policy(module.Config.from_json(values["config"]), spec, Normalizer.of(spec))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{run}/policy.json tells of no policy of this version ({error!r})") from error
     try:

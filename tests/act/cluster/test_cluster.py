@@ -19,7 +19,8 @@ import pytest
 
 import eval as evaluation
 import record_sim_episodes
-from act.cluster import RayCrew, RemoteProgram, connected, recording
+from act.cluster import RayWorkers, RemoteProgram, connected, recording
+from act.data.normalize import Normalizer
 from tests.fakes.toy_env import ToyEnv
 from tests.fakes.toy_world import GoalAgent, available
 
@@ -151,11 +152,11 @@ def save_policy(run: Path) -> None:
 
     from act.policies import act
     from act.policies.base import storage
-    from act.policies.base.policy import DataSpec
+    from act.types import PolicySpec
 
     torch.manual_seed(0)
-    spec = DataSpec((), (24, 32), env_state_dim=7)
-    normalizer = spec.normalizer()
+    spec = PolicySpec((), (24, 32), env_state_dim=7)
+    normalizer = Normalizer.of(spec)
     for key, dim in (("qpos", 14), ("action", 14), ("env_state", 7)):
         normalizer.fit(key, torch.randn(50, dim) * 0.3 + 0.5)
     config = act.Config(6, 16, 32, 2, 1, 1, n_cvae_layers=1, use_images=False, use_env_state=True)
@@ -227,7 +228,7 @@ def test_a_grid_runs_its_programs_on_a_cluster(cluster: Any, tmp_path: Path, mon
 
 
 def test_no_attempt_begins_while_more_are_under_way_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    crew = RayCrew.__new__(RayCrew)  # without a cluster
+    crew = RayWorkers.__new__(RayWorkers)  # without a cluster
     crew._calls = ["attempt 0", "attempt 1", "attempt 2", "attempt 3"]  # type: ignore[assignment]
     for cores, free in (([2], 0), ([2, 2], 0), ([4, 2], 2)):
         monkeypatch.setattr(recording, "core_counts", lambda cores=cores: cores)

@@ -38,7 +38,7 @@ def test_a_frame_stride_leaves_out_observations_but_no_action(tmp_path):
         seen.append(len(images))
         return images.float().mean((-3, -2))
 
-    strided.frames.look_once(encode, torch.device("cpu"))
+    strided.frames.precompute_features(encode, torch.device("cpu"))
     assert sum(seen) == sum(-(-length // 3) for length in LENGTHS)
     batch = strided.draw(0, 0, 200)
     assert batch.features is not None and bool(torch.isfinite(batch.features).all())
@@ -58,13 +58,13 @@ def test_features_are_computed_once_and_kept(tmp_path):
 
     dataset = make(tmp_path)
     directory = tmp_path / dataset.frames.fingerprint({"w": torch.ones(2)})
-    dataset.frames.look_once(encode, torch.device("cpu"), directory)
+    dataset.frames.precompute_features(encode, torch.device("cpu"), directory)
     batch = dataset.sample(2, 3)
     assert sum(calls) == len(dataset) and batch.images is None and batch.features is not None
     expected = load_episodes(find(tmp_path))[2].read_images("cam1", 3, 4).mean((1, 2))
     assert np.allclose(batch.features[0, 0].numpy(), expected, atol=1e-3)
     again = EpisodeDataset(dataset.episodes[1:], dataset.sampling)
-    again.frames.look_once(encode, torch.device("cpu"), directory)
+    again.frames.precompute_features(encode, torch.device("cpu"), directory)
     assert sum(calls) == len(dataset)
     assert again.features is not None and dataset.features is not None
     assert torch.equal(again.features, dataset.features[LENGTHS[0] :])
@@ -78,7 +78,7 @@ def test_features_belong_to_one_recording(tmp_path):
         (tmp_path / folder).mkdir()
         dataset = make(tmp_path / folder)
         encode = lambda images, value=value: images.new_full((*images.shape[:3], 2), value).float()  # noqa: E731
-        dataset.frames.look_once(encode, torch.device("cpu"), directory)
+        dataset.frames.precompute_features(encode, torch.device("cpu"), directory)
         assert dataset.features is not None
         means.append(float(dataset.features.mean()))
     assert means == [1, 2]
@@ -87,11 +87,11 @@ def test_features_belong_to_one_recording(tmp_path):
 def test_features_of_which_half_was_copied_are_computed_anew(tmp_path):
     encode = lambda images: images.float().mean((-3, -2))  # noqa: E731
     dataset = make(tmp_path)
-    dataset.frames.look_once(encode, torch.device("cpu"), tmp_path / "kept")
+    dataset.frames.precompute_features(encode, torch.device("cpu"), tmp_path / "kept")
     again = EpisodeDataset(dataset.episodes, dataset.sampling)
     for file in (tmp_path / "kept").iterdir():
         file.write_bytes(file.read_bytes()[:40])
-    again.frames.look_once(encode, torch.device("cpu"), tmp_path / "kept")
+    again.frames.precompute_features(encode, torch.device("cpu"), tmp_path / "kept")
     assert again.features is not None and dataset.features is not None and torch.equal(again.features, dataset.features)
     assert all(file.stat().st_size > 40 for file in (tmp_path / "kept").iterdir())
 
@@ -99,6 +99,6 @@ def test_features_of_which_half_was_copied_are_computed_anew(tmp_path):
 def test_features_that_cannot_be_kept_are_computed_all_the_same(tmp_path, capsys):
     dataset = make(tmp_path)
     (tmp_path / "file").touch()
-    dataset.frames.look_once(lambda images: images.float().mean((-3, -2)), torch.device("cpu"), tmp_path / "file" / "x")
+    dataset.frames.precompute_features(lambda images: images.float().mean((-3, -2)), torch.device("cpu"), tmp_path / "file" / "x")
     assert dataset.features is not None and not dataset.features.isnan().any()
     assert "file/x cannot be written: features of the frames are not kept" in capsys.readouterr().err

@@ -96,21 +96,21 @@ def test_aggregation_gives_every_kind_its_share():
 
 def test_labels_between_observed_frames_teach_nothing():
     made = episode("pppp", labelled=True, chunks=[1, 3])
-    assert EpisodeDataset([made], Sampling(4)).taught.tolist() == [1, 3]
-    assert EpisodeDataset([made], Sampling(4, frame_stride=2)).taught.tolist() == []
+    assert EpisodeDataset([made], Sampling(4)).trainable.tolist() == [1, 3]
+    assert EpisodeDataset([made], Sampling(4, frame_stride=2)).trainable.tolist() == []
 
 
 def test_who_needs_whole_chunks_is_never_shown_one_that_a_hand_over_cuts_short():
     made = episode("pp" + "e" * 6 + "pp" + "e" * 3)
     parts, whole = (EpisodeDataset([made], Sampling(K, whole_chunks=which)) for which in (False, True))
-    assert parts.taught.tolist() == [*range(2, 8), *range(10, 13)]
-    assert whole.taught.tolist() == [*range(2, 5), *range(10, 13)]  # the last ones end with the episode
+    assert parts.trainable.tolist() == [*range(2, 8), *range(10, 13)]
+    assert whole.trainable.tolist() == [*range(2, 5), *range(10, 13)]  # the last ones end with the episode
     drawn = whole.draw(0, 0, 200).is_pad
     assert drawn is not None and set(drawn.sum(1).tolist()) == {0, 1, 2, 3}
     given = EpisodeDataset([episode("pppppp", labelled=True, chunks=[1, 3])], Sampling(K, whole_chunks=True))
-    assert given.taught.tolist() == [1, 3]  # whole though single labels end at every step
+    assert given.trainable.tolist() == [1, 3]  # whole though single labels end at every step
     longer = EpisodeDataset(given.episodes, Sampling(K + 1, whole_chunks=True))
-    assert longer.taught.tolist() == []
+    assert longer.trainable.tolist() == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import h5py
 import pytest
 
 from act.data.episodes import episode_path, find_episodes, read_episode, write_episode
-from act.files import alone_in, whole_file
+from act.files import lock_folder, whole_file
 from act.data.repair import check_episode, main
 from tests.act.data.test_episodes import content
 
@@ -40,7 +40,7 @@ def test_renumbering_never_writes_over_an_episode(tmp_path: Path, capsys: pytest
 
 
 def test_what_somebody_is_writing_is_not_repaired(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    with alone_in(tmp_path, "recorded into", "--dataset_dir"), whole_file(tmp_path / "episode_0.hdf5") as temporary:
+    with lock_folder(tmp_path, "recorded into", "--dataset_dir"), whole_file(tmp_path / "episode_0.hdf5") as temporary:
         assert main(["repair", str(tmp_path)]) == 2
         assert "is being recorded into by another process" in capsys.readouterr().err
         assert temporary.exists()

@@ -5,17 +5,18 @@ from typing import Any
 import pytest
 import torch
 
+from act.data.normalize import Normalizer
 from act.policies import bc_convmlp
-from act.policies.base.policy import DataSpec
 from act.policies.bc_convmlp import Config, MapHead, Policy
+from act.types import PolicySpec
 from tests.fakes.two_ways import answers, learn
 
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True, "hidden_dim": 64}
 
 
 def test_the_paper_network_has_the_papers_parameters():
-    spec = DataSpec(("top",), (480, 640))
-    policy = Policy(Config.preset("paper"), spec, spec.normalizer())
+    spec = PolicySpec(("top",), (480, 640))
+    policy = Policy(Config.preset("paper"), spec, Normalizer.of(spec))
     convolutions = 25 * (512 * 128 + 128 * 64 + 64 * 32) + 128 + 64 + 32
     mlp = (768 + 14 + 1) * 1024 + 1025 * 1024 + 1025 * 14
     assert sum(p.numel() for p in policy.head_parameters()) == convolutions + mlp

@@ -8,9 +8,10 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from act.data.batch import Batch
+from act.data.normalize import Normalizer
 from act.policies import gmm
-from act.policies.base.policy import DataSpec
 from act.policies.gmm import Config, log_likelihood
+from act.types import PolicySpec
 from tests.fakes.two_ways import answers, coverage, holds_both, learn
 
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True, "hidden_dim": 64}
@@ -38,8 +39,8 @@ def test_modes_are_the_two_ways_and_the_heaviest_is_one_of_them():
 
 def test_samples_spread_around_the_mean_of_their_mode_as_it_says():
     torch.manual_seed(0)
-    spec = DataSpec(env_state_dim=1)
-    policy = gmm.Policy(Config(4, **STATE, n_modes=1, decode="sample"), spec, spec.normalizer()).eval()
+    spec = PolicySpec(env_state_dim=1)
+    policy = gmm.Policy(Config(4, **STATE, n_modes=1, decode="sample"), spec, Normalizer.of(spec)).eval()
     batch = Batch(torch.zeros(2000, 1, 14), torch.zeros(2000, 1, 1))
     with torch.no_grad():
         _, mean, std = policy.mixture(batch[:1])

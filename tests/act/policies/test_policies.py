@@ -13,11 +13,13 @@ from act import policies
 from act.data.batch import Batch
 from act.data.dataset import EpisodeDataset, Sampling
 from act.data.episodes import Episode
+from act.data.normalize import Normalizer
 from act.nn.chunks import cubic_spline
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import bc_convmlp, bet, categorical, diffusion, gmm, rt1, vae, vinn
 from act.policies.act import Config, Policy
-from act.policies.base.policy import DataSpec, masked_mean
+from act.policies.base.policy import masked_mean
+from act.types import PolicySpec
 
 IMAGE_SIZE = (32, 48)
 LOOKS: dict[str, Any] = {"backbone_weights": "none", "dropout": 0.0}
@@ -70,8 +72,8 @@ def make(name: str, index: int = 0, n_cameras: int = 1):
     config = TINY[name][index] if name in TINY else module.Config(chunk_size=6)
     use_images = getattr(config, "use_images", True)
     cameras = tuple(f"cam{i}" for i in range(n_cameras)) if use_images else ()
-    spec = DataSpec(cameras, IMAGE_SIZE, env_state_dim=7 if getattr(config, "use_env_state", False) else 0)
-    normalizer = spec.normalizer()
+    spec = PolicySpec(cameras, IMAGE_SIZE, env_state_dim=7 if getattr(config, "use_env_state", False) else 0)
+    normalizer = Normalizer.of(spec)
     normalizer.fit("action", torch.randn(100, 14) * 0.3 + 0.5)
     normalizer.fit("qpos", torch.randn(100, 14) * 0.3 + 0.5)
     policy = module.Policy(config, spec, normalizer)
@@ -208,8 +210,8 @@ def test_a_batch_of_two_is_two_batches_of_one(name, index, n_cameras):
 def test_a_saved_policy_answers_the_same(name, index, n_cameras):
     policy = make(name, index, n_cameras)
     config = type(policy.config).from_json(json.loads(json.dumps(policy.config.to_json())))
-    spec = DataSpec.from_json(json.loads(json.dumps(policy.spec.to_json())))
-    again = type(policy)(config, spec, spec.normalizer())
+    spec = PolicySpec.from_json(json.loads(json.dumps(policy.spec.to_json())))
+    again = type(policy)(config, spec, Normalizer.of(spec))
     again.load_state_dict(policy.state_dict())
     histories, answers = observations(policy, 1), []
     for either in (policy, again):
@@ -227,8 +229,8 @@ def test_registration_is_the_file_name():
 
 def test_the_paper_network_has_the_papers_parameters():
     config = Config(n_decoder_layers=1, camera_embedding=False)
-    spec = DataSpec(("top",), (480, 640))
-    policy = Policy(config, spec, spec.normalizer())
+    spec = PolicySpec(("top",), (480, 640))
+    policy = Policy(config, spec, Normalizer.of(spec))
     assert (
         sum(p.numel() for p in policy.parameters() if p.requires_grad) == 51_613_582
     )  # the original's, less the pad head
@@ -266,8 +268,8 @@ def test_a_keypoint_trunk_is_loaded_once_and_its_features_replace_images(tmp_pat
     config = dataclasses.replace(
         TINY["act"][1], backbone_weights="sim", freeze_backbone=True, trunk=str(tmp_path), input_noise=0.1
     )
-    spec = DataSpec(("cam2", "cam0"), IMAGE_SIZE)
-    policy = Policy.create(config, spec, spec.normalizer())
+    spec = PolicySpec(("cam2", "cam0"), IMAGE_SIZE)
+    policy = Policy.create(config, spec, Normalizer.of(spec))
     assert policy.has_frozen_trunk and not any(p.requires_grad for p in policy.backbone_parameters())
     batch = make_batch(policy)
     assert batch.images is not None
@@ -275,11 +277,11 @@ def test_a_keypoint_trunk_is_loaded_once_and_its_features_replace_images(tmp_pat
     assert cached.features is not None and cached.features.shape == (2, 1, 2, 6)
     policy.eval()
     assert torch.allclose(policy.predict(batch), policy.predict(cached))
-    again = Policy(Config.from_json(json.loads(json.dumps(policy.config.to_json()))), spec, spec.normalizer())
+    again = Policy(Config.from_json(json.loads(json.dumps(policy.config.to_json()))), spec, Normalizer.of(spec))
     again.load_state_dict(policy.state_dict())
     assert torch.equal(again.eval().predict(batch), policy.predict(batch))
     with pytest.raises(ValueError, match="never seen camera 'top'"):
-        Policy.create(config, DataSpec(("top",), IMAGE_SIZE), spec.normalizer())
+        Policy.create(config, PolicySpec(("top",), IMAGE_SIZE), Normalizer.of(spec))
 
 
 def test_the_prior_latent_gives_different_chunks_and_zero_the_same():
@@ -291,9 +293,9 @@ def test_the_prior_latent_gives_different_chunks_and_zero_the_same():
 
 
 def test_the_cvae_reads_every_so_many_th_action_and_nothing_that_is_padding():
-    spec = DataSpec((), IMAGE_SIZE, env_state_dim=7)
+    spec = PolicySpec((), IMAGE_SIZE, env_state_dim=7)
     config = dataclasses.replace(TINY["act"][2], use_cvae=True, cvae_stride=2)
-    cvae = Policy(config, spec, spec.normalizer()).eval().cvae
+    cvae = Policy(config, spec, Normalizer.of(spec)).eval().cvae
     assert cvae is not None
     qpos, action, is_pad = torch.rand(1, 14), torch.rand(1, 6, 14), torch.zeros(1, 6, dtype=torch.bool)
     is_pad[:, 4:] = True

@@ -10,15 +10,16 @@ import torch
 from act.data.batch import Batch
 from act.data.dataset import EpisodeDataset, Sampling
 from act.data.episodes import Episode
-from act.policies.base.policy import DataSpec
+from act.data.normalize import Normalizer
 from act.policies.base.storage import load_policy
 from act.policies.vinn import Config, Policy
 from act.training.config import preset
 from act.training.fit import fit, load_data, make_policy
+from act.types import PolicySpec
 from tests.act.data.test_dataset import write
 
 K = 5
-SPEC = DataSpec(env_state_dim=7)
+SPEC = PolicySpec(env_state_dim=7)
 
 
 def episodes(lengths=(20, 15)) -> EpisodeDataset:
@@ -32,7 +33,7 @@ def episodes(lengths=(20, 15)) -> EpisodeDataset:
 
 
 def remember(dataset: EpisodeDataset, **config) -> Policy:
-    normalizer = SPEC.normalizer()
+    normalizer = Normalizer.of(SPEC)
     dataset.fit(normalizer)
     policy = Policy(Config(K, use_images=False, use_env_state=True, **config), SPEC, normalizer)
     policy.before_training(dataset)
@@ -104,7 +105,7 @@ def test_an_adaptive_k_averages_noise_away_and_keeps_what_is_exact():
 
 def test_the_memory_travels_with_the_weights():
     policy, batch = remember(episodes()), query()
-    again = Policy(dataclasses.replace(policy.config, k=3), SPEC, SPEC.normalizer())
+    again = Policy(dataclasses.replace(policy.config, k=3), SPEC, Normalizer.of(SPEC))
     with pytest.raises(ValueError, match="k 3 neighbours of 0 frames in memory"):
         again.predict(batch)
     again.load_state_dict(policy.state_dict())

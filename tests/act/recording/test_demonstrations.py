@@ -13,7 +13,7 @@ import pytest
 
 import record_sim_episodes
 from act.data.episodes import episode_path, find_episodes, read_episode
-from act.files import alone_in
+from act.files import lock_folder
 from act.recording.attempts import DartNoise
 from tests.fakes.toy_env import ToyEnv
 
@@ -39,7 +39,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_recorders_do_not_share_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with alone_in(tmp_path, "recorded into", "--dataset_dir"):
+    with lock_folder(tmp_path, "recorded into", "--dataset_dir"):
         assert record(tmp_path, 1) == 2
     assert f"{tmp_path} is being recorded into by another process" in capsys.readouterr().err
     assert record(tmp_path, 1) == 0

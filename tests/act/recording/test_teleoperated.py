@@ -8,7 +8,7 @@ import pytest
 from act.data.episodes import episode_path, find_episodes, read_episode, write_episode
 from act.data.repair import check_episode
 from act.recording.attempts import Recording
-from act.recording.teleoperated import Sketchbook, draw
+from act.recording.teleoperated import DeferredRendering, draw
 from act.runtime.envs import SerialEnvs
 from act.runtime.rollout import rollout
 from tests.fakes.toy_env import ToyEnv
@@ -29,7 +29,7 @@ RECORDING = Recording(
 )
 
 
-class Book(Sketchbook):
+class Book(DeferredRendering):
     """A sketchbook in which nothing is drawn, as if the program had been killed just before."""
 
     def draw(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class Half:
         return np.array([self.asked % 2 == 0])
 
 
-def sketch(book: Sketchbook, seed: int = 2, length: int = 15, teaching: Half | None = None) -> Path:
+def sketch(book: DeferredRendering, seed: int = 2, length: int = 15, teaching: Half | None = None) -> Path:
     """An episode of the toy, longer than the toy's own limit of 10 when it is drawn."""
     envs = SerialEnvs([ToyEnv(episode_len=length)])
     list(rollout(envs, GoalAgent(seed), [book.recorder(envs.env_spec, "operator", teaching)], seeds=[seed]))
@@ -82,7 +82,7 @@ def test_what_is_drawn_but_not_numbered_is_not_drawn_again(tmp_path, monkeypatch
 
 def test_sketches_that_are_there_are_drawn_first_and_their_seeds_not_used_again(tmp_path):
     sketch(Book(RECORDING, tmp_path), seed=2)
-    with Sketchbook(RECORDING, tmp_path) as book:
+    with DeferredRendering(RECORDING, tmp_path) as book:
         assert (book.saved, book.next_seed) == (1, 3)
         sketch(book, seed=5)
     assert [read_episode(path).attrs["seed"] for path in find_episodes(tmp_path)] == [2, 5]
@@ -116,4 +116,4 @@ def test_episodes_recorded_otherwise_are_refused(tmp_path):
     draw(RECORDING, tmp_path, sketch(Book(RECORDING, tmp_path)))
     other = Recording(**{**vars(RECORDING), "style": "operator of another policy"})
     with pytest.raises(ValueError, match="style 'operator' \\(now 'operator of another policy'\\)"):
-        Sketchbook(other, tmp_path)
+        DeferredRendering(other, tmp_path)

@@ -248,9 +248,9 @@ def test_the_dataset_takes_whole_chunks_and_ends_plans_at_hand_overs(tmp_path: P
     assert {bool(made.intervention[t]) for made in episodes for t in range(40)} == {True, False}  # type: ignore[index]
     rows = dataset.draw(0, 0, 500).action
     assert dataset.weights is not None and rows is not None
-    taught = np.concatenate([frame_kinds(made) == Kind.LABELLED for made in episodes])
-    np.testing.assert_array_equal(dataset.weights > 0, taught)
-    assert sum(len(batch.qpos) for batch in dataset.validation_batches(64)) == taught.sum()
+    trainable = np.concatenate([frame_kinds(made) == Kind.LABELLED for made in episodes])
+    np.testing.assert_array_equal(dataset.weights > 0, trainable)
+    assert sum(len(batch.qpos) for batch in dataset.validation_batches(64)) == trainable.sum()
 
 
 # ----------------------------------------------------------------------------------------------------------- programs

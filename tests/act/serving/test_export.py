@@ -10,14 +10,16 @@ import pytest
 import torch
 
 import eval as program
+from act.data.normalize import Normalizer
 from act.policies import act
-from act.policies.base.policy import DataSpec, Policy
+from act.policies.base.policy import Policy
 from act.policies.base.storage import load_policy, save_policy
 from act.run_folder import fingerprint
 from act.runtime.agents import PolicyAgent
 from act.serving import export
 from act.serving.loading import open_policy
 from act.serving.onnx_policy import OnnxPolicy
+from act.types import PolicySpec
 from tests.act.data.test_dataset import write
 from tests.test_eval import make_toy
 
@@ -30,8 +32,8 @@ def make_policy() -> Policy:
     config = act.Config(
         6, 16, 32, 2, 1, 1, n_cvae_layers=1, backbone="keypoints", backbone_weights="none", use_env_state=True
     )
-    spec = DataSpec(("cam0", "cam1"), SIZE, env_state_dim=7)
-    normalizer = spec.normalizer()
+    spec = PolicySpec(("cam0", "cam1"), SIZE, env_state_dim=7)
+    normalizer = Normalizer.of(spec)
     for key, dim in (("qpos", 14), ("action", 14), ("env_state", 7)):
         normalizer.fit(key, torch.randn(50, dim) * 0.3 + 0.5)
     return act.Policy(config, spec, normalizer)

@@ -27,6 +27,7 @@ from act.serving.export import random_histories
 from act.serving.loading import open_policy
 from act.serving.server import PolicyServer
 from act.serving.wire import MOST_BYTES, MOST_HISTORIES, decode, encode
+from act.types import PolicySpec
 from tests.act.serving.test_export import make_policy
 from tests.act.serving.test_export import run as run  # a fixture
 from tests.test_eval import make_toy
@@ -38,7 +39,7 @@ class Toy:
     """Answers the first joint; waits or fails when its last joint says so."""
 
     chunk_size, n_obs_steps, needs_images = 3, 1, False
-    spec = SimpleNamespace(cameras=(), image_size=(8, 8), qpos_dim=14, env_state_dim=0, recorded_size=None)
+    spec = PolicySpec((), (8, 8))
 
     def predict_chunk(self, histories: Any) -> np.ndarray:
         qpos = np.array([history[-1]["qpos"] for history in histories])

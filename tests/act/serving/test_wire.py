@@ -1,7 +1,6 @@
 """What is sent arrives, and nothing else is taken."""
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -11,8 +10,9 @@ import pytest
 from act.data.images import encode_image
 from act.serving import wire
 from act.serving.wire import ARRAY, MOST_HISTORIES, decode, encode, pack_histories, unpack_histories
+from act.types import PolicySpec
 
-SPEC: Any = SimpleNamespace(cameras=("top", "low"), image_size=(16, 24), qpos_dim=14, env_state_dim=7)
+SPEC = PolicySpec(("top", "low"), (16, 24), env_state_dim=7)
 rng = np.random.default_rng(0)
 
 
@@ -163,7 +163,7 @@ def test_a_query_whose_images_would_fill_the_memory_is_refused_before_one_is_dec
 
 
 def test_as_many_histories_go_into_a_query_as_the_server_takes():
-    spec: Any = SimpleNamespace(cameras=("a", "b", "c", "d"), image_size=(480, 640), qpos_dim=14, env_state_dim=0)
+    spec = PolicySpec(("a", "b", "c", "d"))
     image = np.zeros((480, 640, 3), np.uint8)
     obs: Any = {"qpos": np.zeros(14), "images": dict.fromkeys(spec.cameras, image)}
     for jpeg_quality in (None, 85):

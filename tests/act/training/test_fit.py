@@ -17,7 +17,7 @@ import train
 from act.data.dataset import EpisodeDataset, find, split
 from act.data.episodes import episode_index, episode_path, write_episode
 from act.distributed import ALONE
-from act.files import alone_in
+from act.files import lock_folder
 from act.nn.device import choose_device
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import act as act_policy
@@ -196,7 +196,7 @@ def test_what_is_written_can_be_read_by_whom_the_umask_says(tmp_path):
 
 def test_two_trainings_do_not_share_a_directory(tmp_path):
     error = pytest.raises(ValueError, match=r"run is being trained by another process")
-    alone = partial(alone_in, tmp_path / "run", "trained", "--run_dir")
+    alone = partial(lock_folder, tmp_path / "run", "trained", "--run_dir")
     with alone(), error, alone():
         pass
     assert not (tmp_path / "run" / ".lock").exists()
@@ -234,7 +234,7 @@ def test_episodes_without_a_label_are_neither_learned_from_nor_validated_on(tmp_
         path.unlink()
         drive(tmp_path / "data", episode_index(path), expert=True)
     train, validation, _ = load_data(config)
-    assert len(train.taught) == 4 * 4 and validation is None and len(held_out) == 1
+    assert len(train.trainable) == 4 * 4 and validation is None and len(held_out) == 1
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):

@@ -44,10 +44,10 @@ def test_an_expert_succeeds_strictly_with_smooth_actions_within_the_joint_limits
 def test_how_an_episode_is_done_does_not_follow_from_where_it_starts():
     env, agents = sim_envs.make("transfer_cube", cameras=()), [make_human(seed) for seed in range(100)]
     starts = [env.reset(seed=seed)[0]["env_state"][:2] for seed in range(100)]
-    manners = [agent.experts[0].manner for agent in agents]
+    variations = [agent.experts[0].variation for agent in agents]
     for n_pauses in (0, 1, 2):
-        chosen = [i for i, manner in enumerate(manners) if len(manner.pauses) == n_pauses]
-        numbers = [(*starts[i], manners[i].speed, manners[i].pitch, manners[i].clearance) for i in chosen]
+        chosen = [i for i, variation in enumerate(variations) if len(variation.pauses) == n_pauses]
+        numbers = [(*starts[i], variations[i].speed, variations[i].pitch, variations[i].clearance) for i in chosen]
         between = np.corrcoef(np.transpose(numbers))[:2, 2:]
         assert len(chosen) > 20 and np.abs(between).max() < 0.6
 
@@ -94,13 +94,13 @@ def test_human_episodes_follow_from_their_seed_alone():
     assert np.abs(start(1) - start(2)).max() > 1e-3
 
 
-def test_every_reset_and_every_environment_has_its_own_manner():
+def test_every_reset_and_every_environment_has_its_own_variation():
     agent = experts.make_agent("insertion", "human", seed=3)
-    manners = []
+    variations = []
     for _ in range(2):
         agent.reset(2)
-        manners += [expert.manner for expert in agent.experts]
-    assert len({manner.speed for manner in manners}) == 4
+        variations += [expert.variation for expert in agent.experts]
+    assert len({variation.speed for variation in variations}) == 4
 
 
 def test_a_batch_acts_like_its_environments_one_by_one():
@@ -116,13 +116,13 @@ def test_a_batch_acts_like_its_environments_one_by_one():
 
 
 def test_both_variants_of_the_human_style_occur():
-    manners = [ex.HumanParameters.draw(np.random.default_rng(seed)) for seed in range(50)]
-    assert {manner.variant for manner in manners} == {-1, 1}
-    assert all(0.75 <= manner.speed <= 1.45 for manner in manners)
+    variations = [ex.HumanVariation.draw(np.random.default_rng(seed)) for seed in range(50)]
+    assert {variation.variant for variation in variations} == {-1, 1}
+    assert all(0.75 <= variation.speed <= 1.45 for variation in variations)
 
 
-def test_the_scripted_style_is_the_default_manner():
-    assert dataclasses.asdict(ex.SCRIPTED) == dataclasses.asdict(ex.HumanParameters())
+def test_the_scripted_style_is_the_default_variation():
+    assert dataclasses.asdict(ex.SCRIPTED) == dataclasses.asdict(ex.HumanVariation())
 
 
 def test_a_task_without_an_expert_is_refused_by_name():

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from sim_envs.teleop.messages import MAX_RATE, Desk
+from sim_envs.teleop.messages import MAX_RATE, CommandFilter
 
 SQUARE = (1.0, 0.0, 0.0, 0.0)
 
@@ -23,7 +23,7 @@ def clock():
 
 @pytest.fixture
 def desk(sent, clock):
-    desk = Desk(sent.append, clock=lambda: clock[0])
+    desk = CommandFilter(sent.append, clock=lambda: clock[0])
     desk.grant(1)
     return desk
 

@@ -16,7 +16,7 @@ from act.data.repair import main as upkeep
 from sim_envs.kinematics import Kinematics
 from sim_envs.teleop import session as session_module
 from sim_envs.teleop.link import PageProcess
-from sim_envs.teleop.messages import About
+from sim_envs.teleop.messages import PageConfig
 from sim_envs.teleop.session import Session
 
 pytest.importorskip("viser", reason="the page needs viser: pip install -e '.[teleop]'")
@@ -86,7 +86,7 @@ def test_an_operator_drags_the_gizmos_through_a_whole_transfer_and_training_take
 @pytest.fixture(scope="module")
 def page():
     task = sim_envs.load("transfer_cube")
-    with PageProcess(About("transfer_cube", task.scene, task.stage_names, (), gated=False, port=0)) as page:
+    with PageProcess(PageConfig("transfer_cube", task.scene, task.stage_names, (), gated=False, port=0)) as page:
         yield page
 
 

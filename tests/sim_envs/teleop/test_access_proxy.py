@@ -8,10 +8,10 @@ import websockets.asyncio.server
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from sim_envs.teleop.gate import Gate, check_address
+from sim_envs.teleop.access_proxy import AccessProxy, check_address
 
 TOKEN = "0123456789abcdef"
-COOKIE = f"teleop_8080={Gate(TOKEN).badge}"
+COOKIE = f"teleop_8080={AccessProxy(TOKEN).badge}"
 OK, NO, BAD = http.HTTPStatus.OK, http.HTTPStatus.FORBIDDEN, http.HTTPStatus.BAD_REQUEST
 
 
@@ -22,26 +22,29 @@ def head(path="/", **headers):
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:9000", "[::1]:8080"])
 def test_the_page_opens_under_the_names_of_this_machine(host):
-    assert Gate().verdict(head(Host=host, Origin=f"http://{host}"))[0] == OK
+    assert AccessProxy().verdict(head(Host=host, Origin=f"http://{host}"))[0] == OK
 
 
 def test_another_site_in_the_same_browser_stays_out():
-    assert Gate().verdict(head(Host="127.0.0.1:8080", Origin="https://evil.example"))[0] == NO
+    assert AccessProxy().verdict(head(Host="127.0.0.1:8080", Origin="https://evil.example"))[0] == NO
 
 
 def test_another_site_can_neither_frame_the_page_nor_load_parts_of_it():
     host = "127.0.0.1:8080"
     for place in ("iframe", "frame", "embed", "object"):
         for site in ("cross-site", "same-site", "same-origin"):
-            assert Gate().verdict(head(Host=host, **{"Sec-Fetch-Dest": place, "Sec-Fetch-Site": site}))[0] == NO
+            assert AccessProxy().verdict(head(Host=host, **{"Sec-Fetch-Dest": place, "Sec-Fetch-Site": site}))[0] == NO
     fetched = {place: {"Sec-Fetch-Dest": place, "Sec-Fetch-Site": "cross-site"} for place in ("document", "script")}
-    assert Gate().verdict(head(Host=host, **fetched["script"]))[0] == NO
-    assert Gate().verdict(head(Host=host, **fetched["document"]))[0] == OK  # a link
-    assert Gate().verdict(head(Host=host, **{"Sec-Fetch-Dest": "websocket", "Sec-Fetch-Site": "same-origin"}))[0] == OK
+    assert AccessProxy().verdict(head(Host=host, **fetched["script"]))[0] == NO
+    assert AccessProxy().verdict(head(Host=host, **fetched["document"]))[0] == OK  # a link
+    assert (
+        AccessProxy().verdict(head(Host=host, **{"Sec-Fetch-Dest": "websocket", "Sec-Fetch-Site": "same-origin"}))[0]
+        == OK
+    )
 
 
 def test_a_foreign_name_that_points_here_stays_out():
-    assert Gate().verdict(head(Host="evil.example:8080", Origin="http://evil.example:8080"))[0] == NO
+    assert AccessProxy().verdict(head(Host="evil.example:8080", Origin="http://evil.example:8080"))[0] == NO
 
 
 @pytest.mark.parametrize(
@@ -59,12 +62,12 @@ def test_a_foreign_name_that_points_here_stays_out():
     ],
 )
 def test_with_a_token_only_who_knows_it_comes_in(request_head, status):
-    assert Gate(TOKEN).verdict(request_head)[0] == status
+    assert AccessProxy(TOKEN).verdict(request_head)[0] == status
 
 
 @pytest.mark.parametrize("nonsense", [b"\xff\xfe\r\n\r\n", b"\r\n\r\n", b"GET", head("http://[", Host="[")])
 def test_what_is_no_request_is_refused(nonsense):
-    assert Gate(TOKEN).verdict(nonsense)[0] in (BAD, NO)
+    assert AccessProxy(TOKEN).verdict(nonsense)[0] in (BAD, NO)
 
 
 def test_any_but_a_loopback_address_needs_a_token_of_some_length():
@@ -96,8 +99,8 @@ async def talk(gate, request_head, answer=b"HTTP/1.1 200 OK\r\n\r\nhello"):
 
 
 def test_admitted_connections_are_passed_on_refused_ones_are_not(caplog):
-    inside = asyncio.run(talk(Gate(), head(Host="localhost")))
-    outside = asyncio.run(talk(Gate(), head(Host="evil.example")))
+    inside = asyncio.run(talk(AccessProxy(), head(Host="localhost")))
+    outside = asyncio.run(talk(AccessProxy(), head(Host="evil.example")))
     assert inside.endswith(b"hello")
     assert outside.startswith(b"HTTP/1.1 403 Forbidden")
     assert "evil.example" in caplog.text
@@ -108,7 +111,7 @@ def test_who_finds_the_port_behind_the_door_stays_out():
         await connection.send(await connection.recv())
 
     async def knock():
-        gate = Gate(TOKEN)
+        gate = AccessProxy(TOKEN)
         with gate.only_through():
             behind = await websockets.asyncio.server.serve(echo, "127.0.0.1", 0)
         inner = behind.sockets[0].getsockname()[1]
@@ -128,6 +131,6 @@ def test_who_finds_the_port_behind_the_door_stays_out():
 
 
 def test_the_token_in_the_address_becomes_a_cookie():
-    answer = asyncio.run(talk(Gate(TOKEN), head(f"/?token={TOKEN}", Host="lab:8080")))
+    answer = asyncio.run(talk(AccessProxy(TOKEN), head(f"/?token={TOKEN}", Host="lab:8080")))
     assert f"Set-Cookie: {COOKIE}; Path=/; HttpOnly".encode() in answer and TOKEN.encode() not in answer
     assert b"Location: /\r\n" in answer

@@ -39,7 +39,7 @@ def check_address(host: str, token: str) -> None:
         raise ValueError(f"--token must be {MIN_TOKEN} or more letters and digits; openssl rand -hex 16 makes one")
 
 
-class Gate:
+class AccessProxy:
     """Decides on request heads: `verdict` for one, `serve` to listen and pass connections on to `inner_port`."""
 
     def __init__(self, token: str = ""):
