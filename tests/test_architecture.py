@@ -16,7 +16,7 @@ PHYSICS = ("mujoco", "dm_control", "mink", "sim_envs")
 TORCH = ("torch", "torchvision")
 # The wings of act, floor by floor: a wing imports from lower floors only, never from a neighbour.
 FLOORS = (
-    ("types", "files", "seeds", "run_folder", "workers", "provenance", "distributed"),
+    ("types", "files", "seeds", "run_folder", "workers", "provenance", "command_line", "distributed"),
     ("nn",),
     ("data",),
     ("policies", "runtime"),
@@ -28,7 +28,7 @@ FLOOR_OF = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings}
 # What runs beside a robot, in a recording laptop or in a simulating process: it never imports torch.
 TORCHLESS_WINGS = ("runtime", "recording", "evaluation", "cluster")
 TORCHLESS = (
-    *("types", "files", "seeds", "run_folder", "workers", "provenance"),
+    *("types", "files", "seeds", "run_folder", "workers", "provenance", "command_line"),
     *("data/episodes", "data/images", "data/labels", "data/repair"),
     *("serving/onnx_policy", "serving/client", "serving/wire"),
 )

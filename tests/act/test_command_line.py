@@ -1,0 +1,63 @@
+"""What all programs share on the command line: help, errors in one sentence, flags without effect, original flags."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from act import command_line
+
+
+@dataclass(frozen=True)
+class Toy:
+    steps: int = 10
+    """Optimizer updates."""
+    cameras: tuple[str, ...] = ("top",)
+    """Cameras the policy looks through."""
+
+
+def parse(*words: str, program: str = "toy.py") -> Toy:
+    about = {"description": "A toy.", "example": "python toy.py --steps 3", "page": "docs/toy.md"}
+    return command_line.parse(Toy, words, program=program, **about)
+
+
+def test_help_shows_an_example_and_a_page(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        parse("--help")
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "python toy.py --steps 3" in shown and "docs/toy.md" in shown and "Optimizer updates." in shown
+
+
+def test_a_wrong_flag_ends_with_code_2(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        parse("--stepps", "3")
+    assert ended.value.code == 2 and "steps" in capsys.readouterr().err
+
+
+def test_flags_of_the_original_are_ignored_with_a_word(capsys: pytest.CaptureFixture[str]):
+    words = ("--policy_class", "ACT", "--kl-weight=10", "--eval", "--steps", "3")
+    assert parse(*words, program="eval.py").steps == 3
+    told = capsys.readouterr().err
+    assert "--policy_class is ignored" in told and "--kl_weight is ignored" in told and "--eval is ignored" in told
+
+
+def test_a_flag_without_effect_is_refused_and_names_what_would_work():
+    with pytest.raises(ValueError, match=r"--steps 3 has an effect only with --train; leave it out"):
+        command_line.refuse_without_effect(Toy(steps=3), Toy(), {"steps": "with --train"})
+    with pytest.raises(ValueError, match=r"--cameras a b has an effect only with --use_images"):
+        command_line.refuse_without_effect(Toy(cameras=("a", "b")), Toy(), {"cameras": "with --use_images"})
+    command_line.refuse_without_effect(Toy(cameras=("a", "b")), Toy(), {"steps": "with --train"})
+
+
+def test_errors_are_one_sentence_and_an_exit_code(capsys: pytest.CaptureFixture[str]):
+    def fail(error: BaseException) -> int:
+        def work() -> None:
+            raise error
+
+        return command_line.run("toy", work, stopped="the same command continues")
+
+    assert (fail(ValueError("wrong")), fail(OSError("no disk")), fail(KeyboardInterrupt())) == (2, 2, 130)
+    assert capsys.readouterr().err == "toy: wrong\ntoy: no disk\n\ntoy: stopped; the same command continues\n"
+    assert command_line.run("toy", lambda: None) == 0 and command_line.run("toy", lambda: 1) == 1
+    with pytest.raises(TypeError):
+        fail(TypeError("a fault of ours"))
