@@ -16,8 +16,8 @@ class Toy:
 
 
 def parse(*words: str, program: str = "toy.py") -> Toy:
-    about = {"description": "A toy.", "example": "python toy.py --steps 3", "page": "docs/toy.md"}
-    return command_line.parse(Toy, words, program=program, **about)
+    example, page = "python toy.py --steps 3", "docs/toy.md"
+    return command_line.parse(Toy, words, program=program, description="A toy.", example=example, page=page)
 
 
 def test_help_shows_an_example_and_a_page(capsys: pytest.CaptureFixture[str]):
