@@ -7,7 +7,6 @@ import pytest
 
 from act.evaluation.execution import Execution
 
-
 M_0_1 = Execution("ensemble", ensemble_m=0.1)
 
 
