@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and folders that one program at a time works in."""
+"""Writes files atomically, and locks files and folders against other processes."""
 
 import json
 import os
@@ -10,12 +10,12 @@ from typing import Any
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary name in the same directory; on success it becomes `path`, otherwise it is removed."""
+    """Yields a temporary path in the same folder. On success it replaces `path`; on an error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.touch()
-        permissions = temporary.stat().st_mode  # the umask's; safetensors would keep the file to its owner
+        permissions = temporary.stat().st_mode  # from the umask; safetensors alone makes its files private
         yield temporary
         temporary.chmod(permissions)
         with temporary.open("rb+") as file:
@@ -27,12 +27,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, values: Any) -> None:
+    """Writes `values` to `path` as JSON, atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def _sync(folder: Path) -> None:
-    """Has the names in a folder on the disk, too: a rename alone may be lost with the power."""
+    """Flushes the entries of a folder to disk, because a power failure may otherwise undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -42,8 +43,8 @@ def _sync(folder: Path) -> None:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Waits until nobody else does the same with `path`: for a file that several programs read, add to and write."""
-    import fcntl  # here: files are read where there is no such thing, too
+    """Holds an exclusive lock for `path`, and waits for it: for files that several programs read and rewrite."""
+    import fcntl  # here, because this module must also be imported where fcntl does not exist (Windows)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
@@ -53,9 +54,10 @@ def lock_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def lock_folder(folder: Path, done: str, flag: str) -> Iterator[None]:
-    """Nobody else works in `folder` meanwhile; a program that died holds it no longer.
+    """Holds an exclusive lock on `folder`, without waiting. The lock of a program that died is released by the system.
 
-    Raises ValueError when somebody does: `done` says what ("trained"), `flag` how to choose another folder.
+    Raises ValueError when another process holds the lock. The message is made from `done`, what that process does with
+    the folder ("trained"), and `flag`, the flag that chooses another folder.
     """
     import fcntl
 
@@ -69,7 +71,7 @@ def lock_folder(folder: Path, done: str, flag: str) -> Iterator[None]:
                 raise ValueError(
                     f"{folder} is being {done} by another process; wait, or choose another {flag}"
                 ) from None
-            if not _is(path, lock.fileno()):  # whoever had it took it away before it was ours
+            if not _is_open_as(path, lock.fileno()):  # the previous holder removed the file just before
                 continue
             try:
                 yield
@@ -78,7 +80,8 @@ def lock_folder(folder: Path, done: str, flag: str) -> Iterator[None]:
             return
 
 
-def _is(path: Path, descriptor: int) -> bool:
+def _is_open_as(path: Path, descriptor: int) -> bool:
+    """Returns whether `path` still names the open file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where a number comes from: command line, commit, machine, versions. Written beside every result."""
+"""Describes where a result comes from: command line, commit, machine and versions. Every result file stores it."""
 
 import platform
 import shlex
@@ -12,11 +12,11 @@ from typing import Any
 from act.workers import available_cores
 
 DISTRIBUTIONS = ("mujoco", "dm_control", "gymnasium", "numpy", "torch", "torchvision", "opencv-python-headless")
-NVIDIA = Path("/proc/driver/nvidia/gpus")  # the driver's account of its GPUs (Linux)
+NVIDIA = Path("/proc/driver/nvidia/gpus")  # where the driver lists its GPUs (Linux)
 
 
 def provenance() -> dict[str, Any]:
-    """Where a number comes from: the command line, the commit, the machine, the versions and the time (UTC)."""
+    """Returns the command line, the commit, the hardware, the versions and the time (UTC) of this process."""
     return {
         "command": f"{Path(sys.executable).name} {_program()} {shlex.join(sys.argv[1:])}".rstrip(),
         "git": git_commit(),
@@ -27,7 +27,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _program() -> str:
-    """As it is called from the root of this repository: "-m act report" of a module, else the file."""
+    """Returns the program as called from the root of the repository: "-m act report" for a module, else its file."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
     if module is not None:
         return f"-m {module.name.removesuffix('.__main__')}"
@@ -36,21 +36,24 @@ def _program() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the tree this file is in, with "+changes" when the tree differs from it; None without git.
+    """Returns the commit of this checkout, with "+changes" when its files differ from the commit; None without git.
 
-    Results and words about them may differ: a benchmark's first number does not make its second one suspect.
+    Changes to results and documentation do not count, because a benchmark writes them while it runs.
     """
-    told = [f":(top,exclude){path}" for path in ("benchmarks/results", "benchmarks/LOG.md", "docs", "README.md")]
+    excluded = [f":(top,exclude){path}" for path in ("benchmarks/results", "benchmarks/LOG.md", "docs", "README.md")]
     try:
         head = _git("rev-parse", "HEAD")
-        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *told)
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *excluded)
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if changes else "")
 
 
 def hardware() -> dict[str, Any]:
-    """The CPU's model name, the cores this process may use, and the GPU: torch's, or the machine's without torch."""
+    """Returns the CPU's model name, the number of cores this process may use, and the name of the GPU, or None.
+
+    When torch is loaded the GPU is the one torch uses, otherwise the first one of the machine.
+    """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,0 +1,37 @@
+"""Files are written whole or not at all, and a folder is locked for one process at a time."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from act.files import lock_folder, whole_file, write_json
+
+
+def test_a_failed_write_keeps_the_file_that_was_there(tmp_path: Path):
+    path = tmp_path / "new" / "values.json"
+    write_json(path, {"steps": 3})
+    with pytest.raises(RuntimeError, match="half way"), whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("half way")
+    assert json.loads(path.read_text()) == {"steps": 3}
+    assert os.listdir(path.parent) == ["values.json"]
+
+
+def test_a_written_file_has_ordinary_permissions(tmp_path: Path):
+    with whole_file(tmp_path / "private") as temporary:
+        temporary.chmod(0o600)
+    (tmp_path / "ordinary").touch()
+    assert (tmp_path / "private").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_a_locked_folder_is_refused_and_free_again_afterwards(tmp_path: Path):
+    sentence = f"{tmp_path} is being trained by another process; wait, or choose another --ckpt_dir"
+    with lock_folder(tmp_path, "trained", "--ckpt_dir"):
+        with pytest.raises(ValueError) as refused, lock_folder(tmp_path, "trained", "--ckpt_dir"):
+            pass
+        assert str(refused.value) == sentence
+    with lock_folder(tmp_path, "trained", "--ckpt_dir"):
+        assert (tmp_path / ".lock").exists()
+    assert os.listdir(tmp_path) == []
