@@ -1,47 +1,120 @@
-"""RUN/metrics.jsonl, one line per act.training.fit.Metrics, as everybody reads it who shows or resumes a run."""
+"""The folder of one training run: where its files lie, and what they say. It needs no torch.
+
+    run = RunFolder("runs/demo")
+    print(run.task_name(), run.digest(), run.metrics()[-1]["step"])
+
+RUN/config.json              options of the training
+RUN/metrics.jsonl            one line per act.training.fit.Metrics
+RUN/policy.json              policy name and config, PolicySpec, step, seed, git, backbone_weights, training options
+RUN/policy.safetensors       weights of the deployed policy, normalizer included
+RUN/last/state.safetensors   what a resumed training continues from
+RUN/eval/NAME/               results.json, episodes.jsonl and videos of one evaluation
+RUN/report.html              all evaluations on one page
+"""
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = "metrics.jsonl"
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Properties are paths, which need not exist; methods read a file at every call, because the run may be training.
+
+    Example:
+        weights = RunFolder("runs/demo").weights      # runs/demo/policy.safetensors
+    """
+
+    path: Path
+
+    def __init__(self, path: Path | str):
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "policy.safetensors"
+
+    @property
+    def last_state(self) -> Path:
+        return self.path / "last" / "state.safetensors"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def evaluation(self, name: str) -> Path:
+        """Folder of one evaluation; act.evaluation.execution.Execution.folder() spells its name."""
+        return self.path / "eval" / name
+
+    def about(self) -> dict[str, Any]:
+        """What policy.json holds. Raises ValueError where there is none, or where it is broken."""
+        path = self.path / "policy.json"
+        try:
+            about = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} holds no trained policy (no policy.json); train one with train.py") from None
+        except (OSError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
+        if not isinstance(about, dict):
+            raise ValueError(f"{path} describes no policy: was it written by train.py?")
+        return about
+
+    def task_name(self) -> str:
+        """The --task_name of the training, e.g. "sim_insertion_scripted". Raises ValueError where it is unknown."""
+        train = self.about().get("train")
+        if not isinstance(train, dict) or "task_name" not in train:
+            raise ValueError(
+                f"{self.path}/policy.json does not say which task it was trained on: did train.py write it?"
+            )
+        return train["task_name"]
+
+    def config(self) -> dict[str, Any]:
+        """The options of the training, as config.json holds them. Raises ValueError where there is none."""
+        path = self.path / "config.json"
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} holds no config.json; train.py writes it") from None
+        except (OSError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
+
+    def digest(self) -> str:
+        """`file_digest` of the weights. Raises FileNotFoundError where there are none."""
+        return file_digest(self.weights)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, none where there is no such file; a last line that was cut off is left out."""
+        lines = []
+        for line in self.metrics_file.read_text().splitlines() if self.metrics_file.exists() else ():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+
+def file_digest(path: Path) -> str:
+    """The first 16 hexadecimal digits of a file's SHA-256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+# TODO of this rebuild: gone as soon as no caller is left.
+FILE, fingerprint = "metrics.jsonl", file_digest
 
 
 def read_metrics(run: Path | str) -> list[dict[str, Any]]:
-    """Its lines, none where there is no file; a last line that is still being written, or was cut off, is ignored."""
-    path = Path(run) / FILE
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return lines
+    return RunFolder(run).metrics()
 
 
 def read_about(run: Path | str) -> dict[str, Any]:
-    """policy.json of a run. Raises ValueError saying how to make one."""
-    path = Path(run) / "policy.json"
-    try:
-        about = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{run} holds no trained policy (no policy.json); train one with train.py.") from None
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(about, dict):
-        raise ValueError(f"{path} tells of no policy: it was not written by train.py of this repository")
-    return about
+    return RunFolder(run).about()
 
 
 def trained_on(run: Path | str) -> str:
-    """The task_name a run was trained on; ValueError where policy.json does not tell."""
-    train = read_about(run).get("train")
-    if not isinstance(train, dict) or "task_name" not in train:
-        raise ValueError(f"{run} does not tell what it was trained on: train.py of this repository did not make it")
-    return train["task_name"]
-
-
-def fingerprint(path: Path) -> str:
-    """The first 16 hexadecimal digits of a file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return RunFolder(run).task_name()
