@@ -9,7 +9,7 @@ import eval as eval_program
 import record_sim_episodes
 import train
 from act.data.repair import main as upkeep
-from act.run_folder import read_metrics
+from act.run_folder import RunFolder
 from act.training import pretrain
 
 CAMERAS = ("cam_high", "cam_right_wrist")
@@ -39,7 +39,7 @@ def test_from_an_empty_folder_to_a_report(folder, monkeypatch, capsys):
     monkeypatch.setattr(train, "fit", whole_fit)
     assert train.main(training) == 0
     assert "from step 2" in capsys.readouterr().out
-    assert [metrics["step"] for metrics in read_metrics(run)][-1] == 6
+    assert [metrics["step"] for metrics in RunFolder(run).metrics()][-1] == 6
 
     assert eval_program.main([str(run), "--num_rollouts", "2", "--num_workers", "1", "--videos", "1"]) == 0
     results = json.loads((run / "eval" / "test_chunk" / "results.json").read_text())

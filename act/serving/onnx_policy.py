@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from act.data.images import resize_image
-from act.run_folder import fingerprint
+from act.run_folder import file_digest
 from act.types import Observation, PolicySpec
 from act.workers import available_cores
 
@@ -46,7 +46,7 @@ class OnnxPolicy:
         except (OSError, json.JSONDecodeError) as error:
             raise ValueError(f"{run} holds no {graph.name} ({error}); {again} makes one") from None
         weights = run / "policy.safetensors"
-        if weights.exists() and fingerprint(weights) != about["weights"]:
+        if weights.exists() and file_digest(weights) != about["weights"]:
             raise ValueError(f"{graph} was made from other weights than {weights} holds now; {again} makes it anew")
         try:
             return cls(graph, about, threads)

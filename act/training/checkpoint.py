@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from act import run_folder as metrics
 from act.files import whole_file
+from act.run_folder import RunFolder
 from act.training.config import MAY_CHANGE, TrainConfig
 
 
@@ -77,9 +77,9 @@ class MetricsLog:
     """metrics.jsonl and TensorBoard's event files; lines after step `start` are of a run that was cut off, and go."""
 
     def __init__(self, run: Path, start: int = 0, tensorboard: bool = True):
-        self.path = run / metrics.FILE
+        self.path = RunFolder(run).metrics_file
         run.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in metrics.read_metrics(run) if line["step"] <= start]
+        kept = [line for line in RunFolder(run).metrics() if line["step"] <= start]
         with whole_file(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.writer = None

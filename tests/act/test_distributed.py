@@ -15,7 +15,7 @@ import train
 from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes
 from act.distributed import ALONE, averaged, joined
 from act.policies.base.storage import load_policy
-from act.run_folder import read_metrics
+from act.run_folder import RunFolder
 from act.training.checkpoint import load_state
 from act.training.config import TrainConfig
 from act.types import Observation
@@ -66,7 +66,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch_and_resume(tmp
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("is trained (8 steps") == 1  # one of them talks
     assert "8 steps of 2 x 4, from step 4" in finished.stdout
-    ours, lines = read_metrics(together), read_metrics(alone)
+    ours, lines = RunFolder(together).metrics(), RunFolder(alone).metrics()
     assert [line["step"] for line in ours] == [2, 4, 6, 8]
     for key in ("loss", "l1", "val_loss"):
         told = [(line["step"], line[key]) for line in lines if key in line]
@@ -89,7 +89,7 @@ def test_rollouts_that_one_process_does_leave_the_others_in_step(tmp_path):
     flags = [*FLAGS.split(), "--dataset_dir", tmp_path, "--run_dir", tmp_path / "run", "--eval_every", 3]
     done = launch("tests/fakes/train_judged.py", *flags)
     assert done.returncode == 0, done.stderr
-    lines = read_metrics(tmp_path / "run")
+    lines = RunFolder(tmp_path / "run").metrics()
     assert [(line["step"], line["success"]) for line in lines if line["success"] is not None] == [
         (3, 0.5),
         (6, 0.5),

@@ -11,7 +11,7 @@ from act import policies
 from act.data.normalize import Normalizer
 from act.files import whole_file, write_json
 from act.policies.base.policy import Policy
-from act.run_folder import read_about
+from act.run_folder import RunFolder
 from act.types import PolicySpec
 
 
@@ -33,7 +33,7 @@ def save_policy(run: Path, policy: Policy, about: dict[str, Any]) -> None:
 def load_policy(run: Path | str, device: torch.device | str = "cpu") -> Policy:
     """The policy of a run, in eval mode. Raises ValueError naming the run when it holds none, or a foreign one."""
     run = Path(run)
-    values = read_about(run)
+    values = RunFolder(run).about()
     try:
         state = load_file(run / "policy.safetensors")
     except (OSError, SafetensorError) as error:

@@ -14,7 +14,7 @@ from act.data.normalize import Normalizer
 from act.policies import act
 from act.policies.base.policy import Policy
 from act.policies.base.storage import load_policy, save_policy
-from act.run_folder import fingerprint
+from act.run_folder import RunFolder
 from act.runtime.agents import PolicyAgent
 from act.serving import export
 from act.serving.loading import open_policy
@@ -150,7 +150,7 @@ def test_a_graph_is_opened_without_torch(run: Path) -> None:
     program += "from act.serving.loading import open_run\n"
     program += f"policy, about, weights = open_run(Path({str(run)!r}), 'onnx'); print(about['policy'], weights)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.split() == ["act", fingerprint(run / "policy.safetensors")], done.stderr
+    assert done.stdout.split() == ["act", RunFolder(run).digest()], done.stderr
 
 
 def test_a_device_that_is_not_there_is_told(run: Path) -> None:

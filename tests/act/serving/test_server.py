@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 
 import eval as program
 from act.policies.base.storage import load_policy
-from act.run_folder import fingerprint
+from act.run_folder import RunFolder
 from act.serving import server
 from act.serving.client import RemotePolicy
 from act.serving.export import random_histories
@@ -256,7 +256,7 @@ def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_an_evaluation_asks_a_server(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(program, "make_env", make_toy)
     flags = ["--num_rollouts", "2", "--num_workers", "1", "--videos", "0", "--task_name", "toy"]
-    with serving(open_policy(run), weights=fingerprint(run / "policy.safetensors"), engine="torch") as address:
+    with serving(open_policy(run), weights=RunFolder(run).digest(), engine="torch") as address:
         assert program.main([str(run), *flags, "--engine", address]) == 0
         (run / "policy.safetensors").write_bytes(b"others")
         assert program.main([str(run), *flags, "--engine", address]) == 2

@@ -22,7 +22,7 @@ from act.nn.device import choose_device
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import act as act_policy
 from act.policies.base.storage import load_policy
-from act.run_folder import read_metrics
+from act.run_folder import RunFolder
 from act.training.checkpoint import MetricsLog, load_state
 from act.training.config import TrainConfig, preset
 from act.training.fit import fit, load_data, make_policy, prepare
@@ -400,9 +400,9 @@ def test_the_log_forgets_what_comes_after_the_checkpoint(tmp_path):
         log.write({"step": step, "loss": 1.0 / step})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
-    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+    assert [line["step"] for line in RunFolder(tmp_path).metrics()] == [1, 2, 3]
     MetricsLog(tmp_path, start=2, tensorboard=False)
-    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2]
+    assert [line["step"] for line in RunFolder(tmp_path).metrics()] == [1, 2]
 
 
 def test_a_directory_without_a_policy_is_named(tmp_path):
