@@ -1,4 +1,4 @@
-"""Draws tables and figures of README.md and docs/table1.md from benchmarks/results: `python -m benchmarks.doc_tables`.
+"""Draws tables and figures of docs/results.md from benchmarks/results: `python -m benchmarks.doc_tables`.
 
 A table stands under a mark such as `<!-- setting: state transfer_cube scripted -->`, which names one of TABLES and what
 it is to show; figures stand beside the results. Prose is written by hand, numbers are not.
@@ -21,7 +21,7 @@ from benchmarks.grid.statistics import SETTINGS, TRACKS, Rows, Tally
 from benchmarks.grid.tables import Entry, Table, named, of_rate
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "table1.md")
+PAGES = (ROOT / "docs" / "results.md",)
 MARK = re.compile(r"(<!-- (\w+): (\w+) ?(\w*) ?(\w*) -->\n)\n?(?:(?:\|.*\n)+\n?)?")
 
 
