@@ -6,14 +6,10 @@ DIR/.partial, and only the parent gives them their number, in order. Which attem
 consecutive files.
 """
 
-import contextlib
-import multiprocessing
+import functools
 import shutil
-import signal
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +18,7 @@ from tqdm import tqdm
 from act.data.episodes import episode_index, episode_path, find_episodes, read_episode
 from act.recording.attempts import Attempts, Outcome, Recording
 from act.seeds import DEMONSTRATION_SEEDS
-from act.workers import use_one_core
+from act.workers import Worker, close_all, use_one_core, wait_for_any
 
 HOPELESS = 50  # attempts without one episode kept, after which the recorder gives up
 
@@ -63,67 +59,36 @@ class Workers(Protocol):
 
 
 class WorkerPool:
-    """Worker processes (spawned) that take one attempt at a time; `stop` ends them at once, they leave whole files."""
+    """Worker processes that run one attempt at a time each. `stop` kills them at once; they leave only whole files."""
 
     def __init__(self, recording: Recording, partial: Path, workers: int):
-        context = multiprocessing.get_context("spawn")
-        self._idle: list[Connection] = []
-        self._busy: list[Connection] = []
-        self._processes = []
-        for _ in range(workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, recording, partial), daemon=True)
-            process.start()
-            theirs.close()
-            self._processes.append(process)
-            self._idle.append(ours)
+        make = functools.partial(_make_attempts, recording, partial)
+        self._idle = [Worker(make, f"recording worker {index}") for index in range(workers)]
+        self._busy: list[Worker] = []
 
     @property
     def free(self) -> int:
         return len(self._idle)
 
     def submit(self, attempt: int) -> None:
-        connection = self._idle.pop()
-        self._busy.append(connection)
-        with contextlib.suppress(BrokenPipeError):  # `next_outcome` tells
-            connection.send(attempt)
+        worker = self._idle.pop()
+        worker.send(Attempts.run, attempt)
+        self._busy.append(worker)
 
     def next_outcome(self) -> Outcome:
-        connection = wait(self._busy)[0]
-        assert isinstance(connection, Connection)
-        try:
-            outcome = connection.recv()
-        except (EOFError, ConnectionResetError):
-            raise RuntimeError("a worker process died (out of memory?); try fewer --workers") from None
-        if isinstance(outcome, Exception):
-            raise outcome
-        self._busy.remove(connection)
-        self._idle.append(connection)
+        worker = wait_for_any(self._busy)
+        outcome = worker.receive()
+        self._busy.remove(worker)
+        self._idle.append(worker)
         return outcome
 
     def stop(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join()
+        close_all([*self._idle, *self._busy], patience=0)
 
 
-def _work(connection: Connection, recording: Recording, partial: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+def _make_attempts(recording: Recording, partial: Path) -> Attempts:
     use_one_core()
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
-        try:
-            attempts = Attempts(recording, partial)
-            while True:
-                connection.send(attempts.run(connection.recv()))
-        except (EOFError, BrokenPipeError):
-            raise
-        except ValueError as error:
-            connection.send(error)
-        except OSError as error:  # no OpenGL, no space left: a sentence of its own
-            connection.send(OSError(str(error)))
-        except Exception:
-            connection.send(RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
+    return Attempts(recording, partial)
 
 
 # ----------------------------------------------------------------------------------------------- numbering and resuming

@@ -1,26 +1,23 @@
 """B environments in lockstep: `SerialEnvs` steps them in this process, `ParallelEnvs` in worker processes."""
 
-import contextlib
-import multiprocessing
-import signal
-import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from multiprocessing.connection import Connection
+from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 
 from act.types import EnvSpec, Info, Observation
+from act.workers import Worker, close_all
 
-Start = tuple[Observation, Info]  # of reset
-Change = tuple[Observation, float, bool, bool, Info]  # of step: obs, reward, terminated, truncated, info
+Start = tuple[Observation, Info]  # what reset returns
+Change = tuple[Observation, float, bool, bool, Info]  # what step returns: obs, reward, terminated, truncated, info
 
 
 class Envs(Protocol):
-    """B environments in lockstep. An environment that has ended is not stepped: its last change is returned again."""
+    """B environments in lockstep. An environment that has ended is not stepped; its last change is returned again."""
 
     num_envs: int
     env_spec: EnvSpec
@@ -32,23 +29,26 @@ class Envs(Protocol):
         ...
 
     def step(self, actions: np.ndarray, images_due: bool = True) -> list[Change]:
-        """Actions (B, A), B the number of seeds of the last reset; `images_due`: the next observation has images."""
+        """Takes actions (B, A), B the number of seeds of the last reset.
+
+        `images_due` says whether the next observations shall have images; rendering is skipped otherwise.
+        """
         ...
 
     def close(self) -> None: ...
 
 
 def spec_of(env: gymnasium.Env) -> EnvSpec:
-    """The environment's `env_spec`; for anybody else's Gymnasium environment, what can be known of it."""
-    known = getattr(env.unwrapped, "env_spec", None)
-    if known is not None:  # a copy: the environment's own class would bring its simulator into this program
-        return EnvSpec(**{field.name: getattr(known, field.name) for field in fields(EnvSpec)})
+    """The environment's `env_spec`; an environment without one is described by its Gymnasium registration."""
+    described = getattr(env.unwrapped, "env_spec", None)
+    if described is not None:  # a copy: the environment's own class would bring its simulator into this program
+        return EnvSpec(**{field.name: getattr(described, field.name) for field in fields(EnvSpec)})
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
     return EnvSpec(name, (), (env.spec.max_episode_steps if env.spec else None) or 1_000_000)
 
 
 class SerialEnvs:
-    """Environments stepped one after another in this process."""
+    """Environments that are stepped one after another in this process."""
 
     def __init__(self, envs: Sequence[gymnasium.Env]):
         if not envs:
@@ -61,8 +61,7 @@ class SerialEnvs:
     def reset(
         self, seeds: Sequence[int], options: Sequence[dict | None] | None = None, images_due: bool = True
     ) -> list[Start]:
-        if not 0 < len(seeds) <= self.num_envs:
-            raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments; give 1 to {self.num_envs}")
+        _check_number(seeds, self.num_envs)
         self._ended = [None] * len(seeds)
         starts: list[Start] = []
         for env, seed, option in zip(self.envs, seeds, options or [None] * len(seeds), strict=False):
@@ -97,74 +96,60 @@ def _ask_for_images(env: gymnasium.Env, images_due: bool) -> None:
 class ParallelEnvs:
     """`num_envs` environments made by `make` (picklable) in `num_workers` processes; use as a context manager.
 
-    They are dealt out like cards, so that a few active ones keep all processes busy.
-    An exception in a worker is raised here with its message: ValueError and OSError stay what they are, the rest become
-    RuntimeError and bring their traceback; a worker that died is a ChildProcessError. Workers die with `close()` and
-    with this process.
+    Environment i lives in worker i modulo `num_workers`, so that a few active ones keep all processes busy.
+    Errors in a worker are raised here as act.workers.Worker says, after which all workers are closed.
+
+    Example:
+        make = partial(sim_envs.make, "transfer_cube", cameras=("top",))
+        with ParallelEnvs(make, num_envs=8, num_workers=4) as envs:
+            for result in rollout(envs, agent, seeds=range(50)):
+                print(result.seed, result.success)
     """
 
     def __init__(self, make: Callable[[], gymnasium.Env], num_envs: int, num_workers: int):
         if num_envs < 1 or num_workers < 1:
             raise ValueError(f"num_envs={num_envs}, num_workers={num_workers}: both must be at least 1")
         self.num_envs = num_envs
-        workers = min(num_workers, num_envs)
         self._active = 0
-        context = multiprocessing.get_context("spawn")
-        pipes = [context.Pipe() for _ in range(workers)]
-        self._connections = [ours for ours, _ in pipes]
-        self._processes = [
-            context.Process(target=_serve, args=(theirs, make, len(range(worker, num_envs, workers))), daemon=True)
-            for worker, (_, theirs) in enumerate(pipes)
+        count = min(num_workers, num_envs)
+        self._workers = [
+            Worker(partial(_make_envs, make, len(range(index, num_envs, count))), f"environment worker {index}")
+            for index in range(count)
         ]
-        for process, (_, theirs) in zip(self._processes, pipes, strict=True):
-            process.start()
-            theirs.close()
-        self.env_spec: EnvSpec = self._collect(range(workers))[0]
+        for worker in self._workers:
+            worker.send(attrgetter("env_spec"))
+        self.env_spec: EnvSpec = self._receive(self._workers)[0]
 
     def reset(
         self, seeds: Sequence[int], options: Sequence[dict | None] | None = None, images_due: bool = True
     ) -> list[Start]:
-        if not 0 < len(seeds) <= self.num_envs:
-            raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments; give 1 to {self.num_envs}")
+        _check_number(seeds, self.num_envs)
         self._active = len(seeds)
-        return self._everyone("reset", images_due, list(seeds), list(options) if options else [None] * len(seeds))
+        return self._call(SerialEnvs.reset, images_due, list(seeds), list(options or [None] * len(seeds)))
 
     def step(self, actions: np.ndarray, images_due: bool = True) -> list[Change]:
-        return self._everyone("step", images_due, actions)
+        return self._call(SerialEnvs.step, images_due, actions)
 
-    def _everyone(self, command: str, images_due: bool, *per_env: Any) -> list[Any]:
-        workers = len(self._connections)
-        busy = range(min(workers, self._active))
-        for worker in busy:
-            with contextlib.suppress(BrokenPipeError):  # `_collect` names the dead worker
-                self._connections[worker].send((command, [part[worker::workers] for part in per_env], images_due))
-        dealt: list[Any] = [None] * self._active
-        for worker, answer in zip(busy, self._collect(busy), strict=True):
-            dealt[worker::workers] = answer
-        return dealt
+    def _call(self, method: Callable[..., list[Any]], images_due: bool, *per_env: Any) -> list[Any]:
+        """Calls a method of every worker that has active environments, with their share of the arguments `per_env`."""
+        count = len(self._workers)
+        busy = self._workers[: self._active]
+        for index, worker in enumerate(busy):
+            worker.send(method, *(values[index::count] for values in per_env), images_due)
+        results: list[Any] = [None] * self._active
+        for index, answer in enumerate(self._receive(busy)):
+            results[index::count] = answer
+        return results
 
-    def _collect(self, workers: Sequence[int]) -> list[Any]:
-        answers = []
-        for worker in workers:
-            try:
-                answer, error = self._connections[worker].recv()
-            except (EOFError, ConnectionResetError):
-                answer, error = None, (ChildProcessError, "the process died (out of memory?)")
-            if error is not None:
-                self.close()
-                raise error[0](f"environment worker {worker}: {error[1]}")
-            answers.append(answer)
-        return answers
+    def _receive(self, workers: Sequence[Worker]) -> list[Any]:
+        try:
+            return [worker.receive() for worker in workers]
+        except Exception:
+            self.close()
+            raise
 
     def close(self) -> None:
-        for connection in self._connections:  # a worker finds it closed, even one that waits to be read
-            connection.close()
-        patience = time.monotonic() + 2
-        for process in self._processes:
-            process.join(timeout=max(0.0, patience - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()
+        close_all(self._workers)
 
     def __enter__(self) -> "ParallelEnvs":
         return self
@@ -173,22 +158,10 @@ class ParallelEnvs:
         self.close()
 
 
-def _serve(connection: Connection, make: Callable[[], gymnasium.Env], num_envs: int) -> None:
-    """What a worker process does: answers (result, None) or (None, (exception class, message))."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    envs = None
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed it, or is gone
-        try:
-            envs = SerialEnvs([make() for _ in range(num_envs)])
-            connection.send((envs.env_spec, None))
-            while True:
-                command, arguments, images_due = connection.recv()
-                connection.send((getattr(envs, command)(*arguments, images_due=images_due), None))
-        except (EOFError, ConnectionError):
-            raise
-        except Exception as error:
-            kind = next((kind for kind in (ValueError, OSError) if isinstance(error, kind)), RuntimeError)
-            text = f"{type(error).__name__}: {error}" if kind is not OSError else str(error)
-            connection.send((None, (kind, f"{text}\n{traceback.format_exc()}" if kind is RuntimeError else text)))
-    if envs is not None:
-        envs.close()
+def _make_envs(make: Callable[[], gymnasium.Env], number: int) -> SerialEnvs:
+    return SerialEnvs([make() for _ in range(number)])
+
+
+def _check_number(seeds: Sequence[int], num_envs: int) -> None:
+    if not 0 < len(seeds) <= num_envs:
+        raise ValueError(f"{len(seeds)} seeds for {num_envs} environments; give 1 to {num_envs}")
