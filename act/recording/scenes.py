@@ -25,7 +25,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from act.data.episodes import whole_hdf5
+from act.data.hdf5 import whole_hdf5
 from act.data.images import encode_image
 from act.workers import end_with_parent, use_one_core
 

@@ -1,7 +1,6 @@
 """Files are written whole or not at all, and a folder is locked for one process at a time."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ def test_a_failed_write_keeps_the_file_that_was_there(tmp_path: Path):
         temporary.write_text("half")
         raise RuntimeError("half way")
     assert json.loads(path.read_text()) == {"steps": 3}
-    assert os.listdir(path.parent) == ["values.json"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_written_file_has_ordinary_permissions(tmp_path: Path):
@@ -34,4 +33,4 @@ def test_a_locked_folder_is_refused_and_free_again_afterwards(tmp_path: Path):
         assert str(refused.value) == sentence
     with lock_folder(tmp_path, "trained", "--ckpt_dir"):
         assert (tmp_path / ".lock").exists()
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The HDF5 format: what is written is read, foreign dialects too, and what is broken is named."""
+"""Episodes are read as they were written, other dialects are read too, and errors name what is broken."""
 
 import os
 import subprocess
@@ -61,7 +61,7 @@ def test_jpeg_keeps_the_colours_in_their_channels(tmp_path: Path) -> None:
     assert episode.image_size == (32, 48)
 
 
-def test_raw_images_are_exact_and_not_offered_as_jpeg(tmp_path: Path) -> None:
+def test_raw_images_are_exact_and_not_available_as_jpeg(tmp_path: Path) -> None:
     made = content()
     episode = read_episode(write_episode(tmp_path / "episode_0.hdf5", **made, compress=False))
     np.testing.assert_array_equal(episode.read_images("cam_low"), made["images"]["cam_low"])
@@ -101,7 +101,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compress", [True, False])
-def test_a_disk_that_is_full_is_told_and_nothing_is_left(tmp_path: Path, compress: bool) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path, compress: bool) -> None:
     program = f"""
 import resource, shutil
 from pathlib import Path
@@ -113,13 +113,13 @@ if not {compress}:
 try:
     write_episode(Path("episode_0.hdf5"), **content(), compress={compress})
 except OSError as error:
-    print("told", error)
+    print("refused:", error)
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("told") and ("do not fit on the disk" in done.stdout) != compress
+    assert done.stdout.startswith("refused:") and ("do not fit on the disk" in done.stdout) != compress
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,7 +144,7 @@ def test_sixteen_dimensional_actions_of_act_plus_plus_are_kept(tmp_path: Path) -
 def test_cameras_can_be_chosen_and_a_missing_one_is_named(tmp_path: Path) -> None:
     path = write_episode(tmp_path / "episode_0.hdf5", **content())
     assert read_episode(path, cameras=["cam_high"]).cameras == ("cam_high",)
-    with pytest.raises(ValueError, match=r"no camera top; this episode has cam_low, cam_high"):
+    with pytest.raises(ValueError, match=r"unknown camera 'top'; available: cam_low, cam_high"):
         read_episode(path, cameras=["top"])
 
 
@@ -173,8 +173,15 @@ def test_a_foreign_file_is_named_with_the_reason(tmp_path: Path) -> None:
         ({"qvel": np.full((T, 14), np.nan)}, "qvel is not finite at step 0"),
         ({"action": np.zeros(T)}, "action has shape"),
         ({"images": {"top": np.zeros((T - 1, 4, 4, 3), np.uint8)}}, "camera top has shape"),
-        ({"action_chunk": np.zeros((2, 4, 7)), "action_chunk_t": np.arange(2)}, "must be 14 wide, as /action"),
-        ({"executed_action": np.zeros((T, 7)), "intervention": np.zeros(T, bool)}, "must be 14 wide, as /action"),
+        ({"action_chunk": np.zeros((2, 4, 7)), "action_chunk_t": np.arange(2)}, "must have 14 columns like"),
+        ({"executed_action": np.zeros((T, 7)), "intervention": np.zeros(T, bool)}, "must have 14 columns like /action"),
+        ({"executed_action": np.zeros((T, 14))}, "/intervention must both have 6 steps like /action"),
+        ({"action_chunk": np.zeros((2, 4, 14))}, "/action_chunk_t .n,. must both be present"),
+        (
+            {"action_chunk": np.zeros((2, 4, 14)), "action_chunk_t": np.array([0, T])},
+            "action_chunk_t must be in 0 to 5",
+        ),
+        ({"action_chunk": np.full((1, 4, 14), np.nan), "action_chunk_t": np.arange(1)}, "values that are not finite"),
     ],
 )
 def test_inconsistent_content_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

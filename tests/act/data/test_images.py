@@ -1,4 +1,4 @@
-"""Images as JPEG bytes, and their one way of resizing."""
+"""Images become JPEG bytes and back, and are always resized in the same way."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from act.data.images import decode_image, encode_image, resize_image
 
 
-def test_what_is_not_a_jpeg_is_refused():
-    with pytest.raises(ValueError, match="cannot be decoded"):
+def test_bytes_that_are_not_a_jpeg_and_arrays_that_are_not_images_are_refused():
+    with pytest.raises(ValueError, match="cannot decode 15 bytes as an image, expected a JPEG"):
         decode_image(b"nothing like it")
     assert encode_image(np.zeros((4, 4, 3), np.uint8), 50).startswith(b"\xff\xd8")
     with pytest.raises(ValueError, match=r"shape \(4, 4\) and type float64"):

@@ -1,4 +1,4 @@
-"""Directories of episodes: what is broken is found, set aside, and the rest is listed."""
+"""Broken episodes of a folder are found and set aside, and the rest is listed."""
 
 import subprocess
 import sys
@@ -8,8 +8,8 @@ import h5py
 import pytest
 
 from act.data.episodes import episode_path, find_episodes, read_episode, write_episode
-from act.files import lock_folder, whole_file
 from act.data.repair import check_episode, main
+from act.files import lock_folder, whole_file
 from tests.act.data.test_episodes import content
 
 
@@ -27,9 +27,41 @@ def test_validate_repair_and_info_find_what_is_broken(tmp_path: Path, capsys: py
     assert sorted(p.name for p in tmp_path.iterdir()) == ["broken", "episode_0.hdf5", "episode_2.hdf5"]
     assert main(["repair", "--renumber", str(tmp_path)]) == 0
     assert [p.name for p in find_episodes(tmp_path)] == ["episode_0.hdf5", "episode_1.hdf5"]
-    assert main(["validate", str(tmp_path / "nowhere")]) == 2
-    assert main(["repair", str(tmp_path / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("validate", "is not a directory; record episodes with record_sim_episodes.py"),
+        ("repair", "is not a folder; give one with episodes"),
+        ("info", "is not a directory"),
+    ],
+)
+def test_a_missing_folder_is_named_and_not_made(tmp_path: Path, capsys: pytest.CaptureFixture, command: str, message):
+    assert main([command, str(tmp_path / "nowhere")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"episodes: {tmp_path / 'nowhere'}") and message in error
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_without_episodes_has_nothing_to_list(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["validate", str(tmp_path)]) == 0
+    assert main(["info", str(tmp_path)]) == 2
+    assert "has no episode_<i>.hdf5; record some with record_sim_episodes.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["polish"], ["info"]])
+def test_an_incomplete_command_ends_with_code_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+def test_numbers_that_are_not_used_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for index in (1, 4):
+        write_episode(episode_path(tmp_path, index), **content())
+    assert main(["validate", str(tmp_path)]) == 0
+    assert "these episode numbers are not used: 0, 2, 3" in capsys.readouterr().out
 
 
 def test_renumbering_never_writes_over_an_episode(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -39,7 +71,7 @@ def test_renumbering_never_writes_over_an_episode(tmp_path: Path, capsys: pytest
     assert "have the same number; rename one of them" in capsys.readouterr().err and len(find_episodes(tmp_path)) == 3
 
 
-def test_what_somebody_is_writing_is_not_repaired(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_folder_that_is_being_recorded_into_is_not_repaired(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with lock_folder(tmp_path, "recorded into", "--dataset_dir"), whole_file(tmp_path / "episode_0.hdf5") as temporary:
         assert main(["repair", str(tmp_path)]) == 2
         assert "is being recorded into by another process" in capsys.readouterr().err
@@ -52,10 +84,10 @@ def test_a_damaged_jpeg_is_found(tmp_path: Path) -> None:
         dataset = root["observations/images/cam_low"]
         assert isinstance(dataset, h5py.Dataset)
         dataset[3, :200] = 7
-    assert "step 3" in str(check_episode(path))
+    assert "camera cam_low has an incomplete JPEG at step 3" in str(check_episode(path))
 
 
-def test_damage_inside_a_file_is_told_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_damage_inside_a_file_is_reported_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for index in range(2):
         write_episode(episode_path(tmp_path, index), **content())
     path = episode_path(tmp_path, 1)
@@ -73,7 +105,7 @@ def test_damage_inside_a_file_is_told_with_its_name(tmp_path: Path, capsys: pyte
         read_episode(path).encoded(0)
 
 
-def test_it_is_called_by_the_name_of_what_it_looks_after(tmp_path: Path) -> None:
+def test_the_command_runs_from_the_shell(tmp_path: Path) -> None:
     write_episode(episode_path(tmp_path, 0), **content())
     command = [sys.executable, "-m", "act", "episodes", "validate", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
