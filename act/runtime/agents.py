@@ -1,6 +1,6 @@
-"""Agents that need no simulator: a policy with its history and chunk execution, replay, random, hold.
+"""Agents that need no simulator: `PolicyAgent` executes a policy's chunks; replay, random and hold are baselines.
 
-All memory between control steps lives here; the policy is stateless.
+All memory between control steps lives in the agents; a policy is stateless.
 """
 
 import math
@@ -15,7 +15,7 @@ from act.types import ACTION_DIM, Observation, PolicySpec
 
 
 class ChunkPolicy(Protocol):
-    """What PolicyAgent needs of a policy; local networks and the remote client both have this shape."""
+    """What PolicyAgent needs of a policy. Local networks, ONNX policies and the remote client all have this shape."""
 
     @property
     def chunk_size(self) -> int: ...
@@ -29,29 +29,35 @@ class ChunkPolicy(Protocol):
     def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
         """Chunks (B, K, A) float32 in physical units for B histories of n_obs_steps observations, oldest first.
 
-        A policy with history may have `encode_observations`, too: see `remembered`.
+        A policy with history may also have a method `encode_observations`; `remembered` says what it is for.
         """
         ...
 
 
 class DescribedPolicy(ChunkPolicy, Protocol):
-    """A policy that tells what it looks at, as every policy of a run folder does, by whatever engine."""
+    """A policy with a `spec` of its inputs and outputs. Every policy that is loaded from a run folder has one."""
 
     @property
     def spec(self) -> PolicySpec: ...
 
 
 def remembered(policy: ChunkPolicy, observations: Sequence[Observation]) -> list[Observation]:
-    """What stays in the history: observations, or what `policy.encode_observations` makes of them, where there is one.
+    """What is kept in the history: the observations, or `policy.encode_observations(observations)` if it exists.
 
-    It puts features in place of images, so that a policy with history looks at every frame once, not T times.
+    The method replaces images by features, so that a policy with history encodes every frame once, not T times.
     """
     encode = getattr(policy, "encode_observations", None)
     return list(observations) if encode is None or policy.n_obs_steps == 1 else encode(observations)
 
 
+def check_n_action_steps(n_action_steps: int, chunk_size: int) -> None:
+    """ValueError unless a policy can be asked every `n_action_steps` control steps."""
+    if not 1 <= n_action_steps <= chunk_size:
+        raise ValueError(f"n_action_steps={n_action_steps}: must be 1 to the policy's chunk_size, {chunk_size}")
+
+
 class TemporalEnsemble:
-    """Weighted mean of all chunks that cover a control step: w_i = exp(-m i), i = 0 the OLDEST."""
+    """Weighted mean of all chunks that cover a control step: w_i = exp(-m i), i = 0 the OLDEST (ACT, section IV.A)."""
 
     def __init__(self, m: float, chunk_size: int):
         if not 0 <= m < math.inf or chunk_size < 1:
@@ -63,13 +69,13 @@ class TemporalEnsemble:
         self._chunks.clear()
 
     def add(self, t: int, chunks: np.ndarray) -> None:
-        """Chunks (B, K, A) predicted at control step t; t must grow."""
+        """Adds chunks (B, K, A) that were predicted at control step t, which must be later than those before."""
         if chunks.ndim != 3 or chunks.shape[1] != self.chunk_size:
             raise ValueError(f"chunks of shape {chunks.shape}, expected (B, {self.chunk_size}, A)")
         self._chunks.append((t, chunks))
 
     def action(self, t: int) -> np.ndarray:
-        """(B, A) for control step t; forgets the chunks that end before t. ValueError if no chunk covers t."""
+        """Actions (B, A) for control step t; forgets chunks that end before t. ValueError if no chunk covers t."""
         while self._chunks and self._chunks[0][0] + self.chunk_size <= t:
             self._chunks.popleft()
         covering = [chunks[:, t - start] for start, chunks in self._chunks if start <= t]
@@ -82,16 +88,24 @@ class TemporalEnsemble:
 class PolicyAgent:
     """Executes a policy's chunks: asks it every `n_action_steps` control steps for all environments at once.
 
-    n_action_steps: default chunk_size (open loop), or 1 when `ensemble_m` is given. ensemble_m: mean of overlapping
-    chunks with this m (0.01 in the paper). `latencies` collects the duration of every query [s].
+    Args:
+        policy: predicts chunks; the agent keeps the history of observations for it.
+        n_action_steps: 1 to chunk_size. Default: chunk_size (open loop), or 1 if `ensemble_m` is given.
+        ensemble_m: executes the weighted mean of overlapping chunks with this m (0.01 in the paper) instead of one
+            chunk after the other.
+
+    `latencies` collects the duration of every query [s].
+
+    Example:
+        agent = PolicyAgent(load_policy("runs/demo"), ensemble_m=0.01)
+        results = list(rollout(envs, agent, seeds=range(50)))
     """
 
     def __init__(self, policy: ChunkPolicy, n_action_steps: int | None = None, ensemble_m: float | None = None):
         chunk_size = policy.chunk_size
         if n_action_steps is None:
             n_action_steps = chunk_size if ensemble_m is None else 1
-        if not 1 <= n_action_steps <= chunk_size:
-            raise ValueError(f"n_action_steps={n_action_steps}: must be 1 to the policy's chunk_size, {chunk_size}")
+        check_n_action_steps(n_action_steps, chunk_size)
         self.policy, self.n_action_steps = policy, n_action_steps
         self.ensemble = None if ensemble_m is None else TemporalEnsemble(ensemble_m, chunk_size)
         self.latencies: list[float] = []
@@ -102,7 +116,7 @@ class PolicyAgent:
         self.replan()
 
     def replan(self) -> None:
-        """Forgets the chunks but not the history: the next call asks the policy anew."""
+        """Forgets the chunks but not the history, so that the next `select_action` asks the policy."""
         self._t = 0
         self._chunks: np.ndarray | None = None
         if self.ensemble is not None:
@@ -135,12 +149,12 @@ class PolicyAgent:
         chunks = np.asarray(self.policy.predict_chunk([list(history) for history in self._histories]))
         expected = (len(self._histories), self.policy.chunk_size)
         if chunks.ndim != 3 or chunks.shape[:2] != expected:
-            raise ValueError(f"the policy answered shape {chunks.shape}, expected {(*expected, ACTION_DIM)}")
+            raise ValueError(f"the policy answered chunks of shape {chunks.shape}, expected {(*expected, ACTION_DIM)}")
         return chunks
 
 
 class ReplayAgent:
-    """Plays back actions (B, T, 14) in B environments, the same after every reset; past the end it holds the last."""
+    """Plays actions (B, T, 14) back in B environments, from the start after every reset; then holds the last one."""
 
     def __init__(self, actions: np.ndarray):
         self.actions = np.asarray(actions, np.float32)
@@ -163,7 +177,7 @@ class ReplayAgent:
 
 
 class RandomAgent:
-    """Uniform actions between `low` and `high` (scalars or (14,)); every reset starts the same sequence again."""
+    """Draws uniform actions between `low` and `high` (scalars or (14,)); every reset restarts the same sequence."""
 
     def __init__(self, low: np.ndarray | float, high: np.ndarray | float, seed: int = 0):
         self.low, self.high, self.seed = low, high, seed
@@ -180,7 +194,7 @@ class RandomAgent:
 
 
 class HoldAgent:
-    """Stays where the episode began."""
+    """Holds the joint positions with which the episode began."""
 
     def __init__(self) -> None:
         self._home: np.ndarray | None = None

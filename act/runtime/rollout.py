@@ -1,6 +1,7 @@
-"""The one loop: `rollout(envs, agent, observers, seeds=...)` over B environments in lockstep. B = 1 is a robot.
+"""The one loop: `rollout(envs, agent, observers, seeds=...)` over B environments in lockstep. A robot is B = 1.
 
-`SerialEnvs` steps its environments in this process, `ParallelEnvs` in worker processes; the loop cannot tell.
+The loop does not know whether environments are simulated in this process (`SerialEnvs`), in worker processes
+(`ParallelEnvs`), or are a robot (`RobotEnvs`).
 """
 
 import sys
@@ -15,12 +16,12 @@ from act.types import Agent, EnvSpec, Info, Observation, Observer, RolloutResult
 
 @dataclass
 class _Lane:
-    """One episode under way."""
+    """One running episode."""
 
     seed: int
     obs: Observation
     info: Info
-    images: dict[str, np.ndarray] | None = None  # the last ones seen
+    images: dict[str, np.ndarray] | None = None  # the last ones that were rendered
     rewards: list[float] = field(default_factory=list)
     live: bool = True
 
@@ -30,8 +31,8 @@ class _Lane:
         self.images = self.obs.get("images", self.images)
         self.live = not (terminated or truncated)
 
-    def seen(self) -> Observation:
-        """What the agent gets; an episode that has ended keeps showing its last images to an agent that wants some."""
+    def observed(self) -> Observation:
+        """What the agent gets; an episode that has ended repeats its last images, because the agent may need some."""
         return self.obs if self.live or self.images is None else {**self.obs, "images": self.images}
 
     def result(self, spec: EnvSpec, env_state0: list[float]) -> RolloutResult:
@@ -61,7 +62,7 @@ def rollout(
 ) -> Iterator[RolloutResult]:
     """One episode per seed, in waves of `envs.num_envs`; yields the results of a wave in the order of its seeds.
 
-    `options[i]` goes to the reset of episode i. An episode that ends early is left alone until its wave has ended.
+    `options[i]` goes to the reset of episode i. An episode that ends early is not stepped until its wave has ended.
     """
     if options is not None and len(options) != len(seeds):
         raise ValueError(f"{len(options)} options for {len(seeds)} seeds; give one (or None) per seed")
@@ -88,7 +89,7 @@ def _run_wave(
             observer.on_reset(index, lane.seed, lane.obs, lane.info)
     t = 0
     while len(results) < len(lanes):
-        actions = np.asarray(agent.select_action([lane.seen() for lane in lanes]))
+        actions = np.asarray(agent.select_action([lane.observed() for lane in lanes]))
         changes = envs.step(actions, _images_due(agent, observers))
         for index, lane in enumerate(lanes):
             if index in results:
@@ -106,7 +107,7 @@ def _run_wave(
 
 
 def _seed_noise(seed: int) -> None:
-    """Seeds torch, where an agent has loaded it: a policy that samples repeats itself, wave by wave."""
+    """Seeds torch if an agent has loaded it, so that a policy that samples is repeatable, wave by wave."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(seed)

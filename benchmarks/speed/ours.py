@@ -219,7 +219,8 @@ def evaluation(quick: bool) -> Iterator[Round]:
 def realtime(quick: bool) -> Iterator[Round]:
     """The simulator on the wall clock beside a policy that is asked as often as it can answer, for ensembling."""
     from act.runtime.envs import ParallelEnvs
-    from act.runtime.realtime import AsyncAgent, PacedEnvs
+    from act.runtime.realtime import AsyncAgent
+    from act.runtime.robot_envs import PacedEnvs
 
     policy, _ = make_policy("fast")
     agent = AsyncAgent(policy, ensemble_m=0.01, say=lambda _: None)

@@ -12,7 +12,9 @@ import pytest
 
 from act.runtime.agents import PolicyAgent, TemporalEnsemble
 from act.runtime.envs import SerialEnvs
-from act.runtime.realtime import QUERY_NICE, AsyncAgent, Pace, PacedEnvs, PolicyProcess, RobotEnvs
+from act.runtime.pace import Pace
+from act.runtime.realtime import QUERY_NICE, AsyncAgent, PolicyProcess
+from act.runtime.robot_envs import PacedEnvs, RobotEnvs
 from act.runtime.rollout import rollout
 from act.types import EnvSpec, Observation
 from tests.fakes.toy_env import ToyEnv
@@ -197,7 +199,7 @@ def test_a_stale_policy_holds_position_and_says_so():
     assert actions[9:] == [5, 5]  # the answer of t = 3 covers 3 ... 8 and came too late to be of use
     assert agent.held == [0, 6, 7, 8, 9, 10]
     assert said == [
-        "control step 0: no chunk of the policy covers it (none has come yet); holding position",
+        "control step 0: no chunk of the policy covers it (none has arrived yet); holding position",
         "control step 6: no chunk of the policy covers it (the last one ended at 5); holding position",
     ]
 
@@ -292,7 +294,7 @@ def test_a_slow_policy_in_its_own_process_answers_as_itself():
     with PolicyProcess(Plan) as policy:
         assert (policy.chunk_size, policy.n_obs_steps, policy.needs_images) == (K, 1, False)
         np.testing.assert_array_equal(policy.predict_chunk([obs_at(3)]), Plan().predict_chunk([obs_at(3)]))
-    with PolicyProcess(Broken) as policy, pytest.raises(RuntimeError, match="ValueError: no such camera"):
+    with PolicyProcess(Broken) as policy, pytest.raises(ValueError, match=r"^policy process: no such camera$"):
         policy.predict_chunk([obs_at(0)])
 
 
