@@ -1,9 +1,12 @@
-# make demo   from nothing to runs/demo/report.html: record, pretrain, train, evaluate (resumes if interrupted)
-# make test   style, types, tests
-# Both create .venv on the first call. PYTHON=python3.12 picks another interpreter (3.11 or newer).
+# make demo    from nothing to runs/demo/report.html: record, pretrain, train, evaluate (resumes if interrupted)
+# make quick   the tests that take less than a minute together
+# make test    style, types, all tests
+# make setup   only .venv, for development; every target creates what it needs
+# PYTHON=python3.12 picks another interpreter (3.11 or newer).
 
 PYTHON ?= python3
 PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
 TASK := sim_transfer_cube_scripted
 DEMOS := data/demo
 RUN := runs/demo
@@ -14,11 +17,14 @@ PRETRAIN := --steps 500
 TRAIN :=
 ROLLOUTS := 50
 
-.PHONY: demo test setup clean-demo
+.PHONY: demo quick test setup lock clean-demo
 .DELETE_ON_ERROR:
 
 demo: $(RUN)/report.html
 	@echo "open $(RUN)/report.html"
+
+quick: setup
+	$(PY) -m pytest -n 2 -m "not slow"
 
 test: setup
 	$(PY) -m ruff check .
@@ -28,28 +34,46 @@ test: setup
 
 setup: .venv/.installed
 
-.venv/.installed: requirements.txt pyproject.toml
+# Installs this repository into .venv with the versions of constraints.txt, the set that was tested. Where a registry
+# lacks one of them, the ranges of requirements.txt and pyproject.toml decide.
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	@echo 'setting up .venv: a few minutes, once'
 	@test -x $(PY) || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "cannot create .venv: apt-get install python3-venv"; exit 1; }
-	$(PY) -m pip install --disable-pip-version-check -e '.[dev]'
+	$(PIP) install -c constraints.txt -e '$(1)' || { \
+		echo 'the tested versions cannot be installed here; trying the ranges of requirements.txt'; $(PIP) install -e '$(1)'; }
+endef
+
+.venv/.demo: requirements.txt pyproject.toml constraints.txt
+	$(call install,.)
 	@touch $@
 
+.venv/.installed: requirements.txt pyproject.toml constraints.txt
+	$(call install,.[dev])
+	@touch .venv/.demo $@
+
+# Writes down the versions in .venv; run it after the tests have passed with them.
+lock: setup
+	{ echo '# The versions that were tested together, written by `make lock`; `make setup` installs them.'; \
+		$(PIP) list --format=freeze --exclude-editable --exclude pip --exclude wheel; } > constraints.tmp
+	mv constraints.tmp constraints.txt
+	@touch .venv/.demo .venv/.installed
+
 # The stages of the demo; a finished one is a file here. Recording, training and evaluation continue where they were
-# interrupted; drawing scenes and learning to see, a minute or two each, begin anew.
-# Set-up is an order-only prerequisite (after the bar): a new library version does not throw demonstrations away.
-$(DEMOS)/.recorded: | setup
+# interrupted; rendering the random scenes and pretraining, a minute or two each, begin again.
+# The set-up is an order-only prerequisite (after the bar): a new library version does not throw demonstrations away.
+$(DEMOS)/.recorded: | .venv/.demo
 	$(PY) record_sim_episodes.py --task_name $(TASK) --dataset_dir $(DEMOS) --image_size 240 320 --num_episodes $(EPISODES)
 	@touch $@
 
-$(DEMOS)/scenes.hdf5: | setup
+$(DEMOS)/scenes.hdf5: | .venv/.demo
 	$(PY) record_sim_episodes.py --task_name $(TASK) --dataset_dir $(DEMOS) --image_size 240 320 --random_scenes $(SCENES)
 
-$(RUN)/eyes/trunk.json: $(DEMOS)/scenes.hdf5
+$(RUN)/backbone/trunk.json: $(DEMOS)/scenes.hdf5
 	$(PY) -m act pretrain $< --out $(@D) $(PRETRAIN)
 
-$(RUN)/.trained: $(DEMOS)/.recorded $(RUN)/eyes/trunk.json
-	$(PY) train.py --preset fast --task_name $(TASK) --dataset_dir $(DEMOS) --trunk $(RUN)/eyes --ckpt_dir $(RUN) $(TRAIN)
+$(RUN)/.trained: $(DEMOS)/.recorded $(RUN)/backbone/trunk.json
+	$(PY) train.py --preset fast --task_name $(TASK) --dataset_dir $(DEMOS) --trunk $(RUN)/backbone --ckpt_dir $(RUN) $(TRAIN)
 	@touch $@
 
 $(RUN)/report.html: $(RUN)/.trained

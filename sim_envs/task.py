@@ -12,7 +12,14 @@ from dm_control.suite import base
 
 from sim_envs.robot import Robot
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+def assets_folder() -> Path:
+    """The folder of the MJCF files: inside this package once it is installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return package / "assets" if (package / "assets").is_dir() else package.parent / "assets"
+
+
+ASSETS = assets_folder()
 HOME_KEY = 0  # the keyframe `home` of every scene
 TABLE = ("table",)
 FALLEN = -0.05  # [m] below the table's top: nothing that lies there is reached again
