@@ -37,7 +37,7 @@ from act.run_folder import trained_on
 from act.runtime.agents import PolicyAgent
 from act.runtime.dagger import BetaSchedule, GatedAgent, MixtureAgent
 from act.runtime.envs import ParallelEnvs
-from act.runtime.operators import EnsembleDisagreement, SimulatedOperator, distance_to_expert
+from act.runtime.operators import DistanceToExpert, EnsembleDisagreement, SimulatedOperator
 from act.seeds import DEMONSTRATION_SEEDS, SEEDS_PER_ROUND
 from act.types import Agent, task_of
 from act.workers import available_cores
@@ -280,7 +280,7 @@ def make_mixture(flags: Flags, policy: Any, seeds: Sequence[int]) -> MixtureAgen
 
 
 def make_gated(flags: Flags, policies: Sequence[Any]) -> GatedAgent:
-    score = distance_to_expert if flags.gate == "distance" else EnsembleDisagreement(policies)
+    score = DistanceToExpert() if flags.gate == "distance" else EnsembleDisagreement(policies)
     operator = SimulatedOperator(score, flags.take_over, flags.hand_back)
     return GatedAgent(policies[0], operator, flags.n_action_steps, flags.ensemble_m)
 

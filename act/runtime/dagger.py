@@ -1,19 +1,18 @@
-"""Learning from a teacher who is watching: who drives, and what is labelled.
+"""Imitation learning with a supervisor who watches the policy: who drives, and which actions become labels.
 
-Who watches is act/runtime/operators.py, what a label weighs act/data/labels.py.
+DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686): expert and policy alternate, and the expert labels every state
+that was visited. Human-gated DAgger (Kelly et al. 2019, arXiv 1810.02890): the policy drives, and an operator takes
+over when it goes wrong. Operators are in act/runtime/operators.py, the weights of labels in act/data/labels.py.
 
-DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686): expert and policy take turns, the expert labels what was visited.
-Human-gated DAgger (Kelly et al. 2019, arXiv 1810.02890): the policy drives, an operator takes over when it goes wrong.
-Environments for either put what the expert would do into the observation, beside what act/types.py draws:
+Both need environments that put the expert's actions into the observation, in addition to what act/types.py lists:
 
-    obs["expert_action"]   (14,)     asked at this state
-    obs["expert_chunk"]    (K, 14)   only at some control steps: this action and those the expert would do next
+    obs["expert_action"]   (14,)     the expert's action at this state
+    obs["expert_chunk"]    (K, 14)   only at some control steps: this action and those that the expert would do next
 
-The second is what a policy of chunks has to learn. The labels of the next K control steps are no substitute: they were
-asked at states to which somebody else, the policy, has driven.
+A policy that predicts chunks needs the second as its label. The expert's actions of the next K control steps are no
+substitute, because they are for states to which the policy has driven by then.
 """
 
-import enum
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,25 +20,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from act.runtime.agents import ChunkPolicy, PolicyAgent
+from act.runtime.gated_control import GatedControl, Mode
 from act.runtime.operators import Operator
 from act.types import ACTION_DIM, GRIPPERS, Observation
 
-TURN = 0.06  # [rad] per control step: as fast as the experts ever move a joint
-CLOSE = 0.2  # the same for an opening
+MAX_ARM_STEP = 0.06  # [rad] per control step: the fastest that the experts ever move a joint
+MAX_GRIPPER_STEP = 0.2  # the same of a gripper's opening
 
 
 # ------------------------------------------------------------------------------------------------------------- DAgger
 @dataclass(frozen=True)
 class BetaSchedule:
-    """Share of the expert in round 1, 2, ...: "first" (1, then 0), "linear:N" (0 from round N on), "power:P" or
-    "constant:P"."""
+    """Beta, the share of the expert, in round 1, 2, ...
+
+    "first": 1, then 0. "linear:N": falls from 1 to 0 in round N. "power:P": 1, P, P^2, ... "constant:P": always P.
+    """
 
     kind: str
     number: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> "BetaSchedule":
-        """Of "first", "linear:15" or "power:0.5"; ValueError says so for anything else."""
+        """Reads for example "first", "linear:15" or "power:0.5"; ValueError lists what is possible."""
         kind, _, number = text.partition(":")
         try:
             schedule = cls(kind, float(number or 0))
@@ -49,7 +51,7 @@ class BetaSchedule:
         ranges = {"first": not number, "linear": schedule.number > 1, "power": is_share, "constant": is_share}
         if not ranges.get(schedule.kind):
             shares = "power:P or constant:P with 0 < P < 1"
-            raise ValueError(f"no beta schedule {text!r}; give first, linear:N with N > 1, {shares}")
+            raise ValueError(f"unknown beta schedule {text!r}; give first, linear:N with N > 1, {shares}")
         return schedule
 
     def __call__(self, round_: int) -> float:
@@ -60,23 +62,28 @@ class BetaSchedule:
 
 
 class MixtureAgent:
-    """beta * expert + (1 - beta) * policy, decided by a coin for a whole chunk of `n_action_steps` at a time.
+    """DAgger's beta * expert + (1 - beta) * policy: a coin decides who drives for a whole chunk of `n_action_steps`.
 
-    Not per control step, as in Ross et al.: the rest of a chunk is a plan from where the policy was asked, of no use
-    once somebody else has driven. So the coin falls when the policy is asked, and whoever wins drives until the next.
-    With `to_the_end` an expert who has won once drives until the episode ends: a demonstration that begins where the
-    policy has been, with a sample for every label.
-    `seeds`: of the episodes to come, in order; an episode's coins follow from its seed, whatever runs beside it.
-    `intervention` (B,) says for the last action of which environments it was the expert's.
+    Ross et al. toss it at every control step. Here the coin falls when the policy is asked, since the rest of a chunk
+    is useless once the expert has moved the robot elsewhere.
+
+    Args:
+        policy: the agent that drives when the expert does not.
+        beta: probability (0 to 1) that the expert drives a chunk.
+        seeds: of the episodes to come, in order. An episode's coins depend on its seed alone, not on its batch.
+        to_the_end: an expert who has begun to drive drives until the episode ends. That gives a demonstration that
+            begins where the policy has been, with a training sample for every label.
+
+    `intervention` (B,) says in which environments the last action was the expert's.
     """
 
     def __init__(self, policy: PolicyAgent, beta: float, seeds: Iterable[int] | None = None, to_the_end: bool = False):
         if not 0 <= beta <= 1:
-            raise ValueError(f"beta {beta}: must be 0 to 1, the share of the expert")
+            raise ValueError(f"beta {beta}: must be 0 to 1; it is the share of the expert")
         if policy.ensemble is not None and beta > 0:
             raise ValueError(
-                f"ensemble_m {policy.ensemble.m} with a beta of {beta:g}: an average has no use for plans from before "
-                "the expert drove; leave it out, or choose a round whose beta is 0"
+                f"ensemble_m {policy.ensemble.m} with a beta of {beta:g}: the ensemble would average chunks from "
+                "before the expert drove; leave ensemble_m out, or choose a round whose beta is 0"
             )
         self.policy, self.beta, self.to_the_end = policy, beta, to_the_end
         self._seeds = itertools.count() if seeds is None else iter(seeds)
@@ -84,7 +91,7 @@ class MixtureAgent:
 
     def reset(self, num_envs: int) -> None:
         self.policy.reset(num_envs)
-        # A stream of its own: the seed alone is what the environment draws its objects from.
+        # A random stream of their own: the environment draws its objects from the seed alone.
         self._coins, self._t = [np.random.default_rng((next(self._seeds), 2)) for _ in range(num_envs)], 0
         self.intervention = np.zeros(num_envs, bool)
 
@@ -101,21 +108,15 @@ class MixtureAgent:
 
 
 # -------------------------------------------------------------------------------------------------------- human-gated
-class Mode(enum.Enum):
-    """Who drives an environment."""
-
-    AUTONOMOUS = "the policy"
-    PAUSED = "nobody: the arms keep their last targets"
-    CORRECTING = "the operator"
-
-
 class GatedAgent:
-    """AUTONOMOUS -> PAUSED -> CORRECTING -> AUTONOMOUS, for every environment by itself.
+    """The policy drives until the operator takes over: AUTONOMOUS -> PAUSED -> CORRECTING -> AUTONOMOUS.
 
-    A take-over begins with `pause` control steps in which the arms hold their targets (a person grips the handles).
-    The policy comes back with a fresh plan. After either hand-over targets move from the last ones to the new driver's
-    no faster than `TURN` and `CLOSE`, until they have met: nothing jumps.
-    `intervention` (B,) says for the last action of which environments the operator made it; a pause is not his.
+    Every environment has a mode of its own (act/runtime/gated_control.py). A take-over begins with `pause` control
+    steps in which the arms hold their targets, because a person needs time to grip the controls. The policy comes back
+    with a new chunk. After a change of control, targets move from the last ones to the new driver's by no more than
+    `MAX_ARM_STEP` and `MAX_GRIPPER_STEP` per control step until they have met, so nothing jumps.
+
+    `intervention` (B,) says in which environments the last action was the operator's; a pause is not.
     """
 
     def __init__(
@@ -127,20 +128,25 @@ class GatedAgent:
         pause: int = 5,
     ):
         self._make = lambda: PolicyAgent(policy, n_action_steps, ensemble_m)
-        self._make()  # refuses impossible numbers now
+        self._make()  # raises ValueError now if the numbers are impossible
         self.policy, self.operator, self.pause = policy, operator, pause
         self.reset(0)
 
     def reset(self, num_envs: int) -> None:
-        self.drivers = [self._make() for _ in range(num_envs)]  # of their own: they are handed back at different times
+        self.drivers = [self._make() for _ in range(num_envs)]  # one each: control comes back at different times
         for driver in self.drivers:
             driver.reset(1)
         if num_envs:
             self.operator.reset(num_envs)
-        self.modes = [Mode.AUTONOMOUS] * num_envs
-        self._paused = [0] * num_envs
+        self._controls = [GatedControl() for _ in range(num_envs)]
+        self._wanted_for = [0] * num_envs  # control steps in which the operator has wanted control
         self._catching_up = [False] * num_envs
         self._last: list[np.ndarray | None] = [None] * num_envs
+
+    @property
+    def modes(self) -> list[Mode]:
+        """Who drives in each environment."""
+        return [control.mode for control in self._controls]
 
     @property
     def intervention(self) -> np.ndarray:
@@ -149,8 +155,8 @@ class GatedAgent:
     def needs_images(self) -> bool:
         if self.operator.needs_images():
             return True
-        busy = any(mode is not Mode.AUTONOMOUS for mode in self.modes)  # asked at every step what it would do
-        return self.policy.needs_images and (busy or any(driver.needs_images() for driver in self.drivers))
+        gated = any(mode is not Mode.AUTONOMOUS for mode in self.modes)  # there the policy is asked at every step
+        return self.policy.needs_images and (gated or any(driver.needs_images() for driver in self.drivers))
 
     def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
         return np.stack([self._drive(index, obs) for index, obs in enumerate(observations)])
@@ -158,11 +164,11 @@ class GatedAgent:
     def _drive(self, index: int, obs: Observation) -> np.ndarray:
         driver, last = self.drivers[index], self._last[index]
         last = np.asarray(obs["qpos"], np.float32) if last is None else last
-        if self.modes[index] is not Mode.AUTONOMOUS:
+        if self._controls[index].mode is not Mode.AUTONOMOUS:
             driver.replan()
         intended = driver.select_action([obs])[0]
         self._change_mode(index, self.operator.wants_control(index, obs, intended))
-        mode = self.modes[index]
+        mode = self._controls[index].mode
         action = last if mode is Mode.PAUSED else intended
         if mode is Mode.CORRECTING:
             action = np.asarray(self.operator.action(index, obs), np.float32)
@@ -174,21 +180,21 @@ class GatedAgent:
         return action
 
     def _change_mode(self, index: int, wanted: bool) -> None:
-        """One transition at most; whoever comes next starts from the last targets."""
-        mode = self.modes[index]
-        if mode is Mode.AUTONOMOUS and wanted:
-            self._paused[index], mode = 0, Mode.PAUSED
-        if mode is Mode.PAUSED:
-            self._paused[index] += 1
-            mode = Mode.CORRECTING if self._paused[index] > self.pause else mode
-        if mode is not Mode.AUTONOMOUS and not wanted:
-            mode = Mode.AUTONOMOUS
-        self._catching_up[index] |= mode is not self.modes[index]
-        self.modes[index] = mode
+        """Turns the operator's wish into commands of the state machine; a new driver starts from the last targets."""
+        control = self._controls[index]
+        before = control.mode
+        if wanted:
+            control.take_over()
+            control.clutch(self._wanted_for[index] >= self.pause)
+            self._wanted_for[index] += 1
+        else:
+            control.hand_back()
+            self._wanted_for[index] = 0
+        self._catching_up[index] |= control.mode is not before
 
 
 def towards(last: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """The action (14,) itself, or what of it is within TURN and CLOSE of the last one."""
-    reach = np.full(ACTION_DIM, TURN, np.float32)
-    reach[list(GRIPPERS)] = CLOSE
+    """The action (14,), limited to MAX_ARM_STEP and MAX_GRIPPER_STEP around the last one."""
+    reach = np.full(ACTION_DIM, MAX_ARM_STEP, np.float32)
+    reach[list(GRIPPERS)] = MAX_GRIPPER_STEP
     return np.where(np.abs(action - last) <= reach, action, last + np.clip(action - last, -reach, reach))

@@ -1,10 +1,10 @@
-"""Who watches a policy in human-gated DAgger: the protocol, two intervention scores, and a stand-in for a person.
+"""Operators in human-gated DAgger: the protocol, two intervention scores, and a simulated operator.
 
-An intervention score is a function of the observation and of what the policy would do; dagger.py says what happens
-when an operator wants to drive.
+An intervention score says how bad it would be to let the policy go on; act/runtime/dagger.py executes what the operator
+decides.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,34 +15,56 @@ from act.types import GRIPPERS, Observation
 
 
 class Operator(Protocol):
-    """Whoever watches environment `index`: wants to drive now or not, and how. Asked at every control step."""
+    """Watches every environment, decides at every control step who should drive it, and drives it."""
 
-    def needs_images(self) -> bool: ...
-    def reset(self, num_envs: int) -> None: ...
+    def needs_images(self) -> bool:
+        """Whether the next observations must have images."""
+        ...
+
+    def reset(self, num_envs: int) -> None:
+        """`num_envs` episodes begin."""
+        ...
+
     def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
-        """`intended` (14,): what the policy would do now."""
+        """Whether the operator wants to drive environment `index` now; `intended` (14,) is the policy's action."""
         ...
 
     def action(self, index: int, obs: Observation) -> np.ndarray:
-        """(14,)"""
+        """The operator's action (14,) in environment `index`."""
         ...
 
 
-InterventionScore = Callable[[Observation, np.ndarray], float]  # (obs, what the policy would do) -> how bad that is
+class InterventionScore(Protocol):
+    """How much an intervention is needed, 0 and up."""
+
+    def needs_images(self) -> bool:
+        """Whether the observations must have images."""
+        ...
+
+    def __call__(self, obs: Observation, intended: np.ndarray) -> float:
+        """The score [rad] at an observation at which the policy would do `intended` (14,)."""
+        ...
 
 
-def distance_to_expert(obs: Observation, intended: np.ndarray) -> float:
-    """Largest difference [rad] between what policy and expert would do now; an opening counts a tenth (SafeDAgger:
-    Zhang and Cho 2017, arXiv 1605.06450)."""
-    difference = np.abs(intended - obs["expert_action"])
-    difference[list(GRIPPERS)] *= 0.1
-    return float(difference.max())
+class DistanceToExpert:
+    """Largest difference [rad] between the actions of policy and expert; a gripper's counts a tenth.
+
+    As in SafeDAgger (Zhang and Cho 2017, arXiv 1605.06450). It needs `obs["expert_action"]`.
+    """
+
+    def needs_images(self) -> bool:
+        return False
+
+    def __call__(self, obs: Observation, intended: np.ndarray) -> float:
+        difference = np.abs(intended - obs["expert_action"])
+        difference[list(GRIPPERS)] *= 0.1
+        return float(difference.max())
 
 
 class EnsembleDisagreement:
-    """HG-DAgger's disagreement: norm of the standard deviations [rad] of what policies trained apart would do next.
+    """HG-DAgger's disagreement [rad] of several policies: the norm of the standard deviations of their actions.
 
-    The mean over the first `n_action_steps` of their chunks, asked at the present observation.
+    It is the mean over the first `n_action_steps` of their chunks, all predicted at the present observation.
     """
 
     def __init__(self, policies: Sequence[ChunkPolicy], n_action_steps: int = 1):
@@ -50,7 +72,6 @@ class EnsembleDisagreement:
             raise ValueError(f"{len(policies)} policies: disagreement needs at least two, all with n_obs_steps 1")
         self.policies, self.n_action_steps = policies, n_action_steps
 
-    @property
     def needs_images(self) -> bool:
         return any(policy.needs_images for policy in self.policies)
 
@@ -61,34 +82,33 @@ class EnsembleDisagreement:
 
 @dataclass
 class SimulatedOperator:
-    """A stand-in for a person who watches the policy.
+    """Stands in for a person who watches the policy, and drives as the expert does.
 
-    They take over `delay` control steps after the score has risen above `take_over` and stayed above `hand_back`, drive
-    as the expert does, and hand back when the score has been below `hand_back` for `calm` control steps.
+    The operator takes over `delay` control steps after the score has risen above `take_over` and has stayed above
+    `hand_back`. The operator hands back when the score has been below `hand_back` for `calm` control steps in a row.
     """
 
     score: InterventionScore
-    take_over: float
-    hand_back: float
-    delay: int = 15  # 0.3 s, a quick person
-    calm: int = 25
+    take_over: float  # [rad]
+    hand_back: float  # [rad]
+    delay: int = 15  # [control steps] 0.3 s, a quick person
+    calm: int = 25  # [control steps]
 
     def __post_init__(self) -> None:
         if not 0 <= self.hand_back <= self.take_over or self.delay < 0 or self.calm < 1:
             raise ValueError(
                 f"take_over {self.take_over}, hand_back {self.hand_back}, delay {self.delay}, calm {self.calm}: "
-                "0 <= hand_back <= take_over, 0 <= delay and 1 <= calm are due"
+                "must be 0 <= hand_back <= take_over, delay >= 0 and calm >= 1"
             )
         self.reset(0)
 
     def needs_images(self) -> bool:
-        """Whether the score looks at images."""
-        return getattr(self.score, "needs_images", False)
+        return self.score.needs_images()
 
     def reset(self, num_envs: int) -> None:
         self._driving = [False] * num_envs
         self._above_since: list[int | None] = [None] * num_envs  # control steps since the score rose
-        self._safe = [0] * num_envs  # control steps in a row
+        self._safe = [0] * num_envs  # control steps in a row below hand_back
 
     def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
         score = self.score(obs, intended)

@@ -18,9 +18,10 @@ from act.data.labels import Kind, count_labels, frame_kinds
 from act.policies.base.storage import load_policy
 from act.recording.rounds import dagger_rows, gated_rows, record_round
 from act.runtime.agents import PolicyAgent
-from act.runtime.dagger import CLOSE, TURN, BetaSchedule, GatedAgent, MixtureAgent, Mode
+from act.runtime.dagger import MAX_ARM_STEP, MAX_GRIPPER_STEP, BetaSchedule, GatedAgent, MixtureAgent
 from act.runtime.envs import SerialEnvs
-from act.runtime.operators import SimulatedOperator, distance_to_expert
+from act.runtime.gated_control import Mode
+from act.runtime.operators import DistanceToExpert, SimulatedOperator
 from act.training.config import TrainConfig
 from act.types import Observation
 from tests.fakes.toy_world import make_env_with_expert
@@ -167,7 +168,7 @@ def test_nothing_jumps_at_a_hand_over_and_the_new_driver_is_met():
     _, actions = drive(agent, [False] * 2 + [True] * 40 + [False] * 40, keys)
     change = np.abs(np.diff(actions, axis=0))
     arms, grippers = np.delete(change, [6, 13], axis=1), change[:, [6, 13]]
-    assert arms.max() < TURN + 1e-6 and grippers.max() < CLOSE + 1e-6
+    assert arms.max() < MAX_ARM_STEP + 1e-6 and grippers.max() < MAX_GRIPPER_STEP + 1e-6
     assert np.all(actions[41] == -0.5) and np.all(actions[-1] == 0.5)
 
 
@@ -223,7 +224,7 @@ def test_a_round_is_continued_and_one_of_other_flags_refused(tmp_path: Path):
 
 
 def test_human_gated_episodes_say_what_was_done_and_by_whom(tmp_path: Path):
-    operator = SimulatedOperator(distance_to_expert, 0.2, 0.1, delay=2, calm=30)
+    operator = SimulatedOperator(DistanceToExpert(), 0.2, 0.1, delay=2, calm=30)
     agent = GatedAgent(Constant(0.0), operator, pause=1)
     episode = teach(tmp_path, agent, gated_rows(agent), 1)[0]
     assert episode.intervention is not None and episode.executed_action is not None
@@ -318,7 +319,7 @@ def test_wrong_flags_are_answered(run: Path, capsys: pytest.CaptureFixture[str])
     for flags, answer in (
         (["--agent", "dagger", "--beta_schedule", "soon"], "give first, linear:N"),
         (["--agent", "dagger", "--round", "0"], "--round 0"),
-        (["--agent", "dagger", "--ensemble_m", "0.01"], "ensemble_m 0.01 with a beta of 1: an average has no use for"),
+        (["--agent", "dagger", "--ensemble_m", "0.01"], "ensemble_m 0.01 with a beta of 1: the ensemble would average"),
         (["--agent", "dagger", "--round", "100"], "every round takes 10000 seeds of the 1000000"),
         (["--agent", "dagger", "--num_episodes", "10001"], "a round has at most 10000"),
         (["--agent", "hg_dagger", "--gate", "ensemble"], "at least two"),
