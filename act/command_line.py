@@ -47,7 +47,7 @@ def parse(
         description: one sentence; `example` is a command line and `page` a file of docs/, both shown by --help.
     """
     words = drop_original_flags(program, sys.argv[1:] if arguments is None else arguments)
-    text = f"{description}\n\nExample: {example}\nMore: {page}"
+    text = f"{description}\n\nExample: {example}\n\nMore: {page}"
     given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(options, args=words, prog=program, description=text, use_underscores=True, **given)
 

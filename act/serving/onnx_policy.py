@@ -1,10 +1,8 @@
-"""A policy run by ONNX Runtime: what `python -m act export` wrote, in the shape of a policy, without torch.
+"""Runs an exported policy with ONNX Runtime; it has the interface of a policy and works without torch.
 
-    agent = PolicyAgent(OnnxPolicy.load("runs/demo"), ensemble_m=0.01)
+    agent = PolicyAgent(OnnxPolicy.load("runs/demo"), ensemble_m=0.01)      # after: python -m act export runs/demo
 
-What else is known of a run without torch is read here, too: its policy.json, and the fingerprint of its weights.
-
-Needs numpy, OpenCV and onnxruntime: this is what runs beside a robot (docs/realtime.md says how to install it).
+It needs numpy, OpenCV and onnxruntime. docs/realtime.md shows how to install only these on a robot.
 """
 
 import json
@@ -15,58 +13,65 @@ from typing import Any
 import numpy as np
 
 from act.data.images import resize_image
-from act.run_folder import file_digest
+from act.run_folder import RunFolder
 from act.types import Observation, PolicySpec
 from act.workers import available_cores
 
-FILES = {"onnx": "policy.onnx", "int8": "policy.int8.onnx"}  # engine -> graph, with a .json beside it
+FILES = {"onnx": "policy.onnx", "int8": "policy.int8.onnx"}  # engine -> graph; its description is FILE.json
+ERRORS_ONLY = 3  # log severity of ONNX Runtime
 
 
 class OnnxPolicy:
-    """Answers one history at a time, each on all `threads`."""
+    """Computes one history at a time, each on `threads` cores (None: all cores this process may use)."""
 
     def __init__(self, graph: Path, about: Mapping[str, Any], threads: int | None = None):
         onnxruntime = _onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
-        options.log_severity_level = 3  # errors
+        options.log_severity_level = ERRORS_ONLY
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self.chunk_size, self.n_obs_steps = int(about["chunk_size"]), int(about["n_obs_steps"])
         self.spec = PolicySpec.from_json(about["spec"])
 
     @classmethod
     def load(cls, run: Path | str, engine: str = "onnx", threads: int | None = None) -> "OnnxPolicy":
-        """The exported policy of a run. Raises ValueError when there is none, or one of other weights."""
+        """Loads the exported policy of a run; `engine` is "onnx" or "int8".
+
+        Raises ValueError when the run has no such graph, when the graph was made from other weights than the run has
+        now, and when it cannot be opened. The message names the command that exports it again.
+        """
         run = Path(run)
         if engine not in FILES:
-            raise ValueError(f"engine {engine!r} is unknown; choose one of {', '.join(FILES)}")
-        graph, again = run / FILES[engine], f"python -m act export {run}{' --int8' if engine == 'int8' else ''}"
+            raise ValueError(f"unknown engine {engine!r}; available: {', '.join(FILES)}")
+        graph, command = run / FILES[engine], f"python -m act export {run}{' --int8' if engine == 'int8' else ''}"
         try:
             about = json.loads(about_path(graph).read_text())
         except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{run} holds no {graph.name} ({error}); {again} makes one") from None
-        weights = run / "policy.safetensors"
-        if weights.exists() and file_digest(weights) != about["weights"]:
-            raise ValueError(f"{graph} was made from other weights than {weights} holds now; {again} makes it anew")
+            raise ValueError(f"{run} has no {graph.name} ({error}); run {command}") from None
+        folder = RunFolder(run)
+        if folder.weights.exists() and folder.digest() != about["weights"]:
+            raise ValueError(f"{graph} was made from other weights than those in {folder.weights}; run {command}")
         try:
             return cls(graph, about, threads)
-        except Exception as error:  # ONNX Runtime's have no class of their own
+        except Exception as error:  # the errors of ONNX Runtime have no common class
             if not type(error).__module__.startswith("onnxruntime"):
                 raise
-            raise ValueError(
-                f"{graph} cannot be opened ({str(error).splitlines()[0]}); {again} makes it anew"
-            ) from None
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{graph} cannot be opened ({reason}); run {command}") from None
 
     @property
     def needs_images(self) -> bool:
         return bool(self.spec.cameras)
 
     def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
-        """Chunks (B, K, A) float32 in physical units for B histories of n_obs_steps observations, oldest first."""
+        """Returns chunks (B, K, A) float32 in physical units for B histories of n_obs_steps observations, oldest first.
+
+        Raises ValueError when an observation lacks the image of a camera.
+        """
         return np.concatenate([self._session.run(None, self.inputs(history))[0] for history in histories])
 
     def inputs(self, history: Sequence[Observation]) -> dict[str, np.ndarray]:
-        """What the graph is fed for one history of T observations."""
+        """Returns the inputs of the graph for one history of T observations; their shapes are in export.py."""
         values = {"qpos": np.asarray([[obs["qpos"] for obs in history]], np.float32)}
         if self.spec.env_state_dim:
             values["env_state"] = np.asarray([[obs["env_state"] for obs in history]], np.float32)
@@ -78,13 +83,13 @@ class OnnxPolicy:
         images = obs.get("images", {})
         missing = [camera for camera in self.spec.cameras if camera not in images]
         if missing:
-            have = ", ".join(images) or "no images"
-            raise ValueError(f"The policy looks through camera {missing[0]!r}, but the observation has {have}.")
+            available = ", ".join(images) or "no images"
+            raise ValueError(f"the policy needs camera {missing[0]!r}, but the observation has {available}")
         return [resize_image(images[camera], self.spec.image_size) for camera in self.spec.cameras]
 
 
 def about_path(graph: Path) -> Path:
-    """policy.onnx -> policy.onnx.json"""
+    """Returns the path of a graph's description: policy.onnx.json for policy.onnx."""
     return graph.with_name(f"{graph.name}.json")
 
 

@@ -1,11 +1,11 @@
-"""A policy for robots on the network: observations in, chunks of actions out.
+"""Serves a policy over the network: clients send observations and receive chunks of actions.
 
-    python -m act serve RUN                                       for programs of this machine: ws://127.0.0.1:8765
+    python -m act serve RUN                                       for programs on this machine: ws://127.0.0.1:8765
     ACT_TOKEN=$(openssl rand -hex 16) python -m act serve RUN --host 0.0.0.0      for others, who must know the token
 
-client.py asks it, wire.py says how. Queries are answered one at a time, in the order in which they come, by one
-thread. http://HOST:PORT/healthz answers "ok". The connection is not encrypted: across networks that are not yours, use
-ssh -L or a proxy that ends TLS.
+client.py is the client, wire.py defines the messages. One thread answers queries one at a time, in the order of
+arrival. http://HOST:PORT/healthz answers "ok". The connection is not encrypted: on networks that you do not control,
+use ssh -L or a proxy that ends TLS.
 """
 
 import hmac
@@ -13,7 +13,6 @@ import logging
 import os
 import socket
 import struct
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,20 +29,27 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
+from act import command_line
 from act.runtime.agents import DescribedPolicy
 from act.serving.loading import open_run
 from act.serving.wire import MOST_BYTES, PROTOCOL, decode, encode, unpack_histories
 
+# sim_envs/teleop/access_proxy.py has the same two constants, because act and sim_envs never import each other.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_TOKEN = 12  # characters
 MOST_CLIENTS = 8  # at once; each may have a message of MOST_BYTES in memory
-MOST_CONNECTIONS = 4 * MOST_CLIENTS  # at once, with those who have not said yet who they are
-READING = 10  # [s] a client may take to read what it asked for
+MOST_CONNECTIONS = 4 * MOST_CLIENTS  # at once, including those that have not sent a token yet
+READING = 10  # [s] that a client may take to read an answer
 log = logging.getLogger("act.serving.server")
 
 
 class PolicyServer:
-    """Answers queries to `policy`; `about` (JSON-able) is told to every client, with what the policy looks at."""
+    """Answers queries with `policy`. Every client receives `about` (JSON values) and the PolicySpec on connecting.
+
+    Example:
+        with PolicyServer(policy, {"weights": digest, "engine": "torch"}).listen(port=8765) as server:
+            keep_serving(server)
+    """
 
     def __init__(self, policy: DescribedPolicy, about: Mapping[str, Any], token: str = ""):
         self.policy, self.token = policy, token
@@ -56,14 +62,14 @@ class PolicyServer:
 
     @contextmanager
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> Iterator[Server]:
-        """A server that is bound but does not yet serve: `serve_forever()` does; all clients are gone afterwards.
+        """Yields a server bound to the address; its `serve_forever()` serves. Leaving disconnects all clients.
 
-        Browsers are turned away, for any page may open a connection to this machine; so is who does not know the token.
-        OSError if the address is taken.
+        Browsers are refused, because any web page could otherwise connect to this machine; clients without the token
+        are refused, too. Raises OSError when the address is in use.
         """
-        how: dict[str, Any] = {"origins": [None], "process_request": self._admit, "compression": None}
-        how["family"] = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with serve(self._talk, host, port, max_size=MOST_BYTES, max_queue=1, close_timeout=2, **how) as server:
+        settings: dict[str, Any] = {"origins": [None], "process_request": self._admit, "compression": None}
+        settings["family"] = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with serve(self._talk, host, port, max_size=MOST_BYTES, max_queue=1, close_timeout=2, **settings) as server:
             server.handler = _at_most(MOST_CONNECTIONS, server.handler)
             try:
                 yield server
@@ -78,33 +84,33 @@ class PolicyServer:
         if self.token and not hmac.compare_digest(
             given.encode(errors="surrogateescape"), f"Bearer {self.token}".encode()
         ):
-            log.warning("turned away %s: no or another token", connection.remote_address)
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "no or another token\n")
+            log.warning("refused %s: it sent no token or a wrong one", connection.remote_address)
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "the token is missing or wrong\n")
         return None
 
     def _talk(self, connection: ServerConnection) -> None:
-        """With one client, until it leaves."""
-        who = connection.remote_address
+        """Answers the queries of one client until it disconnects."""
+        address = connection.remote_address
         if not self._places.acquire(blocking=False):
-            connection.close(CloseCode.TRY_AGAIN_LATER, f"{MOST_CLIENTS} clients are connected already")
+            connection.close(CloseCode.TRY_AGAIN_LATER, f"the server already has {MOST_CLIENTS} clients")
             return
         self._clients.add(connection)
-        # One that does not read would hold its place, and the lock that closing it takes, for ever.
+        # A client that never reads would otherwise hold its place, and the lock that closing it needs, for ever.
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", READING, 0))
         try:
-            log.info("connected: %s", who)
+            log.info("connected: %s", address)
             connection.send(self.greeting)
             for data in connection:
                 connection.send(encode(self.answer(data)))
-            log.info("left: %s", who)
+            log.info("disconnected: %s", address)
         except ConnectionClosed as end:
-            log.info("lost: %s (%s)", who, end)
+            log.info("lost: %s (%s)", address, end)
         finally:
             self._clients.remove(connection)
             self._places.release()
 
     def answer(self, data: bytes | str) -> dict[str, Any]:
-        """To a query; one that cannot be answered gets a sentence, and the connection stays."""
+        """Returns the answer to a query, or {"error": a sentence} for a wrong query; the connection then stays open."""
         try:
             histories = unpack_histories(decode(data), self.spec, self.policy.n_obs_steps)
         except ValueError as error:
@@ -115,12 +121,12 @@ class PolicyServer:
             chunks = self._thread.submit(self.policy.predict_chunk, histories).result()
         except Exception:
             log.exception("the policy failed")
-            return {"error": "the policy failed; the server's log tells why"}
+            return {"error": "the policy failed; see the log of the server"}
         return {"chunks": chunks, "query_ms": 1e3 * (time.perf_counter() - start)}
 
 
 def _at_most(most: int, handler: Callable[[socket.socket, Any], None]) -> Callable[[socket.socket, Any], None]:
-    """The handler, for so many connections at once; others are closed before anything is read from them."""
+    """Limits a handler to `most` connections at once; further ones are closed before anything is read from them."""
     places = threading.BoundedSemaphore(most)
 
     def handle(connection: socket.socket, address: Any) -> None:
@@ -136,7 +142,10 @@ def _at_most(most: int, handler: Callable[[socket.socket, Any], None]) -> Callab
 
 
 def keep_serving(server: Server) -> None:
-    """Until `server.shutdown()`; websockets' own loop also ends, silently, when there are no more file descriptors."""
+    """Serves until `server.shutdown()`, also after the process has run out of file descriptors for a while.
+
+    The loop of websockets ends silently in that case, so it is started again.
+    """
     while True:
         server.serve_forever()
         if server.socket.fileno() < 0:
@@ -147,26 +156,30 @@ def keep_serving(server: Server) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """Serves the policy of a run to robots and simulators, here or on the network."""
-
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the training run."""
     engine: Literal["torch", "onnx", "int8"] = "torch"
-    """onnx, int8: what act.serving.export wrote."""
+    """What computes the answers; onnx and int8 are graphs that `python -m act export` wrote."""
     device: str | None = None
-    """torch: cpu or cuda; cuda if there is one."""
+    """Device of --engine torch: cpu or cuda; cuda if there is one."""
     host: str = "127.0.0.1"
-    """Address; any but the loopback needs a token."""
+    """Address to listen on; any but 127.0.0.1, ::1 and localhost needs a token."""
     port: int = 8765
-    token: str = field(default_factory=lambda: os.environ.get("ACT_TOKEN", ""))
-    """12 or more letters and digits that a client must know; better given as ACT_TOKEN, which `ps` does not show."""
+    """Port to listen on; 0 takes a free one."""
+    token: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: ACT_TOKEN)")] = field(
+        default_factory=lambda: os.environ.get("ACT_TOKEN", "")
+    )
+    """Secret of 12 or more letters and digits that clients must know. Prefer ACT_TOKEN, which `ps` does not show."""
 
     def check(self) -> None:
+        """Raises ValueError for wrong values, flags without effect, and a public address without a token."""
+        if self.engine != "torch":
+            command_line.refuse_without_effect(self, Options(self.run), {"device": "with --engine torch"})
         if not 0 <= self.port < 2**16:
-            raise ValueError(f"--port {self.port}: must be 0 (any) to {2**16 - 1}")
+            raise ValueError(f"--port {self.port}: must be 0 (a free one) to {2**16 - 1}")
         if self.host not in LOOPBACK and not self.token:
             raise ValueError(
-                f"--host {self.host} can be reached by others: set ACT_TOKEN, or leave it out and use ssh -L"
+                f"--host {self.host} is reachable from other machines: set ACT_TOKEN, or use ssh -L without --host"
             )
         if self.token and (len(self.token) < MIN_TOKEN or not self.token.isalnum() or not self.token.isascii()):
             raise ValueError(
@@ -174,25 +187,31 @@ class Options:
             )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """0: stopped by Ctrl-C; 2: not asked properly."""
-    options = tyro.cli(Options, args=argv, use_underscores=True, description=__doc__)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("websockets").setLevel(logging.WARNING)
+def serve_run(options: Options) -> None:
+    """Serves the policy of a run until Ctrl-C, which is the ordinary end."""
+    options.check()
     try:
-        options.check()
         policy, _, weights = open_run(options.run, options.engine, options.device)
         about = {"weights": weights, "engine": options.engine}
         with PolicyServer(policy, about, options.token).listen(options.host, options.port) as server:
             host, port = server.socket.getsockname()[:2]
-            print(
-                f"{options.run} answers at ws://{f'[{host}]' if ':' in host else host}:{port}; Ctrl-C ends it",
-                flush=True,
-            )
+            address = f"ws://{f'[{host}]' if ':' in host else host}:{port}"
+            print(f"{options.run} is served at {address}; Ctrl-C ends it", flush=True)
             keep_serving(server)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("stopped")
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 stopped by Ctrl-C, 2 wrong input."""
+    options = command_line.parse(
+        Options,
+        arguments,
+        program="python -m act serve",
+        description="Serves the policy of a run to robots and simulators, on this machine or over the network.",
+        example="python -m act serve runs/demo",
+        page="docs/serving.md",
+    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    return command_line.run("serve", lambda: serve_run(options))

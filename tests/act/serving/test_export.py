@@ -1,4 +1,4 @@
-"""A graph answers as the policy does, without torch, and says what it is."""
+"""An exported graph answers as the policy does, works without torch, and describes itself."""
 
 import json
 import subprocess
@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import eval as program
+import sim_envs
+from act.data.episodes import find_episodes
 from act.data.normalize import Normalizer
 from act.policies import act
 from act.policies.base.policy import Policy
@@ -17,8 +19,10 @@ from act.policies.base.storage import load_policy, save_policy
 from act.run_folder import RunFolder
 from act.runtime.agents import PolicyAgent
 from act.serving import export
+from act.serving.graph import plain_arithmetic
 from act.serving.loading import open_policy
 from act.serving.onnx_policy import OnnxPolicy
+from act.serving.parity import random_histories, recorded_histories
 from act.types import PolicySpec
 from tests.act.data.test_dataset import write
 from tests.test_eval import make_toy
@@ -27,7 +31,7 @@ SIZE = (32, 48)
 
 
 def make_policy() -> Policy:
-    """Tiny, with everything an input can be, and statistics far from the identity."""
+    """Makes a tiny policy with all kinds of inputs, and statistics far from the identity."""
     torch.manual_seed(0)
     config = act.Config(
         6, 16, 32, 2, 1, 1, n_cvae_layers=1, backbone="keypoints", backbone_weights="none", use_env_state=True
@@ -41,7 +45,7 @@ def make_policy() -> Policy:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with its graph."""
+    """A run with demonstrations and an exported graph."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "data").mkdir()
     write(folder / "data", lengths=(9, 12))
@@ -52,24 +56,24 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def histories(n: int):
-    return export.random_histories(make_policy(), n)
+    return random_histories(make_policy(), n)
 
 
 def test_the_graph_answers_as_torch_does_in_physical_units(run: Path):
     engine, policy = OnnxPolicy.load(run, threads=1), load_policy(run)
-    with export.plain_arithmetic():
+    with plain_arithmetic():
         expected = policy.predict_chunk(histories(3))
     answers = engine.predict_chunk(histories(3))
     assert answers.shape == (3, 6, 14) and answers.dtype == np.float32
     np.testing.assert_allclose(answers, expected, atol=1e-5)
-    assert np.abs(answers).max() > 0.1 and np.ptp(answers, axis=0).max() > 1e-3  # says something, and looks
+    assert np.abs(answers).max() > 0.1 and np.ptp(answers, axis=0).max() > 1e-3  # depends on images
     about = json.loads((run / "policy.onnx.json").read_text())
     assert about["error"]["max"] < 1e-5
     assert about["inputs"]["images"] == {"shape": [1, 1, 2, *SIZE, 3], "dtype": "uint8", "unit": "RGB, 0 to 255"}
 
 
 @pytest.mark.parametrize("error", [0.1, float("nan")])
-def test_a_graph_that_answers_otherwise_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: float):
+def test_a_graph_with_other_answers_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: float):
     save_policy(
         tmp_path, make_policy(), {"train": {"task_name": "sim_toy_scripted"}, "step": 1, "seed": 0, "git": None}
     )
@@ -94,38 +98,37 @@ def test_the_graph_runs_in_an_agent_and_in_a_process_without_torch(run: Path):
 
 
 def test_the_evaluation_program_runs_the_graph(run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(program, "make_env", make_toy)
-    monkeypatch.setattr(act.Policy, "predict", None)  # torch is not asked
-    flags = ["--num_rollouts", "1", "--num_workers", "1", "--videos", "0", "--device", "cpu", "--engine", "onnx"]
+    monkeypatch.setattr(sim_envs, "make", make_toy)
+    monkeypatch.setattr(act.Policy, "predict", None)  # torch must not be used
+    flags = ["--num_rollouts", "1", "--num_workers", "1", "--videos", "0", "--modes", "chunk", "--engine", "onnx"]
     assert program.main([str(run), *flags]) == 0
     results = json.loads((run / "eval" / "test_chunk_onnx" / "results.json").read_text())
     assert results["settings"]["engine"] == "onnx" and results["latency"]["queries"] > 0
 
 
-def test_eight_bits_are_scaled_by_demonstrations_and_a_little_off(run: Path, capsys: pytest.CaptureFixture[str]):
+def test_eight_bits_are_scaled_by_demonstrations_and_differ_slightly(run: Path, capsys: pytest.CaptureFixture[str]):
     assert export.main([str(run), "--int8"]) == 0
     assert "differ from torch's by" in capsys.readouterr().out
     exact, rough = (OnnxPolicy.load(run, engine, threads=1) for engine in ("onnx", "int8"))
-    with export.plain_arithmetic():
-        (history,) = export.recorded_histories(load_policy(run), run / "data", 1)
+    (history,) = recorded_histories(load_policy(run), find_episodes(run / "data"), 1)
     error = np.abs(exact.predict_chunk([history]) - rough.predict_chunk([history]))
     assert 0 < error.max() < 0.5
     assert (run / "policy.int8.onnx").read_bytes().count(b"QuantizeLinear") > 0
 
 
-def test_what_is_missing_stale_or_unknown_is_named(
+def test_errors_name_what_is_missing_stale_or_unknown(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    with pytest.raises(ValueError, match=r"holds no policy.onnx .* python -m act export .* makes one"):
+    with pytest.raises(ValueError, match=r"has no policy.onnx .*; run python -m act export "):
         OnnxPolicy.load(tmp_path)
-    with pytest.raises(ValueError, match="engine 'tensorrt' is unknown; choose one of onnx, int8"):
+    with pytest.raises(ValueError, match="unknown engine 'tensorrt'; available: onnx, int8"):
         OnnxPolicy.load(run, "tensorrt")
-    with pytest.raises(ValueError, match="looks through camera 'cam0', but the observation has no images"):
+    with pytest.raises(ValueError, match="needs camera 'cam0', but the observation has no images"):
         OnnxPolicy.load(run).predict_chunk([[{"qpos": np.zeros(14), "env_state": np.zeros(7)}]])
     for name in ("policy.onnx", "policy.onnx.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     (tmp_path / "policy.safetensors").write_bytes(b"trained further")
-    with pytest.raises(ValueError, match="was made from other weights"):
+    with pytest.raises(ValueError, match=r"was made from other weights .*; run python -m act export "):
         OnnxPolicy.load(tmp_path)
     assert export.main([str(tmp_path / "nothing")]) == 2
     assert "holds no trained policy" in capsys.readouterr().err
@@ -135,13 +138,32 @@ def test_what_is_missing_stale_or_unknown_is_named(
 
 
 @pytest.mark.parametrize("content", [None, b"half a graph"])
-def test_a_graph_that_cannot_be_opened_is_told(run: Path, tmp_path: Path, content: bytes | None):
+def test_a_graph_that_cannot_be_opened_is_refused(run: Path, tmp_path: Path, content: bytes | None):
     export.export(run)
     (tmp_path / "policy.onnx.json").write_bytes((run / "policy.onnx.json").read_bytes())
     if content is not None:
         (tmp_path / "policy.onnx").write_bytes(content)
-    with pytest.raises(ValueError, match=r"policy\.onnx cannot be opened .*; python -m act export .* makes it anew"):
+    with pytest.raises(ValueError, match=r"policy\.onnx cannot be opened .*; run python -m act export "):
         OnnxPolicy.load(tmp_path)
+
+
+def test_a_flag_without_effect_and_a_run_without_demonstrations_are_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert export.main([str(run), "--dataset_dir", "data"]) == 2
+    assert "export: --dataset_dir data has an effect only with --int8; leave it out" in capsys.readouterr().err
+    save_policy(tmp_path, make_policy(), {"train": {}, "step": 1, "seed": 0, "git": None})
+    with pytest.raises(ValueError, match="does not name the demonstrations of the run; give --dataset_dir"):
+        export.demonstrations_of(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["export", "serve"])
+def test_help_needs_no_torch(command: str):
+    program = "import sys; from contextlib import suppress; from act.__main__ import main\n"
+    program += f"with suppress(SystemExit): main(['{command}', '--help'])\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert f"python -m act {command} runs/demo" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_a_graph_is_opened_without_torch(run: Path) -> None:
@@ -153,6 +175,6 @@ def test_a_graph_is_opened_without_torch(run: Path) -> None:
     assert done.stdout.split() == ["act", RunFolder(run).digest()], done.stderr
 
 
-def test_a_device_that_is_not_there_is_told(run: Path) -> None:
-    with pytest.raises(ValueError, match="--device warp is not known here"):
+def test_a_device_that_this_machine_lacks_is_refused(run: Path) -> None:
+    with pytest.raises(ValueError, match="unknown --device warp"):
         open_policy(run, device="warp")

@@ -1,4 +1,4 @@
-"""A policy over the network: the same answers, and neither strangers nor nonsense stop it."""
+"""A served policy gives the same answers, and neither strangers nor wrong messages stop it."""
 
 import json
 import logging
@@ -19,12 +19,13 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 import eval as program
+import sim_envs
 from act.policies.base.storage import load_policy
 from act.run_folder import RunFolder
 from act.serving import server
-from act.serving.client import RemotePolicy
-from act.serving.export import random_histories
+from act.serving.client import RemotePolicy, read_spec
 from act.serving.loading import open_policy
+from act.serving.parity import random_histories
 from act.serving.server import PolicyServer
 from act.serving.wire import MOST_BYTES, MOST_HISTORIES, decode, encode
 from act.types import PolicySpec
@@ -36,7 +37,7 @@ TOKEN = "abcdef0123456789"
 
 
 class Toy:
-    """Answers the first joint; waits or fails when its last joint says so."""
+    """Answers with the first joint; waits when the last one is positive and fails when it is negative."""
 
     chunk_size, n_obs_steps, needs_images = 3, 1, False
     spec = PolicySpec((), (8, 8))
@@ -66,7 +67,7 @@ def query(first: float = 0.5, last: float = 0.0) -> list[list[dict[str, Any]]]:
     return [[{"qpos": np.array([first, *[0.0] * 12, last], np.float32)}]]
 
 
-def test_the_answers_are_those_the_policy_gives_here(run: Path):
+def test_a_served_policy_gives_the_same_answers(run: Path):
     policy, histories = load_policy(run), random_histories(make_policy(), 3)
     with serving(policy) as address, RemotePolicy(address) as remote:
         assert (remote.chunk_size, remote.n_obs_steps, remote.needs_images) == (6, 1, True)
@@ -77,17 +78,17 @@ def test_the_answers_are_those_the_policy_gives_here(run: Path):
         assert np.abs(squeezed - policy.predict_chunk(histories)).max() > 0  # JPEGs are not quite the images
 
 
-def test_more_than_a_message_carries_is_asked_in_several():
+def test_more_histories_than_a_message_carries_are_sent_in_several():
     with serving(Toy()) as address, RemotePolicy(address) as remote:
         histories = [query(first)[0] for first in np.linspace(0, 1, 2 * MOST_HISTORIES + 3)]
         np.testing.assert_array_equal(remote.predict_chunk(histories), Toy().predict_chunk(histories))
         assert remote.query_ms > 0
 
 
-def test_who_does_not_know_the_token_is_turned_away():
+def test_clients_without_the_token_are_refused():
     with serving(Toy(), TOKEN) as address:
         for wrong in ("", "abcdef012345678X"):
-            with pytest.raises(ConnectionError, match="wants a token"):
+            with pytest.raises(ConnectionError, match="needs a token"):
                 RemotePolicy(address, wrong)
         assert RemotePolicy(address, TOKEN).predict_chunk(query()).shape == (1, 3, 14)
         with urllib.request.urlopen(address.replace("ws", "http") + "/healthz") as answer:
@@ -99,12 +100,12 @@ def test_who_does_not_know_the_token_is_turned_away():
             urllib.request.urlopen(foreign)
 
 
-def test_who_only_holds_connections_open_keeps_nobody_out_for_long(monkeypatch: pytest.MonkeyPatch):
+def test_idle_connections_do_not_keep_clients_out_for_long(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
     with serving(Toy(), TOKEN) as address:
-        there = ("127.0.0.1", int(address.rsplit(":")[-1]))
-        idle = [socket.create_connection(there, 5) for _ in range(3)]
-        with socket.create_connection(there, 5) as one_too_many:
+        address_pair = ("127.0.0.1", int(address.rsplit(":")[-1]))
+        idle = [socket.create_connection(address_pair, 5) for _ in range(3)]
+        with socket.create_connection(address_pair, 5) as one_too_many:
             assert one_too_many.recv(1) == b""
         for connection in idle:
             connection.close()
@@ -117,7 +118,7 @@ def test_who_only_holds_connections_open_keeps_nobody_out_for_long(monkeypatch: 
                 assert time.monotonic() < deadline
 
 
-def test_a_server_that_cannot_accept_for_a_moment_goes_on_serving(monkeypatch: pytest.MonkeyPatch):
+def test_a_server_without_file_descriptors_serves_again_later(monkeypatch: pytest.MonkeyPatch):
     left = [7, 7, -1]  # file descriptors: -1 is closed
     listening = SimpleNamespace(serve_forever=lambda: None, socket=SimpleNamespace(fileno=lambda: left.pop(0)))
     waited: list[float] = []
@@ -126,23 +127,23 @@ def test_a_server_that_cannot_accept_for_a_moment_goes_on_serving(monkeypatch: p
     assert waited == [1, 1] and not left
 
 
-def test_the_loopback_of_ipv6_is_one_too():
+def test_the_ipv6_loopback_can_be_served():
     if not Path("/proc/net/if_inet6").exists() or " lo" not in Path("/proc/net/if_inet6").read_text():
         pytest.skip("this machine has no IPv6")
     with PolicyServer(Toy(), {}).listen("::1") as listening:
         assert listening.socket.family == socket.AF_INET6
 
 
-def test_browsers_are_turned_away():
+def test_browsers_are_refused():
     with serving(Toy()) as address, pytest.raises(InvalidStatus, match="403"):
         connect(address, additional_headers={"Origin": "http://evil.example"})
 
 
-def test_nonsense_gets_a_sentence_and_the_next_query_its_answer():
+def test_a_wrong_message_gets_a_sentence_and_the_next_query_its_answer():
     with serving(Toy()) as address, connect(address) as client:
         client.recv()
-        for nonsense in ("text", b"\xc1", encode({"histories": [[{"qpos": "x"}]]})):
-            client.send(nonsense)
+        for wrong in ("text", b"\xc1", encode({"histories": [[{"qpos": "x"}]]})):
+            client.send(wrong)
             assert list(decode(client.recv())) == ["error"]
         client.send(encode({"histories": query()}))
         assert decode(client.recv())["chunks"].shape == (1, 3, 14)
@@ -158,7 +159,7 @@ def test_a_message_that_is_too_large_ends_one_connection_only():
         assert remote.predict_chunk(query()).shape == (1, 3, 14)
 
 
-def test_a_client_that_vanishes_is_noted_and_not_an_error(caplog: pytest.LogCaptureFixture):
+def test_a_client_that_vanishes_is_logged_and_is_not_an_error(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO), serving(Toy()) as address:
         client = connect(address)
         client.recv()
@@ -170,7 +171,7 @@ def test_a_client_that_vanishes_is_noted_and_not_an_error(caplog: pytest.LogCapt
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def test_a_client_that_asks_and_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch):
+def test_a_client_that_never_reads_is_disconnected(monkeypatch: pytest.MonkeyPatch):
     class Long(Toy):
         def predict_chunk(self, histories: Any) -> np.ndarray:
             return np.zeros((len(histories), 4000, 14), np.float32)
@@ -188,43 +189,43 @@ def test_a_client_that_asks_and_never_reads_is_let_go(monkeypatch: pytest.Monkey
     deaf.close()
 
 
-def test_a_policy_that_fails_tells_its_log_not_its_clients(caplog: pytest.LogCaptureFixture):
+def test_a_failure_of_the_policy_goes_to_the_log_and_not_to_clients(caplog: pytest.LogCaptureFixture):
     with serving(Toy()) as address, RemotePolicy(address) as remote:
         with (
             caplog.at_level(logging.ERROR, "act.serving.server"),
-            pytest.raises(ValueError, match="the policy failed") as told,
+            pytest.raises(ValueError, match="the policy failed; see the log") as refused,
         ):
             remote.predict_chunk(query(last=-1.0))
-        assert "a secret" in caplog.text and "a secret" not in str(told.value)
+        assert "a secret" in caplog.text and "a secret" not in str(refused.value)
         assert remote.predict_chunk(query())[0, 0, 0] == 0.5
 
 
-def test_a_slow_answer_is_not_waited_for_nor_taken_for_the_next():
+def test_a_late_answer_is_dropped_and_not_taken_for_the_next():
     with serving(Toy()) as address, RemotePolicy(address, timeout=0.3) as remote:
-        with pytest.raises(ConnectionError, match=r"has not answered for 0.3 s"):
+        with pytest.raises(ConnectionError, match=r"has not answered within 0.3 s"):
             remote.predict_chunk(query(0.1, last=0.6))
         time.sleep(0.4)
         assert remote.predict_chunk(query(0.9))[0, 0, 0] == np.float32(0.9)
 
 
-def test_a_server_that_comes_back_is_asked_again_unless_it_is_another():
+def test_a_server_that_comes_back_is_used_again_unless_its_policy_is_another():
     with serving(Toy(), weights="a") as address:
         remote = RemotePolicy(address)
-    with pytest.raises(ConnectionError, match="no policy answers"):
+    with pytest.raises(ConnectionError, match=r"no policy server at .*; python -m act serve RUN starts one"):
         remote.predict_chunk(query())
     port = int(address.rsplit(":", 1)[1])
     with serving(Toy(), port=port, weights="a"):
         assert remote.predict_chunk(query()).shape == (1, 3, 14)
     with serving(Toy(), port=port, weights="b"):
-        for _ in range(2):  # who asks again is not answered by the other policy either
-            with pytest.raises(ConnectionError, match="another policy"):
+        for _ in range(2):  # the second query is refused, too
+            with pytest.raises(ConnectionError, match="now runs another policy"):
                 remote.predict_chunk(query())
 
 
-def test_more_clients_than_there_are_places_are_told_so(monkeypatch: pytest.MonkeyPatch):
+def test_too_many_clients_are_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(server, "MOST_CLIENTS", 1)
     with serving(Toy()) as address, RemotePolicy(address) as first:
-        with pytest.raises(ConnectionError, match="1 clients are connected"):
+        with pytest.raises(ConnectionError, match="already has 1 clients"):
             RemotePolicy(address)
         first.close()
         deadline = time.monotonic() + 5
@@ -237,25 +238,26 @@ def test_more_clients_than_there_are_places_are_told_so(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "nonsense"])
-def test_an_address_that_is_none_is_told(address: str):
-    with pytest.raises(ValueError, match="expected one like ws://"):
+def test_a_text_that_is_not_an_address_is_refused(address: str):
+    with pytest.raises(ValueError, match="is not an address; expected one like ws://"):
         RemotePolicy(address)
 
 
 def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    for flags, told in (
-        (["--host", "0.0.0.0"], "set ACT_TOKEN"),
+    for flags, message in (
+        (["--host", "0.0.0.0"], "is reachable from other machines: set ACT_TOKEN"),
+        (["--engine", "onnx", "--device", "cpu"], "--device cpu has an effect only with --engine torch"),
         (["--token", "short"], "12 or more letters"),
         (["--port", "70000"], "--port 70000"),
         ([], "holds no trained policy"),
     ):
         assert server.main([str(tmp_path), *flags]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_an_evaluation_asks_a_server(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(program, "make_env", make_toy)
-    flags = ["--num_rollouts", "2", "--num_workers", "1", "--videos", "0", "--task_name", "toy"]
+    monkeypatch.setattr(sim_envs, "make", make_toy)
+    flags = ["--num_rollouts", "2", "--num_workers", "1", "--videos", "0", "--task_name", "toy", "--modes", "chunk"]
     with serving(open_policy(run), weights=RunFolder(run).digest(), engine="torch") as address:
         assert program.main([str(run), *flags, "--engine", address]) == 0
         (run / "policy.safetensors").write_bytes(b"others")
@@ -264,4 +266,58 @@ def test_an_evaluation_asks_a_server(run: Path, monkeypatch: pytest.MonkeyPatch,
     settings = json.loads((run / "eval" / "test_chunk_remote" / "results.json").read_text())["settings"]
     assert settings["engine"] == "remote" and settings["server"]["engine"] == "torch"
     assert program.main([str(run), "--engine", "magic"]) == 2
-    assert "engine 'magic' is unknown; there is torch, onnx, int8 and ws://HOST:PORT" in capsys.readouterr().err
+    assert "unknown engine 'magic'; available: torch, onnx, int8, ws://HOST:PORT" in capsys.readouterr().err
+
+
+SPEC = PolicySpec(("top",), (8, 8), recorded_size=(16, 16)).to_json()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (None, "its spec is missing"),
+        ({**SPEC, "depth": True}, "key 'depth' of its spec is unknown"),
+        ({name: SPEC[name] for name in SPEC if name != "action_dim"}, "key 'action_dim' of its spec is missing"),
+        ({**SPEC, "action_dim": "14"}, "'action_dim' of its spec is '14'"),
+        ({**SPEC, "cameras": "top"}, "'cameras' of its spec is 'top'"),
+        ({**SPEC, "image_size": [8]}, "'image_size' of its spec is [8]"),
+        ({**SPEC, "recorded_size": [0, 8]}, "'recorded_size' of its spec is [0, 8]"),
+    ],
+)
+def test_a_spec_that_this_version_cannot_use_ends_in_one_sentence(monkeypatch, spec: Any, message: str):
+    monkeypatch.setattr(PolicySpec, "to_json", lambda self: spec)
+    with serving(Toy()) as address, pytest.raises(ConnectionError) as refused:
+        RemotePolicy(address)
+    assert str(refused.value) == f"{address} describes a policy that this version cannot use: {message}"
+
+
+def test_a_chunk_size_that_is_not_a_number_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Toy, "chunk_size", "long")
+    with serving(Toy()) as address, pytest.raises(ConnectionError, match="cannot use: 'chunk_size' is 'long'"):
+        RemotePolicy(address)
+
+
+def test_a_spec_arrives_as_it_was_sent():
+    for spec in (PolicySpec(("top", "low"), (8, 9), 7, 5, 21, (16, 18)), PolicySpec()):
+        assert read_spec(decode(encode(spec.to_json()))) == spec
+
+
+def test_chunks_have_the_width_of_the_spec_or_are_refused():
+    class Wide(Toy):
+        spec = PolicySpec((), (8, 8), action_dim=5)
+
+        def predict_chunk(self, histories: Any) -> np.ndarray:
+            return np.zeros((len(histories), 3, 14 if histories[0][0]["qpos"][0] > 0 else 5), np.float32)
+
+    with serving(Wide()) as address, RemotePolicy(address) as remote:
+        assert remote.predict_chunk(query(0.0)).shape == (1, 3, 5)
+        with pytest.raises(ConnectionError, match=r"sent no chunks of shape \(1, 3, 5\) and type float32"):
+            remote.predict_chunk(query(1.0))
+
+
+def test_help_does_not_show_the_token(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("ACT_TOKEN", TOKEN)
+    with pytest.raises(SystemExit):
+        server.main(["--help"])
+    shown = capsys.readouterr().out
+    assert "(default: ACT_TOKEN)" in " ".join(shown.replace("│", " ").split()) and TOKEN not in shown

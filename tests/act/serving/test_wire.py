@@ -1,4 +1,4 @@
-"""What is sent arrives, and nothing else is taken."""
+"""Messages arrive as they were sent, and everything else is refused."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ def observation() -> dict[str, Any]:
 
 
 def sent(jpeg_quality: int | None = None) -> dict[str, Any]:
-    """One history of one observation, as a server gets it."""
+    """Returns a query of one history of one observation, as a server receives it."""
     return decode(encode({"histories": pack_histories([[observation()]], SPEC, jpeg_quality)}))
 
 
@@ -73,12 +73,12 @@ def array(*content: Any) -> bytes:
         array("|u1", [[]] * 900, b""),
     ],
 )
-def test_what_is_no_message_is_refused(data: Any):
+def test_bytes_that_are_not_a_message_are_refused(data: Any):
     with pytest.raises(ValueError):
         decode(data)
 
 
-def test_noise_never_does_more_than_be_refused():
+def test_random_bytes_are_only_ever_refused():
     whole = encode({"histories": pack_histories([[observation()]], SPEC)})
     for _ in range(300):
         data = bytearray(whole[: rng.integers(1, 300)])
@@ -90,7 +90,7 @@ def test_noise_never_does_more_than_be_refused():
             continue
 
 
-def test_an_observation_is_cut_down_to_what_the_policy_looks_at():
+def test_an_observation_is_reduced_to_the_inputs_of_the_policy():
     seen = observation()
     message = decode(encode({"histories": pack_histories([[seen]], SPEC)}))
     ((got,),) = unpack_histories(message, SPEC, 1)
@@ -108,14 +108,14 @@ def test_jpegs_are_smaller_and_nearly_the_same():
     assert np.abs(got["images"]["low"].astype(int) - rows).mean() < 4
 
 
-def test_what_the_policy_lacks_is_named_before_anything_is_sent():
+def test_a_missing_input_is_named_before_anything_is_sent():
     for key, rest in (("env_state", {"images": {}}), ("top", {"env_state": np.zeros(7), "images": {}})):
-        with pytest.raises(ValueError, match=f"looks at '{key}', but the observation has qpos"):
+        with pytest.raises(ValueError, match=f"the policy needs '{key}', but the observation has only qpos"):
             pack_histories([[{"qpos": np.zeros(14), **rest}]], SPEC)
 
 
 def promise(height: int, width: int) -> bytes:
-    """A JPEG whose head says another size."""
+    """Returns a JPEG of 16 x 24 pixels whose header announces another size."""
     data = bytearray(encode_image(np.zeros((16, 24, 3), np.uint8)))
     at = data.index(b"\xff\xc0") + 5
     data[at : at + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
@@ -123,40 +123,40 @@ def promise(height: int, width: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"qpos": np.zeros(13, np.float32)}, "'qpos' is (13,) float32, expected (14,)"),
         ({"qpos": np.zeros(14, np.uint8)}, "'qpos' is (14,) uint8"),
         ({"qpos": [0.0] * 14}, "'qpos' is a list"),
         ({"qpos": np.full(14, np.nan, np.float32)}, "not finite"),
         ({"env_state": None}, "'env_state' is missing"),
-        ({"images": 3}, "looks through top, low"),
-        ({"images": {"top": np.zeros((16, 24, 3), np.uint8)}}, "camera 'low' sends missing"),
-        ({"images": {"top": np.zeros((16, 25, 3), np.uint8)}}, "camera 'top' sends (16, 25, 3) uint8"),
-        ({"images": {"top": b"\x89PNG"}}, "4 bytes that are no JPEG"),
-        ({"images": {"top": promise(65000, 65000)}}, "no JPEG"),
+        ({"images": 3}, "'images' is a int, expected a map with top, low"),
+        ({"images": {"top": np.zeros((16, 24, 3), np.uint8)}}, "camera 'low' is missing"),
+        ({"images": {"top": np.zeros((16, 25, 3), np.uint8)}}, "camera 'top' is (16, 25, 3) uint8"),
+        ({"images": {"top": b"\x89PNG"}}, "4 bytes that are not a JPEG"),
+        ({"images": {"top": promise(65000, 65000)}}, "not a JPEG"),
         ({"images": {"top": promise(3000, 3000)}}, "a JPEG of 3000 x 3000, expected 16 x 24"),
     ],
 )
-def test_what_is_no_observation_is_refused_with_a_sentence(change: dict[str, Any], told: str):
+def test_a_wrong_observation_is_refused_with_a_sentence(change: dict[str, Any], expected: str):
     message = sent()
     message["histories"][0][0].update(change)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as refused:
         unpack_histories(message, SPEC, 1)
-    assert told in str(caught.value)
+    assert expected in str(refused.value)
 
 
-def test_histories_have_their_length_and_a_query_not_too_many():
+def test_a_query_with_too_many_histories_or_a_wrong_length_is_refused():
     for histories in (None, [], {}, [[]], [sent()["histories"][0] * 2], [3], [[3]], [[]] * (MOST_HISTORIES + 1)):
         with pytest.raises(ValueError):
             unpack_histories({"histories": histories}, SPEC, 1)
     assert len(unpack_histories({"histories": [sent()["histories"][0] * 2]}, SPEC, 2)[0]) == 2
 
 
-def test_a_query_whose_images_would_fill_the_memory_is_refused_before_one_is_decoded(monkeypatch):
-    histories = [[{"images": "not looked at"}] * 2] * 3
+def test_a_query_whose_images_would_fill_the_memory_is_refused_undecoded(monkeypatch):
+    histories = [[{"images": "not decoded"}] * 2] * 3
     monkeypatch.setattr(wire, "MOST_DECODED", 3 * 2 * len(SPEC.cameras) * math.prod(SPEC.image_size) * 3 - 1)
-    with pytest.raises(ValueError, match=r"3 histories of 2 observations are .* ask for fewer at once"):
+    with pytest.raises(ValueError, match=r"3 histories of 2 observations have .* send fewer at once"):
         unpack_histories({"histories": histories}, SPEC, 2)
     with pytest.raises(ValueError, match="qpos"):
         unpack_histories({"histories": histories[:2]}, SPEC, 2)
