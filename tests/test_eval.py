@@ -1,19 +1,21 @@
 """The evaluation program, in the toy world with a policy that knows the goal: files, resuming, flags, errors."""
 
 import json
-from dataclasses import replace
+import subprocess
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import eval as program
+import sim_envs
+from act.evaluation.execution import Execution
 from act.files import lock_folder
-from act.run_folder import fingerprint
+from act.run_folder import RunFolder
 from act.serving import loading
-from act.types import ACTION_DIM, EnvSpec
+from act.types import ACTION_DIM, PolicySpec
 from tests.fakes.toy_env import ToyEnv
 
 
@@ -21,7 +23,7 @@ class Policy:
     """Jumps to the goal: success always."""
 
     chunk_size, n_obs_steps, needs_images = 5, 1, True
-    spec = SimpleNamespace(cameras=("cam_high",), image_size=(12, 16), recorded_size=(24, 32), env_state_dim=0)
+    spec = PolicySpec(("cam_high",), image_size=(12, 16), recorded_size=(24, 32))
     queries = 0
 
     def predict_chunk(self, histories: Any) -> np.ndarray:
@@ -44,7 +46,7 @@ def make_any(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(program, "make_env", make_toy)
+    monkeypatch.setattr(sim_envs, "make", make_toy)
     train = {"task_name": "sim_toy_scripted", "preset": "fast"}
     about = {"policy": "act", "train": train, "step": 7, "seed": 0, "git": None, "backbone_weights": "sim"}
     monkeypatch.setattr(loading, "open_policy", lambda run, engine, device: Policy())
@@ -58,7 +60,7 @@ def read(run: Path, mode: str = "test_chunk") -> dict[str, Any]:
 
 
 def test_one_call_evaluates_both_modes_and_writes_everything(run: Path, capsys: pytest.CaptureFixture[str]):
-    flags = ["--num_rollouts", "3", "--num_workers", "1", "--videos", "1", "--modes", "chunk", "ensemble"]
+    flags = ["--num_rollouts", "3", "--num_workers", "1", "--videos", "1"]
     assert program.main([str(run), *flags]) == 0
     chunk, ensemble = read(run), read(run, "test_ensemble")
     assert chunk["success"]["rate"] == ensemble["success"]["rate"] == 1.0
@@ -67,7 +69,17 @@ def test_one_call_evaluates_both_modes_and_writes_everything(run: Path, capsys: 
     assert chunk["settings"]["backbone_weights"] == "sim" and chunk["seeds"] == [2_000_000, 2_000_001, 2_000_002]
     assert [file.name for file in (run / "eval" / "test_chunk" / "videos").iterdir()] == ["toy_seed_2000000.mp4"]
     assert "data:video/mp4" in (run / "report.html").read_text()
-    assert "success 100.0 %" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "chunk: success 100.0 %" in printed and "ensemble: success 100.0 %" in printed
+    table = printed.split("execution")[-1].splitlines()
+    assert [line.split()[:2] for line in table[1:3]] == [["chunk", "100.0"], ["ensemble", "100.0"]]
+
+
+def test_n_action_steps_apply_to_both_modes(run: Path):
+    flags = ["--num_rollouts", "1", "--num_workers", "1", "--videos", "0", "--n_action_steps", "2"]
+    assert program.main([str(run), *flags]) == 0
+    for mode in ("test_chunk_every2", "test_ensemble_every2"):
+        assert read(run, mode)["settings"]["n_action_steps"] == 2
 
 
 def test_validation_is_on_validation_seeds(run: Path):
@@ -77,12 +89,10 @@ def test_validation_is_on_validation_seeds(run: Path):
     assert results["seeds"] == [1_000_000, 1_000_001] and results["settings"]["seed_set"] == "validation"
 
 
-def test_ensembling_weighs_chunks_as_asked(run: Path, monkeypatch: pytest.MonkeyPatch):
-    made, agent = [], program.PolicyAgent
-    monkeypatch.setattr(program, "PolicyAgent", lambda *given: made.append(given[1:]) or agent(*given))
+def test_the_weights_of_the_ensemble_are_part_of_results_and_folder(run: Path):
     flags = ["--num_rollouts", "1", "--num_workers", "1", "--videos", "0", "--modes", "ensemble", "--ensemble_m", "0.3"]
     assert program.main([str(run), *flags]) == 0
-    assert made == [(None, 0.3)] and read(run, "test_ensemble_m0.3")["settings"]["ensemble_m"] == 0.3
+    assert read(run, "test_ensemble_m0.3")["settings"]["ensemble_m"] == 0.3
 
 
 def test_finished_rollouts_are_not_repeated_and_more_can_be_added(run: Path):
@@ -118,7 +128,9 @@ def test_a_rollout_that_goes_another_way_when_it_is_filmed_later_has_no_video(ru
     log.write_text(log.read_text().replace('"max_reward": 2.0', '"max_reward": 1.0', 1))
     assert program.main([*flags, "--videos", "2"]) == 0
     assert [file.name for file in (run / "eval" / "test_chunk" / "videos").iterdir()] == ["toy_seed_2000001.mp4"]
-    assert "no video of seed 2000000: filmed beside others it reached 2, not 1" in capsys.readouterr().out
+    assert (
+        "no video of seed 2000000: recorded beside other rollouts it reached reward 2, not 1" in capsys.readouterr().out
+    )
 
 
 def test_results_name_the_weights_that_acted_though_a_training_saves_meanwhile(
@@ -135,7 +147,7 @@ def test_results_name_the_weights_that_acted_though_a_training_saves_meanwhile(
     monkeypatch.setattr(loading, "open_policy", slowly)
     assert program.main([str(run), "--num_workers", "1", "--num_rollouts", "1", "--videos", "0"]) == 0
     assert opened == [b"weights", b"saved meanwhile"]
-    assert read(run)["settings"]["weights"] == fingerprint(run / "policy.safetensors")
+    assert read(run)["settings"]["weights"] == RunFolder(run).digest()
 
 
 def test_two_evaluations_do_not_write_into_one_folder(run: Path, capsys: pytest.CaptureFixture[str]):
@@ -156,20 +168,11 @@ def test_the_same_run_by_another_path_is_the_same_run(run: Path, monkeypatch: py
 
 
 def test_another_task_has_a_folder_of_its_own(run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(program, "make_env", make_any)
+    monkeypatch.setattr(sim_envs, "make", make_any)
     flags = ["--num_workers", "1", "--num_envs", "2", "--num_rollouts", "2", "--videos", "0"]
     assert program.main([str(run), *flags]) == 0
     assert program.main([str(run), *flags, "--task_name", "sim_other_scripted"]) == 0
     assert read(run)["settings"]["task"] == "toy" and read(run, "test_chunk_other")["settings"]["task"] == "other"
-
-
-def test_a_policy_that_knows_other_objects_is_refused():
-    policy, spec = SimpleNamespace(spec=SimpleNamespace(env_state_dim=7)), EnvSpec("insertion", (), 400)
-    program.check_objects(policy, replace(spec, objects=("cube",)), "transfer_cube")
-    with pytest.raises(ValueError, match=r"sees 7 numbers of object poses, insertion has 14: leave --task_name out"):
-        program.check_objects(policy, replace(spec, objects=("peg", "socket")), "transfer_cube")
-    policy.spec.env_state_dim = 0
-    program.check_objects(policy, replace(spec, objects=("peg", "socket")), "transfer_cube")
 
 
 def test_the_originals_flags_are_understood():
@@ -177,7 +180,8 @@ def test_the_originals_flags_are_understood():
     line += " --hidden_dim 512 --batch_size 8 --dim_feedforward 3200 --num_epochs 2000 --lr 1e-5 --seed 0"
     line += " --temporal_agg"
     options = program.parse(line.split())
-    assert options.run == Path("runs/x") and options.modes == ["ensemble"] and options.num_rollouts == 50
+    assert options.folder == Path("runs/x") and options.rollouts.num_rollouts == 50
+    assert options.execution.executions() == [Execution("ensemble")]
 
 
 def test_a_folder_without_a_policy_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -190,15 +194,59 @@ def test_an_unknown_task_lists_the_known_ones(run: Path, capsys: pytest.CaptureF
     assert "choose one of toy" in capsys.readouterr().err
 
 
-def test_no_run_and_impossible_numbers_end_with_code_2():
-    for arguments in ([], ["runs/x", "--num_rollouts", "0"], ["runs/x", "--modes", "best"]):
-        with pytest.raises(SystemExit, match="2"):
-            program.parse(arguments)
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "no run is given; give its folder"),
+        ("runs/x --ckpt_dir runs/y", "two runs are given, runs/x and --ckpt_dir runs/y; leave one of them out"),
+        ("runs/x --temporal_agg --modes chunk", "--modes chunk is given; leave one of them out"),
+        ("runs/x --temporal_agg --modes chunk ensemble", "--modes chunk ensemble is given; leave one of them out"),
+        ("runs/x --modes chunk chunk", "--modes chunk chunk: give chunk once"),
+        ("runs/x --modes chunk --ensemble_m 5", "--ensemble_m 5.0 has an effect only with --modes ensemble"),
+        ("runs/x --ensemble_m -1", "ensemble_m -1.0: give 0 or more"),
+        ("runs/x --n_action_steps 0", "n_action_steps 0: give at least 1"),
+        ("runs/x --num_rollouts 0", "--num_rollouts 0: must be at least 1"),
+        ("runs/x --num_envs 0", "--num_envs 0: must be at least 1"),
+        ("runs/x --num_workers 0", "--num_workers 0: must be at least 1"),
+        ("runs/x --videos -1", "--videos -1: must be at least 0"),
+        ("runs/x --videos 0 --video_every 5", "--video_every 5 has an effect only with --videos 1 or more"),
+        ("runs/x --engine ws://a:1 --ray auto", "--engine ws://a:1 has no effect on machines of --ray auto"),
+        ("runs/x --engine onnx --device cuda", "--device cuda has an effect only with --engine torch"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused_with_what_would_work(line: str, message: str, capsys):
+    assert program.main(line.split()) == 2
+    assert message in capsys.readouterr().err
 
 
-def test_environments_fill_their_waves_evenly():
-    assert program.default_num_envs(50, 2, True) == 13
-    assert program.default_num_envs(3, 2, True) == 3
-    assert program.default_num_envs(200, 2, True) == 16
-    assert program.default_num_envs(200, 2, False) == 100
-    assert program.default_num_envs(150, 1, False) == 50
+@pytest.mark.parametrize("line", ["runs/x --modes best", "runs/x --num_rollouts many", "runs/x --rollouts 3"])
+def test_a_wrong_flag_ends_with_code_2(line: str):
+    with pytest.raises(SystemExit, match="2"):
+        program.parse(line.split())
+
+
+def save_small_policy(run: Path) -> None:
+    """An untrained policy of the task transfer_cube that sees object poses."""
+    import torch  # here: workers import this module for the toy, and need no torch
+
+    from act.data.normalize import Normalizer
+    from act.policies import act
+    from act.policies.base.storage import save_policy
+
+    config = act.Config(6, 16, 32, 2, 1, 2, use_cvae=False, use_images=False, use_env_state=True)
+    spec = PolicySpec(env_state_dim=7)
+    torch.manual_seed(0)
+    about = {"train": {"task_name": "sim_transfer_cube_scripted"}, "step": 1, "seed": 0, "git": None}
+    save_policy(run, act.Policy(config, spec, Normalizer.of(spec)), about)
+
+
+def test_the_evaluating_process_never_loads_the_simulator(tmp_path: Path):
+    save_small_policy(tmp_path)
+    flags = ["--num_rollouts", "1", "--num_workers", "1", "--modes", "chunk", "--device", "cpu", "--videos", "1"]
+    code = f"import sys, eval; print(eval.main({[str(tmp_path), *flags]}))\n"
+    code += "print([name for name in ('mujoco', 'dm_control', 'mink') if name in sys.modules], 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(program.__file__).parent
+    )
+    assert done.stdout.splitlines()[-2:] == ["0", "[] True"], done.stdout + done.stderr
+    assert read(tmp_path)["n"] == 1

@@ -1,16 +1,17 @@
-"""Several machines through Ray: recording, rollouts and whole programs as calls that survive the loss of a machine.
+"""Runs recording, rollouts and whole programs on several machines through Ray, and survives the loss of a machine.
 
     with connected("auto"):
-        record(recording, DIR, 50, workers, RayWorkers)
+        record(recording, make_env, make_expert, DIR, 50, workers, start_workers=RayWorkers)
 
-A call goes to any process of the cluster that has the cores for it. What is dear to make (an environment, a policy) is
-made once per process and kept. A call whose process or machine dies is made again elsewhere; its answer counts once.
-Answers are bytes and numbers, so machines share no files: only those that run whole programs (`RemoteProgram`) do.
+A call goes to any process of the cluster that has enough free cores. Objects that are expensive to make (an
+environment, a policy) are made once per process and kept. A call whose process or machine dies is repeated on another
+machine, and its answer counts once. Answers are bytes and numbers, so the machines share no files; only whole programs
+(`RemoteProgram`) need a shared folder.
 """
 
 from act.cluster.calls import connected, gpu_share, share
 from act.cluster.programs import RemoteProgram
 from act.cluster.recording import RayWorkers
-from act.cluster.rollouts import Waves
+from act.cluster.rollouts import PolicyFiles, Waves
 
-__all__ = ["RayWorkers", "RemoteProgram", "Waves", "connected", "gpu_share", "share"]
+__all__ = ["PolicyFiles", "RayWorkers", "RemoteProgram", "Waves", "connected", "gpu_share", "share"]

@@ -1,8 +1,10 @@
 """How a policy's chunks are executed: one after another, or as the temporal ensemble of all that overlap.
 
-execution = Execution("ensemble", n_action_steps=4)
-agent = execution.agent(policy)
-folder = run / "eval" / execution.folder()            # runs/demo/eval/test_ensemble_every4
+    execution = Execution("ensemble", n_action_steps=4)
+    agent = execution.agent(policy)
+    folder = RunFolder("runs/demo").evaluation(execution.folder())      # runs/demo/eval/test_ensemble_every4
+
+Nothing else spells or parses the name of such a folder.
 """
 
 import math

@@ -19,6 +19,7 @@ import pytest
 
 import eval as evaluation
 import record_sim_episodes
+import sim_envs
 from act.cluster import RayWorkers, RemoteProgram, connected, recording
 from act.data.normalize import Normalizer
 from tests.fakes.toy_env import ToyEnv
@@ -116,8 +117,8 @@ def test_a_recording_that_loses_a_process_and_a_machine_is_that_of_one_machine(
     here, there = ({p.name: p.read_bytes() for p in (tmp_path / place).iterdir()} for place in ("here", "there"))
     assert there == here and len(here) == 6
     told, lost = capsys.readouterr().err, (events / "reached").read_text()
-    assert "attempt 3: its process or machine died (WorkerCrashedError); it is done again" in told
-    assert f"attempt {lost}: its process or machine died" in told and told.count("is done again") == 2
+    assert "attempt 3: its process or machine died (WorkerCrashedError); the call is repeated" in told
+    assert f"attempt {lost}: its process or machine died" in told and told.count("the call is repeated") == 2
     started = sorted(int(path.name.partition("_")[0]) for path in events.glob("*.attempt"))
     needed = range(9)  # the expert fails at seeds 1, 4, 7
     assert sorted([*needed, 3, int(lost)]) == [seed for seed in started if seed in needed]
@@ -128,7 +129,7 @@ def test_rollouts_on_a_cluster_are_those_of_one_machine(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_policy(tmp_path)
-    monkeypatch.setattr(evaluation, "make_env", make_env)
+    monkeypatch.setattr(sim_envs, "make", make_env)
     flags = [str(tmp_path), "--num_rollouts", "6", "--num_envs", "2", "--num_workers", "1", "--videos", "1"]
     assert evaluation.main([*flags, "--out", str(tmp_path / "here"), "--device", "cpu"]) == 0
     log = Path("eval/test_chunk/episodes.jsonl")
@@ -240,7 +241,7 @@ def test_no_attempt_begins_while_more_are_under_way_than_there_are_cores(monkeyp
     ("flags", "told"),
     [
         (["--ray", "nowhere"], "--ray nowhere: give auto, local, or HOST:PORT"),
-        (["--ray", "localhost:1"], "--ray localhost:1: nobody answers"),
+        (["--ray", "localhost:1"], "--ray localhost:1: no cluster answers"),
         (["--ray", "local", "--random_scenes", "3"], "--ray local spreads an expert's episodes only"),
     ],
 )
