@@ -1,7 +1,7 @@
-"""Fig. 8 of the ACT paper: chunk size, ensembling, CVAE: `python -m benchmarks.ablations --budget 90m`.
+"""Fig. 8 of the ACT paper (chunk size, ensembling, CVAE): `python -m benchmarks.ablations --budget 90m`.
 
-Results go to benchmarks/results/ablations.json, the page to runs/ablations.html. Training runs that Table I has too
-are shared with it; `--take benchmarks/results/table1.json` shares its numbers without the runs.
+The rows go to benchmarks/results/ablations.json. Training runs that Table I has, too, are shared with it;
+`--take benchmarks/results/table1.json` takes its rows over without the runs.
 """
 
 import math
@@ -9,16 +9,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from act.evaluation.charts import Series, curves
+from act.evaluation.paper import PAPER
 from act.evaluation.rates import holm
-from benchmarks.grid.cells import MODES, STYLES, Method, Options
-from benchmarks.grid.results import Row
+from benchmarks.grid.cells import MODES, Method
 from benchmarks.grid.run import main
-from benchmarks.grid.statistics import REAL, SETTINGS, TRACKS, Mean, Rows, paired
-from benchmarks.grid.tables import Entry, Table, compose, each_seed, named, of_rate
+from benchmarks.grid.statistics import SETTINGS, Mean, Rows, paired
+from benchmarks.grid.tables import STYLE_NAMES, detailed, markdown, percent
+from sim_envs import STYLES
 
 SIZES = (1, 10, 100, 200, 400)
-ENSEMBLED = 100  # chunk size at which ensembling is looked at
+ENSEMBLED = 100  # the chunk size that is also ensembled
 # Success [%] averaged over the four settings (Zhao et al. 2023, Fig. 8); ensembling at the best size of each method.
 PAPER_SIZES = {"ACT": (1, 21, 44, 42, 41), "BC-ConvMLP": (1, 1, 24, 25, 20), "VINN": (0, 6, 23, 27.25, 37)}
 PAPER_ENSEMBLE = {"ACT": (44, 47.3), "BC-ConvMLP": (25, 29), "VINN": (37, 17)}
@@ -26,7 +26,7 @@ PAPER_CVAE = {"scripted": (58, 59), "human": (2, 35.3)}  # without, with
 
 
 def sized(label: str, policy: str, size: int) -> Method:
-    """A method of Fig. 8a. Control points of ACT's chunks lie 4 steps apart as in the preset, or fewer that fit."""
+    """A method of Fig. 8a. ACT's chunks have a control point every 4 steps as in the preset, or every gcd(size, 4)."""
     modes = MODES if size == ENSEMBLED else ("chunk",)
     if policy != "act":
         return Method(label, policy, size, modes=modes)
@@ -41,151 +41,121 @@ CVAE = (
     Method("ACT without CVAE", "act", modes=MODES),
     Method("ACT with CVAE", "act", 60, ("--use_cvae",), modes=MODES),
 )
-# Not in the paper: demonstrations kept for validation teach nothing, and the insertion needs every one.
+# Not in the paper: nothing is trained on demonstrations that are held out, and the insertion needs all of them.
 NONE_HELD_OUT = Method(
     "ACT, none held out", "act", 60, ("--val_fraction", "0"), ("--use_cvae",), MODES, tasks=("insertion",)
 )
-METHODS = (
-    *CVAE,
-    *(methods[number] for number in (2, 0, 3, 1, 4) for methods in SIZED.values()),
-    NONE_HELD_OUT,
-)
-TEST = "p: the exact sign-flip test over starts (McNemar's, of one training seed), Holm-corrected within the table."
-LEAD = (
-    "Success in %, averaged over both tasks and both demonstration styles as in the paper's Fig. 8, with 95 % Wilson "
-    "intervals. A mean is shown once all its settings have numbers, over the training seeds they share. Paper: "
-    "Zhao et al. 2023, images of one camera, 3 seeds × 50 rollouts."
-)
+METHODS = (*CVAE, *(methods[i] for i in (2, 0, 3, 1, 4) for methods in SIZED.values()), NONE_HELD_OUT)
 
 
-def sizes(rows: Rows, track: str) -> Table:
-    """Fig. 8a."""
-    ours, theirs, table = [], [], []
+def fig8a(rows: Rows, track: str) -> str:
+    """Success over chunk size."""
+    lines = []
     for label, methods in SIZED.items():
-        means = [rows.settings(method, track, "chunk") for method in methods]
-        known = [(size, 100 * mean.success.rate) for size, mean in zip(SIZES, means, strict=True) if mean.success]
-        ours.append(Series(label, [x for x, _ in known], [y for _, y in known]))
-        theirs.append(Series(f"{label}, paper", SIZES, PAPER_SIZES[label]))
-        table.append((Entry(label), [of_rate(mean) for mean in means], ""))
-        table.append((Entry("paper"), [Entry(f"{value:g}") for value in PAPER_SIZES[label]], "other"))
-    figure = curves([*ours, *theirs], "chunk size [control steps]", "success [%]", style="curves")
-    note = (
-        "Whole chunks are executed before the next query. ACT has a CVAE for human demonstrations, none for scripted; "
-        "its chunks are splines with a control point every 4 steps (every 2 at size 10, none at size 1)."
-    )
-    heads = [Entry(str(size)) for size in SIZES]
-    return Table(f"Fig. 8a, {track} track: success over chunk size", heads, table, note, figure=figure)
+        lines.append([label, *(percent(rows.mean(method, track, "chunk")) for method in methods)])
+        lines.append(["paper", *(f"{value:g}" for value in PAPER_SIZES[label])])
+    return markdown(["", *map(str, SIZES)], lines)
 
 
-def per_setting(rows: Rows, track: str) -> Table:
-    """The settings behind Fig. 8."""
-    table = []
-    for method in METHODS:
-        for mode in method.modes:
-            tallies = rows.settings(method, track, mode).tallies
-            if any(tallies):
-                cells = [of_rate(tally, small=each_seed(tally)) for tally in tallies]
-                table.append((named(method, mode), cells, ""))
-    heads = [Entry(task.replace("_", " "), style) for task, style in SETTINGS]
-    return Table(f"The settings one by one, {track} track: {TRACKS[track]}", heads, table)
-
-
-def ensembling(rows: Rows, track: str) -> Table:
-    """Fig. 8b."""
-    table = []
+def fig8b(rows: Rows, track: str) -> str:
+    """Chunks beside ensembled chunks, at one size."""
+    lines: list[Pair | Sequence[str]] = []
     for label, methods in SIZED.items():
         method = methods[SIZES.index(ENSEMBLED)]
-        table.append(Pair(Entry(label), *(rows.settings(method, track, mode) for mode in MODES)))
-        table.append((Entry("paper"), [*_figures(PAPER_ENSEMBLE[label]), Entry()], "other"))
-    note = f"Ours at chunk size {ENSEMBLED}, m 0.01; the paper's at the best size of each. {TEST}"
-    return Table(f"Fig. 8b, {track} track: ensembling", _heads("chunks", "ensembled"), _tested(table), note)
+        lines.append(Pair(label, *(rows.mean(method, track, mode) for mode in MODES)))
+        lines.append(["paper", *(f"{value:g}" for value in PAPER_ENSEMBLE[label]), "–"])
+    return markdown(["", "chunks", "ensembled", "p"], _tested(lines))
 
 
-def cvae(rows: Rows, track: str) -> Table:
-    """Fig. 8c."""
-    table = []
+def fig8c(rows: Rows, track: str) -> str:
+    """ACT without and with the CVAE."""
+    lines: list[Pair | Sequence[str]] = []
     for style, figures in PAPER_CVAE.items():
         for mode in MODES:
-            without, with_cvae = (rows.settings(method, track, mode, [style]) for method in CVAE)
-            table.append(Pair(Entry(style, CVAE[0].form(mode)), without, with_cvae))
-        table.append((Entry("paper"), [*_figures(figures), Entry()], "other"))
-    return Table(
-        f"Fig. 8c, {track} track: CVAE", _heads("without", "with"), _tested(table), f"Mean of both tasks. {TEST}"
-    )
+            means = (rows.mean(method, track, mode, [style]) for method in CVAE)
+            lines.append(Pair(f"{STYLE_NAMES[style]} ({CVAE[0].form(mode)})", *means))
+        lines.append(["paper", *(f"{value:g}" for value in figures), "–"])
+    return markdown(["", "without", "with", "p"], _tested(lines))
 
 
-def held_out(rows: Rows, track: str) -> Table | None:
-    """ACT on all demonstrations beside Table I's, which keeps a tenth of them for validation."""
-    table = []
+def held_out(rows: Rows, track: str) -> str:
+    """ACT trained on all demonstrations of the insertion, beside Table I's, which holds out a tenth; "" without."""
+    pairs = []
     for style in STYLES:
         for mode in MODES:
             methods = CVAE[style == "human"], NONE_HELD_OUT
-            usual, every = (Mean((rows.tally(method, "insertion", style, track, mode),)) for method in methods)
-            if every.success:
-                table.append(Pair(Entry(style, NONE_HELD_OUT.form(mode)), usual, every))
-    note = f"ACT as in Table I, with its CVAE for human demonstrations. {TEST}"
-    heads = _heads("a tenth held out", "none")
-    return Table(f"Held-out demonstrations, insertion, {track} track", heads, _tested(table), note) if table else None
+            usual, none = (Mean((rows.counts(method, "insertion", style, track, mode),)) for method in methods)
+            if none.success:
+                pairs.append(Pair(f"{STYLE_NAMES[style]} ({NONE_HELD_OUT.form(mode)})", usual, none))
+    return markdown(["", "a tenth held out", "none", "p"], _tested(pairs)) if pairs else ""
 
 
-Line = tuple[Entry, Sequence[Entry], str]  # of a table
+def sizes(rows: Rows, track: str, task: str, style: str) -> str:
+    """One setting of Fig. 8a, and the ensembled chunks."""
+    lines = []
+    for label, methods in SIZED.items():
+        found = [rows.counts(method, task, style, track, "chunk") for method in methods]
+        found.append(rows.counts(methods[SIZES.index(ENSEMBLED)], task, style, track, "ensemble"))
+        lines.append([label, *map(detailed, found)])
+    return markdown(["", *map(str, SIZES), f"{ENSEMBLED}, ensembled"], lines)
+
+
+def cvae(rows: Rows, track: str) -> str:
+    """The settings of Fig. 8c one by one."""
+    lines = []
+    for task, style in SETTINGS:
+        found = [rows.counts(method, task, style, track, mode) for mode in MODES for method in CVAE]
+        lines.append([f"{PAPER[task].title}, {STYLE_NAMES[style]}", *(detailed(c, strict=True) for c in found)])
+    head = [f"{how}, {which} CVAE" for how in ("chunks", "ensembled") for which in ("without", "with")]
+    return markdown(["", *head], lines)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A line of a table that compares two ways of doing something."""
+    """A row of a table that compares two methods or modes."""
 
-    name: Entry
+    name: str
     off: Mean
     on: Mean
 
 
 def shared(off: Mean, on: Mean) -> tuple[Mean, Mean]:
-    """Both on the rollouts that they share, once there are any: rates and test then speak of the same ones."""
-    if both := Mean((*off.tallies, *on.tallies)).balanced:
-        n = len(off.tallies)
+    """Returns both, cut to the rollouts that they share if they share any, so that rates and test use the same ones."""
+    if both := Mean((*off.counts, *on.counts)).balanced:
+        n = len(off.counts)
         return Mean(tuple(both[:n])), Mean(tuple(both[n:]))
     return off, on
 
 
-def _tested(table: Sequence[Pair | Line]) -> list[Line]:
-    """The lines of a table; p-values of its pairs are corrected for one another."""
-    sides = {i: shared(line.off, line.on) for i, line in enumerate(table) if isinstance(line, Pair)}
-    tests = {i: test for i, (off, on) in sides.items() if (test := paired(off.won, on.won))}
-    p_values = dict(zip(tests, holm([test.p_value for test in tests.values()]), strict=True))
-    lines: list[Line] = []
-    for i, line in enumerate(table):
-        if not isinstance(line, Pair):
-            lines.append(line)
-            continue
-        said = (
-            Entry(f"{p:.1g}", style="good-text" if p < REAL else "same")
-            if (p := p_values.get(i)) is not None
-            else Entry()
-        )
-        lines.append((line.name, [*map(of_rate, sides[i]), said], ""))
-    return lines
-
-
-def _figures(values: Sequence[float]) -> list[Entry]:
-    return [Entry(f"{value:g}") for value in values]
-
-
-def _heads(off: str, on: str) -> list[Entry]:
-    return [Entry(off), Entry(on), Entry("p")]
-
-
-def draw(rows: Sequence[Row], options: Options) -> tuple[str, str]:
-    """The page and the markdown of all rows."""
-    found = Rows(rows, options)
-    tables = [
-        part(found, track) for track in found.tracks() for part in (sizes, ensembling, cvae, held_out, per_setting)
+def _tested(lines: Sequence[Pair | Sequence[str]]) -> list[Sequence[str]]:
+    """Returns the rows of a table; the p-values of its pairs are Holm-corrected together."""
+    sides = [shared(line.off, line.on) for line in lines if isinstance(line, Pair)]
+    tests = [paired(off.won, on.won) for off, on in sides]
+    adjusted = iter(holm([test.p_value for test in tests if test]))
+    p_values = iter([f"{next(adjusted):.1g}" if test else "–" for test in tests])
+    compared = iter(sides)
+    return [
+        [line.name, *map(percent, next(compared)), next(p_values)] if isinstance(line, Pair) else line for line in lines
     ]
-    return compose("Fig. 8: chunks, ensembling, CVAE", LEAD, tables, rows)
+
+
+def tables(rows: Rows) -> str:
+    """All tables, each under a heading."""
+    parts: dict[str, str] = {}
+    for track in rows.tracks():
+        parts[f"Chunk size, {track} track"] = fig8a(rows, track)
+        parts[f"Ensembling, {track} track"] = fig8b(rows, track)
+        parts[f"CVAE, {track} track"] = fig8c(rows, track)
+        parts[f"CVAE, every setting, {track} track"] = cvae(rows, track)
+        parts[f"Held-out demonstrations, insertion, {track} track"] = held_out(rows, track)
+        for task, style in SETTINGS:
+            title = f"Chunk size, {PAPER[task].title.lower()}, {STYLE_NAMES[style]} demonstrations, {track} track"
+            parts[title] = sizes(rows, track, task, style)
+    return "\n".join(f"## {title} [%]\n\n{table}" for title, table in parts.items() if table)
 
 
 def program(argv: Sequence[str] | None = None) -> int:
-    return main("ablations", METHODS, draw, __doc__ or "", argv)
+    return main("ablations", METHODS, tables, __doc__ or "", argv)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,25 @@
-"""Table I of the ACT paper, and the policies it could not know: `python -m benchmarks.table1 --budget 90m`.
+"""Table I of the ACT paper, with more policies: `python -m benchmarks.table1 --budget 90m`.
 
-Every policy in its paper's form and with chunks, on both tasks, both demonstration styles, several training seeds.
-Results go to benchmarks/results/table1.json, the page to runs/table1.html.
+Every policy is trained in its paper's form and with chunks, on both tasks and both styles of demonstrations, with three
+training seeds. The rows go to benchmarks/results/table1.json.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from act.evaluation.paper import PAPER
-from benchmarks.grid.cells import MODES, STEPS, STYLES, Method, Options
-from benchmarks.grid.results import Row
+from benchmarks.grid.cells import MODES, Method
 from benchmarks.grid.run import main
-from benchmarks.grid.statistics import REAL, SETTINGS, TRACKS, Rows, Tally, differences
-from benchmarks.grid.tables import Entry, Table, compose, each_seed, latencies, matrix, named, of_rate, strip
+from benchmarks.grid.statistics import SETTINGS, Counts, Rows, best
+from benchmarks.grid.tables import STYLE_NAMES, detailed, latencies, markdown, percent
+from sim_envs import STYLES
 
-# What differs between scripted and human demonstrations is the CVAE, as preset `fast` recommends it.
+# Scripted and varied demonstrations differ in the CVAE, as preset `fast` recommends.
 METHODS = (
     Method("ACT", "act", human=("--use_cvae",), modes=MODES),
     Method("BC-ConvMLP", "bc_convmlp", 1),
     Method("BeT", "bet", 1, ("--n_obs_steps", "100")),
-    Method("RT-1", "rt1", 1, length=4),  # 256 classes per number learn slowly; validation rollouts
+    Method("RT-1", "rt1", 1, length=4),  # 256 classes per number learn slowly, as validation rollouts showed
     Method("VINN", "vinn", 1),
     Method("BC-ConvMLP", "bc_convmlp", modes=MODES),
     Method("VINN", "vinn", modes=MODES),
@@ -31,117 +31,100 @@ METHODS = (
     Method("Categorical joint", "categorical", flags=("--joint",)),
     Method("VAE", "vae"),
     Method("BeT", "bet"),
-    Method("RT-1", "rt1", 10),  # its head has a number per action, dimension and bin
+    Method("RT-1", "rt1", 10),  # its head has one number per action, dimension and class
 )
-LEAD = (
-    "Success in % of rollouts on test seeds that nothing was chosen by, with 95 % Wilson intervals in which all "
-    "training seeds count and those that win the same starts weigh as one; 50 demonstrations per task and style. "
-    "Paper: Zhao et al. 2023, Table I, 3 seeds × 50 rollouts, images of one camera, human demonstrations where ours "
-    "are a scripted stand-in. Tracks see different things and are never compared."
-)
+Form = tuple[Method, str]  # a method and the mode in which it is executed
 
 
-def forms(rows: Rows, track: str) -> list[tuple[Method, str]]:
-    """Methods and ways of execution that have a number in any setting."""
+def forms(rows: Rows, track: str) -> list[Form]:
+    """Returns the methods and modes that have results in any setting."""
     pairs = [(method, mode) for method in METHODS for mode in method.modes]
-    return [(method, mode) for method, mode in pairs if any(rows.settings(method, track, mode).tallies)]
+    return [(method, mode) for method, mode in pairs if any(rows.mean(method, track, mode).counts)]
 
 
-def tallies(rows: Rows, task: str, style: str, track: str) -> dict[Entry, Tally]:
-    """All there is in one setting."""
-    found = {named(*form): rows.tally(form[0], task, style, track, form[1]) for form in forms(rows, track)}
-    return {name: tally for name, tally in found.items() if tally}
+def counts_of(rows: Rows, task: str, style: str, track: str) -> dict[Form, Counts]:
+    """Returns all results of one setting."""
+    found = {form: rows.counts(form[0], task, style, track, form[1]) for form in forms(rows, track)}
+    return {form: counts for form, counts in found.items() if counts}
 
 
-def theirs(method: Method, mode: str, task: str, style: str, stage: int = -1) -> float | None:
-    """The paper's figure [%]: ACT ensembled, the others in single steps."""
+def paper_success(method: Method, mode: str, task: str, style: str, stage: int = -1) -> float | None:
+    """Returns the paper's figure [%]: ACT is ensembled there, the other methods act in single steps."""
     same = mode == "ensemble" if method.label == "ACT" else method.chunk_size == 1
     return PAPER[task].methods[method.label][stage][style == "human"] if same else None
 
 
-def overview(rows: Rows, track: str) -> Table:
-    """Success of every method in the four settings, drawn; bold what is not told apart from the best."""
-    settings = {setting: tallies(rows, *setting, track) for setting in SETTINGS}
-    bold = {setting: leading(found) for setting, found in settings.items()}
-    table = []
+def overview(rows: Rows, track: str) -> str:
+    """Success in all settings, and the paper's figures; bold as in `setting`."""
+    found = {setting: counts_of(rows, *setting, track) for setting in SETTINGS}
+    bold, lines = {setting: best(counts) for setting, counts in found.items()}, []
+    for form in forms(rows, track):
+        cells = [detailed(counts.get(form), form in bold[setting]) for setting, counts in found.items()]
+        figures = [paper_success(*form, *setting) for setting in SETTINGS]
+        paper = " / ".join(f"{figure:g}" for figure in figures if figure is not None)
+        lines.append([f"{form[0].label}, {form[0].form(form[1])}", *cells, paper])
+    return markdown(["", *(f"{PAPER[task].title}, {STYLE_NAMES[style]}" for task, style in SETTINGS), "paper"], lines)
+
+
+def setting(rows: Rows, track: str, task: str, style: str) -> str:
+    """Success in one setting, in bold the best and all that paired tests do not separate from it."""
+    found, lines = counts_of(rows, task, style, track), {}
+    bold = best(found)
     for method, mode in forms(rows, track):
-        name, entries = named(method, mode), []
-        for setting, found in settings.items():
-            tally, figure = found.get(name), theirs(method, mode, *setting)
-            drawing = strip(tally.success, None if figure is None else figure / 100) if tally else ""
-            style = "strong" if name in bold[setting] else ""
-            entries.append(of_rate(tally, small=each_seed(tally), drawing=drawing, style=style))
-        table.append((name, entries, ""))
-    heads = [Entry(PAPER[task].title, style) for task, style in SETTINGS]
-    note = (
-        "Dot and bar: success and its interval; orange: the paper's figure for the same form of the method. Bold: the "
-        f"best, and what paired tests do not tell apart from it (p ≥ {REAL}, Holm-corrected). Training takes "
-        f"{_lengths(rows.options)}."
-    )
-    return Table(f"Success, {track} track: {TRACKS[track]}", heads, table, note)
+        line = lines.setdefault(method.label, [""] * 4)
+        other_size = f"of {method.chunk_size}: " if method.chunk_size not in (1, 60) else ""
+        counts, column = found.get((method, mode)), 0 if method.chunk_size == 1 else 1 + MODES.index(mode)
+        line[column] = (other_size if counts else "") + detailed(counts, (method, mode) in bold, strict=True)
+        figure = paper_success(method, mode, task, style)
+        line[3] = line[3] if figure is None else f"{figure:g}"
+    head = ("", "single step", "chunks of 60", "chunks, ensembled", "paper (images)")
+    return markdown(head, [[label, *line] for label, line in lines.items()])
 
 
-def _lengths(options: Options) -> str:
-    """How many steps a training takes."""
-    if options.steps:
-        return f"{options.steps:,} steps"
-    rest = [f"{steps:,} for the {PAPER[task].title.lower()}" for task, steps in STEPS.items()]
-    return f"{' and '.join(rest)} steps; of RT-1 in single steps four times as many"
-
-
-def tried(rows: Rows, track: str, task: str) -> bool:
-    return any(tallies(rows, task, style, track) for style in STYLES)
-
-
-def leading(found: Mapping[Entry, Tally]) -> set[Entry]:
-    """The most successful one, and those that are not really worse than it on the rollouts they share."""
-    best = max(found, key=lambda name: found[name].success.rate, default=None)
-    compared = {pair[1]: gap for pair, gap in differences(found).items() if pair[0] == best}
-    alike = {name for name, gap in compared.items() if not gap.real or gap.points > 0}
-    return alike | {best} if best is not None else set()
-
-
-def stages(rows: Rows, track: str, task: str) -> Table:
-    """A block of Table I: every stage, ours and under it the paper's."""
-    paper, table = PAPER[task], []
+def stages(rows: Rows, track: str, task: str) -> str:
+    """Success at every stage in both styles, and below it the paper's figures."""
+    paper, lines = PAPER[task], []
     for method, mode in forms(rows, track):
-        pair = [rows.tally(method, task, style, track, mode) for style in STYLES]
-        entries = [of_rate(tally, tally and tally.stage(reward)) for _, reward in paper.stages for tally in pair]
-        entries += [of_rate(tally, tally and tally.strict) for tally in pair]
-        table.append((named(method, mode), entries, ""))
-        figures = [theirs(method, mode, task, style, i) for i in range(len(paper.stages)) for style in STYLES]
+        pair = [rows.counts(method, task, style, track, mode) for style in STYLES]
+        cells = [percent(counts, counts and counts.stage(reward)) for _, reward in paper.stages for counts in pair]
+        cells += [percent(counts, counts and counts.strict) for counts in pair]
+        lines.append([f"{method.label} ({method.form(mode)})", *cells])
+        figures = [paper_success(method, mode, task, style, i) for i in range(len(paper.stages)) for style in STYLES]
         if any(figure is not None for figure in figures):
-            table.append((Entry("paper"), [*(Entry(f"{figure:g}") for figure in figures), Entry(), Entry()], "other"))
-    heads = [Entry(stage, style) for stage, _ in (*paper.stages, ("Strict", 0)) for style in STYLES]
-    note = "Strict: the result still held at the end. The paper's ACT is ensembled, its baselines act in single steps."
-    return Table(f"{paper.title}, {track} track: every stage beside the paper", heads, table, note, "narrow")
+            lines.append(["paper", *(f"{figure:g}" for figure in figures), "–", "–"])
+    names = [name for name, _ in (*paper.stages, ("Strict", 0))]
+    return markdown(["", *(f"{name} ({STYLE_NAMES[style]})" for name in names for style in STYLES)], lines)
 
 
-def queries(rows: Rows, track: str) -> Table | None:
-    """How long a query takes each method, over all settings and training seeds, and how long it may."""
-    found = {named(*form): rows.settings(form[0], track, form[1]).tallies for form in forms(rows, track)}
+def latency(rows: Rows, track: str) -> str:
+    """The time of a query, over all settings and training seeds."""
     pooled = {
-        name: Tally(tuple(row for tally in parts if tally for row in tally.rows)) for name, parts in found.items()
+        f"{method.label} ({method.form(mode)})": Counts(
+            tuple(row for counts in rows.mean(method, track, mode).counts if counts for row in counts.rows)
+        )
+        for method, mode in forms(rows, track)
     }
-    return latencies(f"Time of a query, {track} track", pooled)
+    return latencies(pooled)
 
 
-def draw(rows: Sequence[Row], options: Options) -> tuple[str, str]:
-    """The page and the markdown of all rows."""
-    found = Rows(rows, options)
-    tables: list[Table | None] = []
-    for track in found.tracks():
-        tables.append(overview(found, track))
-        tables += [stages(found, track, task) for task in PAPER if tried(found, track, task)]
+def tables(rows: Rows) -> str:
+    """All tables, each under a heading."""
+    parts: dict[str, str] = {}
+    for track in rows.tracks():
+        parts[f"Success [%], {track} track"] = overview(rows, track)
         for task, style in SETTINGS:
-            title = f"{PAPER[task].title}, {style} demonstrations, {track} track: which differences are real"
-            tables.append(matrix(title, tallies(found, task, style, track)))
-        tables.append(queries(found, track))
-    return compose("Table I, beside the paper", LEAD, tables, rows)
+            title = f"{PAPER[task].title}, {STYLE_NAMES[style]} demonstrations, {track} track"
+            parts[f"{title}: success, strict success, each training seed's success [%]"] = setting(
+                rows, track, task, style
+            )
+        for task in PAPER:
+            parts[f"{PAPER[task].title}, {track} track: every stage [%]"] = stages(rows, track, task)
+        parts[f"Time of a query, {track} track"] = latency(rows, track)
+    return "\n".join(f"## {title}\n\n{table}" for title, table in parts.items())
 
 
 def program(argv: Sequence[str] | None = None) -> int:
-    return main("table1", METHODS, draw, __doc__ or "", argv)
+    return main("table1", METHODS, tables, __doc__ or "", argv)
 
 
 if __name__ == "__main__":

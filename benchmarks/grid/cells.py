@@ -1,10 +1,9 @@
-"""A grid of cells: which methods on what, and their recipes.
+"""The cells of a grid: which methods are trained on what, and the flags of train.py that make each of them.
 
-A cell is a method on a task, a demonstration style, a track and a training seed. Its recipe, the flags of train.py, is
-its identity: the same recipe is the same folder under RUNS, so grids share what they have in common.
+A cell is a method on a task, a demonstration style, a track and a training seed. Its recipe (the flags of train.py) is
+its identity: the same recipe has the same folder under --runs, so that grids share the trainings they have in common.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,45 +11,48 @@ from pathlib import Path
 from typing import Any, Literal
 
 from act import cluster, policies
+from act.evaluation.execution import MODES, Mode
 from act.workers import available_cores
+from benchmarks.programs import refuse_repeats, seconds
+from sim_envs import STYLES
 
-TASKS, STYLES, MODES = ("transfer_cube", "insertion"), ("scripted", "human"), ("chunk", "ensemble")
+TASKS = ("transfer_cube", "insertion")
 STEPS = {"transfer_cube": 3000, "insertion": 6000}  # of training, as in benchmarks/fast.sh
 PRESETS = {"state": "state", "images": "fast"}
-ENSEMBLE_EVERY = {"state": 1, "images": 4}  # control steps between queries: images cost time to render and to see
+ENSEMBLE_EVERY = {"state": 1, "images": 4}  # control steps between queries, because images take time to render
 
 
 @dataclass(frozen=True)
 class Method:
-    """A policy in one form, a row of a table."""
+    """A policy with a chunk size and flags: one row of a table."""
 
-    label: str  # as the paper calls it
+    label: str  # as the paper names it
     policy: str  # a file of act/policies
     chunk_size: int = 60
     flags: tuple[str, ...] = ()  # of train.py
-    human: tuple[str, ...] = ()  # the same, for human demonstrations only
-    modes: tuple[str, ...] = ("chunk",)
-    length: int = 1  # of training, in those of the other methods
-    tasks: tuple[str, ...] = TASKS  # it is tried on
+    human: tuple[str, ...] = ()  # more flags of train.py, for varied ("human") demonstrations only
+    modes: tuple[Mode, ...] = ("chunk",)
+    length: int = 1  # number of training steps, as a multiple of the other methods'
+    tasks: tuple[str, ...] = TASKS
 
     @property
     def name(self) -> str:
         return f"{self.label}, {self.form('chunk')}"
 
     def form(self, mode: str) -> str:
-        """How it acts: "single step", "chunks of 60" or "chunks of 60, ensembled"."""
+        """Returns how it acts: "single step", "chunks of 60" or "chunks of 60, ensembled"."""
         form = "single step" if self.chunk_size == 1 else f"chunks of {self.chunk_size}"
         return form + (", ensembled" if mode == "ensemble" else "")
 
     @property
     def names(self) -> set[str]:
-        """What --policies may call it."""
+        """The names by which --policies selects it."""
         return {self.policy, self.label.lower()}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run, and how it is evaluated."""
+    """One training run and its evaluations."""
 
     method: Method
     task: str
@@ -69,7 +71,7 @@ class Cell:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Of train.py: all that decides the policy but the seed and the demonstrations' folder."""
+        """Flags of train.py: everything that decides the policy, except the seed and the demonstrations' folder."""
         method = self.method
         flags = ("--preset", PRESETS[self.track], "--task_name", self.task_name, "--policy_class", method.policy)
         flags += ("--chunk_size", str(method.chunk_size), *method.flags)
@@ -80,116 +82,98 @@ class Cell:
         return " ".join(self.flags)
 
     def folder(self, runs: Path) -> Path:
-        """Of the training run."""
+        """Returns the folder of the training run."""
         words = re.sub(r"[^\w.]+", "_", " ".join(self.flags[6:])).strip("_")
         return runs / self.track / f"{self.task}_{self.style}" / f"{self.method.policy}_{words}_seed{self.seed}"
 
-    def every(self, mode: str) -> int:
-        """Control steps between two queries."""
+    def n_action_steps(self, mode: str) -> int:
+        """Returns the control steps between two queries."""
         return self.method.chunk_size if mode == "chunk" else ENSEMBLE_EVERY[self.track]
 
     def key(self, mode: str) -> tuple[Any, ...]:
-        """What a row of results is found by."""
-        return self.recipe, self.seed, mode, self.every(mode)
+        """Returns what identifies its row of results."""
+        return self.recipe, self.seed, mode, self.n_action_steps(mode)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Parts of the grid and how to run them; the same command goes on where it stopped."""
+    """Selects parts of the grid, and how they are run. The same command continues where it stopped."""
 
     policies: tuple[str, ...] = ()
-    """Names of policies (act, bet, ...) or of methods ("flow matching"); all if not given."""
+    """Names of policies (act, bet, ...) or of methods ("flow matching"); all of them by default."""
     tasks: tuple[str, ...] = TASKS
     styles: tuple[str, ...] = STYLES
-    """Of the demonstrations."""
+    """Styles of the demonstrations; "human" demonstrations vary in speed, pauses, grasps and hand-over."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of training; all cells of the first come before any of the second."""
+    """Training seeds; all cells of the first seed are run before any of the second."""
     rollouts: int = 200
-    """Per cell and way of execution, on test seeds; fewer than 200 are called preliminary."""
+    """Rollouts on test seeds for each cell and mode; fewer than 200 are marked as preliminary."""
     track: Literal["state", "images"] = "state"
-    """Object poses, or four cameras through the keypoint trunk (preset fast)."""
-    modes: tuple[str, ...] = MODES
-    """Ways of executing chunks, where the grid asks for them."""
+    """What the policy observes: object poses, or four cameras through a keypoint backbone (preset fast)."""
+    modes: tuple[Mode, ...] = MODES
+    """How chunks are executed, for the methods of the grid that use several modes."""
     steps: int | None = None
-    """Of training, for every method; if not given 3000 for the transfer, 6000 for the insertion, 4 x that for RT-1."""
-    compile: bool = False
-    """torch.compile the trainings: ACT's take a fifth less time, BeT's slightly more; same cells, other roundings."""
+    """Training steps of every method; by default 3000 for the transfer, 6000 for the insertion, 4 times that for RT-1
+    in single steps."""
     budget: str = ""
-    """Time after which the grid stops, such as 90m or 1h30m; it loses at most what a resumed program repeats."""
+    """Stop cleanly after this time, such as 90m or 1h30m; by default the grid runs to its end."""
     jobs: int = min(2, available_cores())
-    """Cells side by side; the cores are shared out evenly."""
+    """Number of cells that run side by side; each gets an equal share of the cores."""
     ray: str = ""
-    """Run on a Ray cluster whose machines all share this folder: auto, HOST:PORT, or local; docs/cluster.md."""
+    """Run on a Ray cluster whose machines share this folder: auto, HOST:PORT, or local; see docs/cluster.md."""
     data: Path = Path("data/grid")
+    """Folder of the demonstrations."""
     runs: Path = Path("runs/grid")
+    """Folder of the training runs."""
     results: Path | None = None
-    """JSON file with every number; benchmarks/results/GRID.json if not given."""
+    """JSON file of the results; by default benchmarks/results/GRID.json."""
     take: tuple[Path, ...] = ()
-    """Results of other machines, of another folder of runs, or of the other grid: what --results lacks of them, in
-    the parts of the grid that are asked for, is taken over first."""
-    page: Path | None = None
-    """HTML page; runs/GRID.html if not given."""
-    only_page: bool = False
-    """Run nothing: draw the page from the results there are."""
+    """Result files of other machines, or of the other grid: the rows of the selected cells that --results lacks are
+    added to it first."""
+    only_tables: bool = False
+    """Run nothing; print the tables of the results that exist."""
 
     def check(self) -> None:
-        """Raises ValueError naming the first value that cannot work, and what would have."""
+        """Raises ValueError that names the first value that cannot work, and what would have worked."""
         for name, known in (("tasks", TASKS), ("styles", STYLES), ("modes", MODES)):
+            refuse_repeats(name, getattr(self, name))
             for value in getattr(self, name):
                 if value not in known:
-                    raise ValueError(f"--{name} {value}: there is {', '.join(known)}")
-            refuse_repeats(name, getattr(self, name))
+                    raise ValueError(f"--{name} {value}: choose from {', '.join(known)}")
         refuse_repeats("seeds", self.seeds)
         for name in ("rollouts", "jobs", "steps"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
+                raise ValueError(f"--{name} {getattr(self, name)}: give at least 1")
         if not self.seeds or min(self.seeds) < 0:
             raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more, none of them negative")
-        for name in ("page", "results"):
-            path = getattr(self, name)
-            if path is not None and path.is_dir():
-                raise ValueError(f"--{name} {path} is a folder; give a file")
+        if self.results is not None and self.results.is_dir():
+            raise ValueError(f"--results {self.results} is a folder; give a file")
         for path in self.take:
             if not path.is_file():
-                raise ValueError(f"--take {path}: there is no such file")
+                raise ValueError(f"--take {path}: this file does not exist")
         seconds(self.budget)
 
     def steps_of(self, method: Method, task: str) -> int:
-        """Of training."""
+        """Returns the number of training steps."""
         return self.steps or STEPS[task] * method.length
 
     @property
     def threads(self) -> int:
-        """Cores for each of the cells side by side."""
+        """Cores for each of the cells that run side by side."""
         return cluster.share(self.jobs) if self.ray else max(1, available_cores() // self.jobs)
 
 
-def refuse_repeats(name: str, values: Sequence[object]) -> None:
-    """ValueError when a flag names something twice."""
-    if len(set(values)) < len(values):
-        raise ValueError(f"--{name} {' '.join(map(str, values))}: name each once")
-
-
-def seconds(text: str) -> float:
-    """Seconds of "90m", "1h30m", "45s"; infinity of nothing. ValueError for anything else."""
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
-    if not found:
-        raise ValueError(f"--budget {text}: give hours, minutes, seconds, such as 90m, 1h30m or 45s")
-    hours, minutes, rest = (int(part or 0) for part in found.groups())
-    return 3600 * hours + 60 * minutes + rest if text else math.inf
-
-
 def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
-    """The cells asked for, the most telling first: every method before the next setting, all settings per seed.
+    """Returns the selected cells: every method before the next setting, all settings before the next training seed.
 
-    A method whose policy is not there is left out. ValueError for a name that no method has.
+    Leaves out methods whose policy does not exist. Raises ValueError for a name that no method has.
     """
     names = {name for method in methods for name in method.names}
     for name in options.policies:
         if name.lower() not in names:
-            raise ValueError(f"--policies {name}: this grid has {', '.join(sorted(names))}")
-    wanted = {name.lower() for name in options.policies} or names
-    chosen = [m for m in methods if m.names & wanted and m.policy in policies.available()]
+            raise ValueError(f"--policies {name}: choose from {', '.join(sorted(names))}")
+    selected = {name.lower() for name in options.policies} or names
+    chosen = [m for m in methods if m.names & selected and m.policy in policies.available()]
     return [
         Cell(method, task, style, options.track, seed, options.steps_of(method, task))
         for seed in options.seeds
@@ -198,8 +182,3 @@ def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
         for method in chosen
         if task in method.tasks
     ]
-
-
-def modes_of(cell: Cell, options: Options) -> list[str]:
-    """Ways of execution that the cell is evaluated in."""
-    return [mode for mode in cell.method.modes if mode in options.modes]

@@ -1,4 +1,4 @@
-"""A grid without a training: a method, its options, toys for the programs that it starts, rows of results."""
+"""A grid without training: a method, options, toys in place of the programs that a grid runs, and rows of results."""
 
 from benchmarks.grid.cells import Cell, Method, Options
 from benchmarks.grid.results import Row
@@ -6,38 +6,38 @@ from benchmarks.grid.results import Row
 ACT = Method("ACT", "act", modes=("chunk", "ensemble"))
 OPTIONS = Options(tasks=("transfer_cube",), styles=("scripted",), seeds=(0,), rollouts=6, steps=40, jobs=2)
 
-# Each toy tells in calls.txt that it was called. Training takes 40 x 20 ms and resumes; seed 13 is a bad one.
+# Training takes 40 x 20 ms and resumes; with seed 13 it fails.
 TOYS = {
     "record_sim_episodes.py": """
-import h5py, sys
-folder = sys.argv[sys.argv.index("--dataset_dir") + 1]
+import h5py, pathlib, sys
+folder = pathlib.Path(sys.argv[sys.argv.index("--dataset_dir") + 1])
+folder.mkdir(parents=True, exist_ok=True)
 for i in range(50):
-    with h5py.File(f"{folder}/episode_{i}.hdf5", "w") as file:
+    with h5py.File(folder / f"episode_{i}.hdf5", "w") as file:
         for name in ("observations/qpos", "observations/qvel", "action"):
             file[name] = [[float(i)] * 14]
 """,
     "train.py": """
-import json, pathlib, sys, time
+import hashlib, json, pathlib, sys, time
 value = lambda flag: sys.argv[sys.argv.index(flag) + 1]
 if value("--seed") == "13":
     sys.exit("train: seed 13 brings no luck")
-run = pathlib.Path(value("--run_dir"))
-run.mkdir(parents=True, exist_ok=True)
-log = run / "metrics.jsonl"
+run, episodes = pathlib.Path(value("--run_dir")), sorted(pathlib.Path(value("--dataset_dir")).glob("*.hdf5"))
+digest = hashlib.sha256(b"".join(path.read_bytes() for path in episodes)).hexdigest()
+log, trained_on = run / "metrics.jsonl", run / "trained_on"
 start = len(log.read_text().splitlines()) if log.exists() else 0
 print("training from step", start, flush=True)
-if start == int(value("--steps")):
+if start and trained_on.read_text() != digest:
     sys.exit(f"train: {run} was trained on other episodes")
+trained_on.write_text(digest)
 try:
     for step in range(start + 1, int(value("--steps")) + 1):
         time.sleep(0.02)
         with log.open("a") as file:
             file.write(json.dumps({"step": step, "seconds_per_step": 0.02}) + "\\n")
 except KeyboardInterrupt:
+    (run / "stopped").touch()
     sys.exit(130)
-(run / "policy.safetensors").write_text("")
-(run / "policy.json").write_text(json.dumps({"step": step}))
-(run / "config.json").write_text(json.dumps({"steps": step}))
 """,
     "eval.py": """
 import json, pathlib, sys
@@ -59,12 +59,17 @@ results |= {"settings": settings, "provenance": made, "single_query": None}
 
 
 def row(method: Method, rewards: str, task: str = "transfer_cube", style: str = "scripted", **more) -> Row:
-    """A row of results; `more`: seed, mode."""
+    """Returns a row of results; `more`: seed, mode."""
     seed, mode = more.get("seed", 0), more.get("mode", "chunk")
     cell = Cell(method, task, style, "state", seed, Options().steps_of(method, task))
     made = {"method": method.name, "recipe": cell.recipe, "train_seed": seed, "mode": mode, "policy": method.policy}
     made |= {"task": task, "style": style}
-    made |= {"n_action_steps": cell.every(mode), "chunk_size": method.chunk_size, "steps": cell.steps, "track": "state"}
+    made |= {
+        "n_action_steps": cell.n_action_steps(mode),
+        "chunk_size": method.chunk_size,
+        "steps": cell.steps,
+        "track": "state",
+    }
     made |= {"n": len(rewards), "first_seed": 2_000_000, "rewards": rewards, "strict": "0" * len(rewards)}
     made |= {"stages": list("abcd"), "single_query": {"p50_ms": 5.0, "p99_ms": 30.0}, "commands": ["train", "eval"]}
     made |= {"train_s": 100.0, "eval_s": 50.0, "train_commit": "c"}

@@ -1,4 +1,4 @@
-"""Grids: what is run in which order, stopping and going on, and what is left alone. Programs are toys."""
+"""Grids: what is run in which order, stopping and continuing, and what is refused. The programs are toys."""
 
 import signal
 import threading
@@ -11,15 +11,13 @@ import pytest
 
 from act import policies
 from act.data.episodes import read_episode, write_episode
+from act.files import lock_folder
 from act.training.config import parse
-from benchmarks import ablations, table1
-from benchmarks.grid import cells as grid
-from benchmarks.grid import display as grid_display
-from benchmarks.grid import jobs as grid_jobs
-from benchmarks.grid import run as grid_run
-from benchmarks.grid.cells import Cell, Method, Options, plan
-from benchmarks.grid.results import Results, Row
-from tests.fakes.toy_grid import ACT, OPTIONS, TOYS, row
+from benchmarks import ablations, programs, table1
+from benchmarks.grid.cells import TASKS, Method, Options, plan
+from benchmarks.grid.results import RESULTS, Results, Row
+from benchmarks.grid.run import run_grid
+from tests.fakes.toy_grid import ACT, OPTIONS, TOYS
 
 
 @pytest.fixture
@@ -31,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(options: Options = OPTIONS, methods: tuple[Method, ...] = (ACT,)) -> int:
-    return grid_run.run_grid(plan(methods, options), options, Results(Path("results.json")))
+    return run_grid(plan(methods, options), options, Results(Path("results.json")))
 
 
 def rows() -> list[Row]:
@@ -43,15 +41,15 @@ def calls() -> list[str]:
 
 
 def steps_done() -> list[int]:
-    """Of every training that has begun."""
+    """The number of steps of every training that has begun."""
     return [len(path.read_text().splitlines()) for path in Path("runs").rglob("metrics.jsonl")]
 
 
 class Clock:
-    """Jumps ahead as soon as a training has begun, so that no test depends on how fast this machine is."""
+    """Jumps ahead as soon as a training has begun, so that no test depends on the speed of this machine."""
 
     def __init__(self) -> None:
-        self.sleep, self.now = time.sleep, 0.0
+        self.now = 0.0
 
     def monotonic(self) -> float:
         self.now = 10.0 if any(steps_done()) else self.now
@@ -59,7 +57,7 @@ class Clock:
 
 
 # ------------------------------------------------------------------------------------------------------------ running
-def test_a_cell_is_recorded_trained_and_evaluated_in_every_way_and_then_left_alone(folder: Path):
+def test_a_cell_is_recorded_trained_and_evaluated_in_every_mode_and_then_left_alone(folder: Path):
     assert run() == 0
     assert calls() == ["record_sim_episodes.py", "train.py", "eval.py", "eval.py"]
     first, second = rows()
@@ -68,14 +66,17 @@ def test_a_cell_is_recorded_trained_and_evaluated_in_every_way_and_then_left_alo
     assert (first["rewards"], first["strict"]) == ("244244", "010010")
     assert first["train_s"] == pytest.approx(0.8) and first["commands"][0].startswith("python train.py --preset state")
     assert run() == 0 and len(calls()) == 4
-    Path("results.json").unlink()
-    assert run() == 0 and len(calls()) == 4 and rows() == [first, second]  # from what the programs left
-    assert run(replace(OPTIONS, rollouts=9)) == 0 and calls()[4:] == ["eval.py", "eval.py"]
-    assert len(rows()) == 2 and rows()[0]["rewards"] == "244244244"
+    assert run(replace(OPTIONS, rollouts=9)) == 0 and calls()[4:] == ["train.py", "eval.py", "eval.py"]
+    assert len(rows()) == 2 and rows()[0]["rewards"] == "244244244" and steps_done() == [40]
+
+
+def test_only_the_missing_mode_is_evaluated(folder: Path):
+    assert run(replace(OPTIONS, modes=("ensemble",))) == 0 and len(rows()) == 1
+    assert run() == 0 and calls()[3:] == ["train.py", "eval.py"] and len(rows()) == 2
 
 
 def test_a_run_of_other_demonstrations_is_not_evaluated_as_one_of_these(folder: Path, capsys):
-    """Its folder tells its recipe; train.py, which is asked again, knows what it learned from."""
+    """The folder follows from the recipe; train.py notices that the run was trained on other demonstrations."""
     assert run() == 0 and len(calls()) == 4
     with h5py.File(next(Path("data").rglob("episode_49.hdf5")), "r+") as file:
         file["action"][...] = 7.0  # type: ignore[index]
@@ -84,22 +85,15 @@ def test_a_run_of_other_demonstrations_is_not_evaluated_as_one_of_these(folder: 
     assert "was trained on other episodes" in capsys.readouterr().err
 
 
-def test_compiled_trainings_are_the_same_cells_and_their_rows_say_so(folder: Path):
-    compiled = replace(OPTIONS, compile=True)
-    assert run(compiled) == 0 and all("--compile" in row["commands"][0] for row in rows())
-    assert not any("--compile" in row["recipe"] for row in rows())
-    assert run() == 0 and len(calls()) == 4
-
-
-def test_a_spent_budget_stops_within_a_cell_and_the_next_call_goes_on_there(folder: Path, monkeypatch, capsys):
-    for module in (grid_run, grid_jobs):
-        monkeypatch.setattr(module, "time", Clock())
+def test_a_spent_budget_stops_within_a_cell_and_the_next_call_continues_there(folder: Path, monkeypatch, capsys):
+    monkeypatch.setattr(programs, "time", Clock())
+    monkeypatch.setattr("benchmarks.grid.run.time", Clock())
     assert run(replace(OPTIONS, steps=500, budget="1s")) == 0
     assert "the budget of 1s is spent" in capsys.readouterr().err
     (done,) = steps_done()
     assert 0 < done < 500 and rows() == []
-    for module in (grid_run, grid_jobs):
-        monkeypatch.setattr(module, "time", time)
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
     (folder / "train.py").write_text((folder / "train.py").read_text().replace("0.02)", "0)"))
     assert run(replace(OPTIONS, steps=500)) == 0
     assert f"training from step {done}" in next(Path("runs").rglob("grid.log")).read_text()
@@ -113,16 +107,16 @@ def test_ctrl_c_stops_all_programs(folder: Path):
         signal.raise_signal(signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
-    assert run(replace(OPTIONS, steps=5000, seeds=(0, 1))) == 130
-    with grid_run.locked(OPTIONS.runs):
-        pass  # nobody holds the lock: no program is left
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(OPTIONS, steps=5000, seeds=(0, 1)))
+    assert len(list(Path("runs").rglob("stopped"))) == 2, "both trainings were interrupted and have ended"
 
 
-def test_a_cell_that_fails_says_why_and_the_others_go_on(folder: Path, capsys):
+def test_a_cell_that_fails_says_why_and_the_others_are_run(folder: Path, capsys):
     assert run(replace(OPTIONS, seeds=(13, 0))) == 1
     assert {row["train_seed"] for row in rows()} == {0}
-    told = capsys.readouterr().err
-    assert "seed 13: training ended with code 1: train: seed 13 brings no luck (all of it: runs" in told
+    message = capsys.readouterr().err
+    assert "seed 13: train.py --preset ended with code 1: train: seed 13 brings no luck (the whole output" in message
 
 
 def test_only_the_cells_whose_demonstrations_failed_are_left_out(folder: Path, capsys):
@@ -131,11 +125,11 @@ def test_only_the_cells_whose_demonstrations_failed_are_left_out(folder: Path, c
     toy.write_text(source)
     assert run(replace(OPTIONS, tasks=("insertion", "transfer_cube"))) == 1
     assert {made["task"] for made in rows()} == {"transfer_cube"} and len(rows()) == 2
-    assert "recording ended with code 1: no pegs today" in capsys.readouterr().err
+    assert "ended with code 1: no pegs today" in capsys.readouterr().err
 
 
 def test_two_grids_never_work_in_one_folder(folder: Path):
-    with grid_run.locked(OPTIONS.runs), pytest.raises(ValueError, match="another grid is at work in runs/grid"):
+    with lock_folder(OPTIONS.runs, "filled", "--runs"), pytest.raises(ValueError, match="runs/grid is being filled"):
         run()
 
 
@@ -148,19 +142,10 @@ def test_every_method_comes_before_a_second_training_seed():
 
 def test_a_method_is_run_on_its_own_tasks_only():
     cells = plan((ACT, replace(ACT, label="ACT, elsewhere", tasks=("insertion",))), Options(seeds=(0,)))
-    assert [(cell.task, cell.style) for cell in cells if cell.method.tasks != grid.TASKS] == [
+    assert [(cell.task, cell.style) for cell in cells if cell.method.tasks != TASKS] == [
         ("insertion", "scripted"),
         ("insertion", "human"),
     ]
-
-
-def test_the_time_left_follows_from_similar_rows():
-    results = Results(Path("nowhere.json"))
-    cell = Cell(ACT, "transfer_cube", "scripted", "state", 1, 6000)
-    options = Options(rollouts=300, modes=("chunk",))
-    assert grid_display.cost(cell, options, results) is None
-    results.rows = {("a",): row(ACT, "4" * 100)}  # 3000 steps in 100 s, 100 rollouts in 50 s
-    assert grid_display.cost(cell, options, results) == pytest.approx(2 * 100 + 3 * 50)
 
 
 def test_rows_of_other_demonstrations_are_never_joined(folder: Path):
@@ -177,7 +162,7 @@ def test_rows_of_other_demonstrations_are_never_joined(folder: Path):
         Results(Path("results.json")).take(Path("other.json"), plan((ACT,), replace(OPTIONS, seeds=(0, 1))))
 
 
-# ------------------------------------------------------------------------------------------------ what the grids hold
+# -------------------------------------------------------------------------------------------- the cells of both grids
 @pytest.mark.parametrize("program", [table1, ablations])
 def test_no_two_cells_share_a_folder(program):
     cells = plan(program.METHODS, Options())
@@ -186,11 +171,17 @@ def test_no_two_cells_share_a_folder(program):
 
 def test_the_grids_share_the_runs_they_have_in_common():
     folders = [{cell.folder(Path()) for cell in plan(p.METHODS, Options(seeds=(0,)))} for p in (table1, ablations)]
-    assert len(folders[0] & folders[1]) >= 4  # ACT as Table I has it is one half of Fig. 8c
+    assert len(folders[0] & folders[1]) >= 4  # ACT as in Table I is one half of Fig. 8c
+
+
+@pytest.mark.parametrize("program", [table1, ablations])
+def test_the_committed_rows_of_the_state_track_are_found_as_done(program):
+    options, results = Options(), Results(RESULTS / f"{program.__name__.split('.')[-1]}.json")
+    assert not [cell.name for cell in plan(program.METHODS, options) if results.missing(cell, options)]
 
 
 @pytest.mark.parametrize("track", ["state", "images"])
-def test_train_py_takes_the_flags_of_every_cell(track):
+def test_train_py_accepts_the_flags_of_every_cell(track):
     options = Options(tasks=("insertion",), styles=("human",), seeds=(0,), track=track)
     cells = plan((*table1.METHODS, *ablations.METHODS), options)
     assert {cell.method.policy for cell in cells} <= set(policies.available())
@@ -201,31 +192,26 @@ def test_train_py_takes_the_flags_of_every_cell(track):
         assert config.policy_class.lower() == cell.method.policy
 
 
+def test_a_method_may_train_longer_than_the_others_unless_the_steps_are_given():
+    (slow,) = [method for method in table1.METHODS if method.length > 1]
+    assert Options().steps_of(slow, "insertion") > Options().steps_of(ACT, "insertion")
+    assert Options(steps=10).steps_of(slow, "insertion") == 10
+
+
 # ------------------------------------------------------------------------------------------------------- wrong input
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--budget", "soon"], "--budget soon: give hours, minutes, seconds, such as 90m"),
-        (["--tasks", "juggling"], "--tasks juggling: there is transfer_cube, insertion"),
-        (["--policies", "oracle"], "--policies oracle: this grid has act"),
-        (["--only_page", "--page", "."], "--page . is a folder; give a file"),
-        (["--only_page", "--page", "train.py/page.html"], "File exists: 'train.py'"),
-        (["--rollouts", "0"], "--rollouts 0: must be at least 1"),
+        (["--tasks", "juggling"], "--tasks juggling: choose from transfer_cube, insertion"),
+        (["--policies", "oracle"], "--policies oracle: choose from act"),
+        (["--only_tables", "--results", "."], "--results . is a folder; give a file"),
+        (["--rollouts", "0"], "--rollouts 0: give at least 1"),
         (["--seeds", "0", "0"], "--seeds 0 0: name each once"),
         (["--styles", "human", "human"], "--styles human human: name each once"),
     ],
 )
-def test_wrong_input_is_answered_with_one_sentence(arguments: list[str], told: str, folder: Path, capsys):
+def test_wrong_input_is_answered_with_one_sentence(arguments: list[str], message: str, folder: Path, capsys):
     assert table1.program(arguments) == 2
-    message = capsys.readouterr().err
-    assert told in message and message.count("\n") == 1
-
-
-def test_the_program_draws_what_there_is(folder: Path, capsys):
-    assert table1.program(["--only_page", "--results", "results.json", "--page", "page.html"]) == 0
-    assert "<html" in Path("page.html").read_text() and "wrote page.html" in capsys.readouterr().out
-
-
-def test_budgets_are_hours_minutes_and_seconds():
-    assert [grid.seconds(text) for text in ("90m", "1h30m", "45s")] == [5400, 5400, 45]
-    assert grid.seconds("") == float("inf")
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1

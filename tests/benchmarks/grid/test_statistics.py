@@ -1,29 +1,29 @@
-"""How rows of a grid are counted: over training seeds, over settings, and which differences are real."""
+"""Statistics of a grid: success over training seeds, means over settings, paired tests."""
 
 import pytest
 
 from act.evaluation.rates import wilson_interval
 from benchmarks.grid.cells import Options
-from benchmarks.grid.statistics import Mean, Rows, Tally, differences, paired
+from benchmarks.grid.statistics import Counts, Mean, Rows, best, differences, paired
 from tests.fakes.toy_grid import ACT, row
 
 
 def test_rows_of_other_recipes_stay_out():
-    assert not any(Rows([row(ACT, "44")], Options(steps=10)).settings(ACT, "state", "chunk").tallies)
+    assert not any(Rows([row(ACT, "44")], Options(steps=10)).mean(ACT, "state", "chunk").counts)
 
 
-def test_only_real_differences_are_called_real():
+def test_only_differences_beyond_chance_are_significant():
     won = {"a": 180, "b": 177, "c": 120}
-    tallies = {name: Tally((row(ACT, "4" * n + "0" * (200 - n)),)) for name, n in won.items()}
-    found = differences(tallies)
-    assert not found["a", "b"].real
-    assert found["a", "c"].real and found["a", "c"].points == pytest.approx(-30)
+    counts = {name: Counts((row(ACT, "4" * n + "0" * (200 - n)),)) for name, n in won.items()}
+    found = differences(counts)
+    assert not found["a", "b"].is_significant
+    assert found["a", "c"].is_significant and found["a", "c"].points == pytest.approx(-30)
 
 
 def test_rollouts_are_paired_within_a_training_seed_only():
-    first, second = Tally((row(ACT, "4444"),)), Tally((row(ACT, "0000", seed=1),))
+    first, second = Counts((row(ACT, "4444"),)), Counts((row(ACT, "0000", seed=1),))
     assert paired(first.won, second.won) is None
-    both = Tally((row(ACT, "4444"), row(ACT, "4400", seed=1)))
+    both = Counts((row(ACT, "4444"), row(ACT, "4400", seed=1)))
     test = paired(both.won, second.won)
     assert test is not None and (test.n, test.only_first) == (4, 2)
 
@@ -31,17 +31,28 @@ def test_rollouts_are_paired_within_a_training_seed_only():
 def test_training_seeds_that_win_the_same_starts_count_once():
     apart = {"a": "4" * 24 + "0" * 176, "b": "0" * 12 + "4" * 24 + "0" * 164}
     for seeds in (1, 3):
-        tallies = {n: Tally(tuple(row(ACT, d, seed=s) for s in range(seeds))) for n, d in apart.items()}
-        better = {**tallies, "c": Tally(tuple(row(ACT, "4" * 31 + "0" * 169, seed=s) for s in range(seeds)))}
+        counts = {n: Counts(tuple(row(ACT, d, seed=s) for s in range(seeds))) for n, d in apart.items()}
+        better = {**counts, "c": Counts(tuple(row(ACT, "4" * 31 + "0" * 169, seed=s) for s in range(seeds)))}
         gaps = differences(better)
         assert gaps["c", "a"].p == pytest.approx(3 * 2 / 2**7), "7 starts, whatever the number of seeds"
-        interval = tallies["a"].success
+        interval = counts["a"].success
         assert (interval.low, interval.high) == pytest.approx(wilson_interval(24, 200))
 
 
 def test_a_mean_needs_all_settings_and_counts_them_alike():
-    cube = Tally((row(ACT, "4" * 100),))
-    insertion = Tally((row(ACT, "0" * 10, "insertion"), row(ACT, "4" * 10, "insertion", seed=1)))
+    cube = Counts((row(ACT, "4" * 100),))
+    insertion = Counts((row(ACT, "0" * 10, "insertion"), row(ACT, "4" * 10, "insertion", seed=1)))
     assert Mean((cube, None)).success is None
     success = Mean((cube, insertion)).success  # training seed 0 and 10 rollouts is what both have
     assert success is not None and (success.rate, success.n) == (0.5, 20)
+
+
+def test_a_method_that_is_better_on_shared_rollouts_is_not_called_worse():
+    pooled = Counts((row(ACT, "4" * 100 + "0" * 100), row(ACT, "4" * 200, seed=1)))
+    better, worse = Counts((row(ACT, "4" * 140 + "0" * 60),)), Counts((row(ACT, "4" * 40 + "0" * 160),))
+    assert best({"pooled": pooled, "better": better, "worse": worse}) == {"pooled", "better"}
+
+
+def test_a_method_that_was_never_compared_with_the_best_is_not_called_as_good():
+    first, other = Counts((row(ACT, "4" * 200),)), Counts((row(ACT, "0" * 200, seed=1),))
+    assert best({"first": first, "other": other}) == {"first"}

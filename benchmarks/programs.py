@@ -1,0 +1,175 @@
+"""Runs other programs as processes, several side by side, until they are done or a budget of time is spent.
+
+    runner = Runner(deadline=time.monotonic() + seconds("90m"))
+    runner.run([sys.executable, "train.py", ...], log=Path("runs/train.log"))
+
+The programs of this repository stop cleanly when they are interrupted, and continue when they are called again. So a
+benchmark may stop at any moment, and the same command continues it.
+"""
+
+import math
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+from tqdm import tqdm
+
+PATIENCE = 60.0  # [s] that a program has to stop after SIGINT, before it is killed
+POLL = 0.2  # [s]
+
+
+class OutOfTime(Exception):
+    """The budget is spent, or a program that ran side by side with this one was interrupted."""
+
+
+class Program(Protocol):
+    """A program that was started, on this machine or on a cluster."""
+
+    def poll(self) -> int | None:
+        """Returns its exit code; None while it runs."""
+        ...
+
+    def interrupt(self) -> None: ...
+
+    def wait(self) -> None:
+        """Waits for the end after `interrupt`; kills the program and all its workers after PATIENCE."""
+        ...
+
+
+class LocalProgram:
+    """A process on this machine; its output is appended to `log`."""
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]):
+        with log.open("ab") as file:
+            # In a session of its own, because Ctrl-C then reaches only the runner, which interrupts it exactly once.
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self) -> None:
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@dataclass
+class Runner:
+    """Runs programs until `deadline` (of time.monotonic).
+
+    threads: cores for each program. start: starts a program; act.cluster.RemoteProgram starts it on a cluster.
+    """
+
+    deadline: float = math.inf
+    threads: int = 1
+    start: Callable[[list[str], Path, dict[str, str]], Program] = LocalProgram
+    stop: Event = field(default_factory=Event)
+
+    def run(self, command: Sequence[str], log: Path) -> None:
+        """Runs one program to its end.
+
+        Raises RuntimeError when it fails, and OutOfTime at the deadline; the program has ended by then.
+        """
+        self._check_time()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            file.write(f"\n$ {shlex.join(command)}\n".encode())
+        program = self.start([*command], log, {"OMP_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1"})
+        code = None
+        try:
+            while (code := program.poll()) is None:
+                self._check_time()
+                self.stop.wait(POLL)
+        finally:
+            if code is None:
+                program.interrupt()
+                program.wait()
+        if code:
+            raise RuntimeError(f"{shlex.join(command[1:3])} ended with code {code}: {_last_line(log)}")
+
+    def _check_time(self) -> None:
+        if self.stop.is_set() or time.monotonic() >= self.deadline:
+            raise OutOfTime
+
+    def side_by_side(self, jobs: Mapping[str, Callable[[], object]], n: int, unit: str) -> dict[str, str]:
+        """Runs `n` jobs at a time in threads of their own; returns the names of those that failed, and why.
+
+        OutOfTime and KeyboardInterrupt leave this function when all programs have ended.
+        """
+        failures: dict[str, str] = {}
+        bar = tqdm(total=len(jobs), unit=unit, dynamic_ncols=True, disable=not jobs)
+        with bar, ThreadPoolExecutor(n) as pool:
+            names = {pool.submit(job): name for name, job in jobs.items()}
+            try:
+                for future in _as_completed(names):
+                    outcome = "done"
+                    try:
+                        future.result()
+                    except (RuntimeError, ValueError, OSError) as error:
+                        outcome = failures[names[future]] = str(error)
+                    bar.write(f"{names[future]}: {outcome}", file=sys.stderr)
+                    bar.update()
+            except BaseException:
+                self.stop.set()  # every other thread ends its program
+                pool.shutdown(cancel_futures=True)
+                raise
+        return failures
+
+
+def _as_completed(futures: Iterable[Future]) -> Iterator[Future]:
+    """As in concurrent.futures, but this thread wakes up often, because only then it notices Ctrl-C."""
+    running = set(futures)
+    while running:
+        done, running = wait(running, POLL, FIRST_COMPLETED)
+        yield from done
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in re.split(r"[\r\n]+", log.read_text(errors="replace")) if line.strip()]
+    return f"{lines[-1].strip()} (the whole output is in {log})"
+
+
+def catch_signals() -> None:
+    """Makes SIGINT and SIGTERM raise KeyboardInterrupt, because a shell script's background jobs ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def seconds(text: str) -> float:
+    """Returns the seconds of a budget such as "90m", "1h30m" or "45s", and infinity for "".
+
+    Raises ValueError for anything else.
+    """
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if not found:
+        raise ValueError(f"--budget {text}: give hours, minutes, seconds, such as 90m, 1h30m or 45s")
+    hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + rest if text else math.inf
+
+
+def refuse_repeats(name: str, values: Sequence[object]) -> None:
+    """Raises ValueError when the flag `name` was given a value twice."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"--{name} {' '.join(map(str, values))}: name each once")
