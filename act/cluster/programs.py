@@ -1,4 +1,4 @@
-"""Whole programs on a cluster whose machines share the folder they run in."""
+"""Runs whole programs on a cluster whose machines share the folder of this repository."""
 
 import os
 import shlex
@@ -13,14 +13,21 @@ from pathlib import Path
 from act.cluster.calls import TIMEOUT, Calls
 
 POLL = 0.1  # [s]
-# Runs a program that dies with the process that started it, also when that one has no time to say so (Linux).
+# Runs a program that is killed with the process that started it, even when that process is killed itself (Linux).
 DIE_TOGETHER = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class RemoteProgram:
-    """A program on some machine of the cluster, which must see this folder under the same name.
+    """Runs a program on one machine of the cluster; all machines must have this folder under the same path.
 
-    What it prints is added to `log`. When its machine dies, it is started again on another one.
+    The output is appended to `log`. When the machine dies, the program is started again on another one.
+
+    Args:
+        command: the program and its arguments.
+        log: file for the output, relative to the current folder.
+        environment: variables to add to those of the machine.
+        patience: how long the program may take to end after `interrupt` [s].
+        num_cpus, num_gpus: what the program occupies.
     """
 
     def __init__(
@@ -37,25 +44,25 @@ class RemoteProgram:
         self._calls.submit(shlex.join(command[1:]), list(command), Path.cwd(), log, dict(environment), patience)
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs or waits for a machine with free cores."""
+        """Returns the exit code, negative for a signal; None while it runs or waits for free cores."""
         return self._calls.next_answer(timeout=0)
 
     def interrupt(self) -> None:
+        """Sends the program SIGINT, as Ctrl-C does."""
         self._calls.cancel()
 
     def wait(self) -> None:
-        """Until it has ended after `interrupt`; after `patience` [s] it is killed with all its workers."""
+        """Waits until the program has ended after `interrupt`; after `patience` [s] it is killed with its workers."""
         self._calls.wait(self._patience + TIMEOUT)
 
 
 def _run_program(
     command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str], patience: float
 ) -> int:
-    """The exit code; on KeyboardInterrupt (a call that is cancelled) it ends the program first."""
-    if not (folder / log).parent.is_dir():
-        where = (folder / log).parent
-        raise ValueError(f"{socket.gethostname()} sees no {where}; all machines must share the folders of a grid")
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked in Ray's processes, and in their children
+    """Returns the exit code. On KeyboardInterrupt, which cancels a call, it ends the program first."""
+    if not (logs := (folder / log).parent).is_dir():
+        raise ValueError(f"{socket.gethostname()} has no folder {logs}; all machines must share the folders of a grid")
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's processes block it, and children inherit that
     with (folder / log).open("ab") as file:
         program = subprocess.Popen(
             [sys.executable, "-c", DIE_TOGETHER, *command],
