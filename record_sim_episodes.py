@@ -310,10 +310,10 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
         flags = dataclasses.replace(flags, cameras=tuple(policy.spec.cameras), image_size=tuple(size))
         agent = PolicyAgent(policy, flags.n_action_steps, flags.ensemble_m)
         digests = describe(flags)["policy"]
-    from sim_envs.teleop.gamepad import beside, find_gamepad
+    from sim_envs.teleop.gamepad import find_gamepad, with_gamepad
     from sim_envs.teleop.link import PageProcess
     from sim_envs.teleop.messages import PageConfig
-    from sim_envs.teleop.session import Session
+    from sim_envs.teleop.session import Session, SessionPlan
 
     gamepad = find_gamepad(flags.gamepad)
     seed = flags.seed + SEEDS_PER_ROUND * flags.round * bool(agent)
@@ -326,17 +326,15 @@ def record_human(flags: Flags, task: str, _: str, world: str) -> int:
     about = PageConfig(task, env.task.scene, spec.stage_names, flags.cameras, agent is not None, **address)
     with DeferredRendering(recording, flags.directory) as book, PageProcess(about) as page:
         keep = flags.keep_failures or agent is not None  # corrections teach, whatever came of them
-        settings = {"wanted": flags.num_episodes, "keep_failures": keep, "previews": flags.cameras}
-        with beside(page, gamepad) as link:
-            session = Session(
-                env, link, agent=agent, seeds=range(book.next_seed, MAX_SEED), saved=book.saved, **settings
-            )
+        plan = SessionPlan(range(book.next_seed, MAX_SEED), flags.num_episodes, book.saved, keep)
+        with with_gamepad(page, gamepad) as link:
+            session = Session(env, link, agent=agent, plan=plan, previews=flags.cameras)
             session.observers.append(book.recorder(spec, "operator", session if agent is not None else None))
             print(f"open {page.url}{f'; {gamepad.name} drives, too' if gamepad else ''}")
             print("Ctrl-C ends; the same command continues", flush=True)
             with suppress(KeyboardInterrupt):
                 session.run()
-        print(session.timing)
+        print(session.pace)
     print(f"{book.drawn()} episodes in {flags.directory}")
     return 0
 

@@ -1,12 +1,14 @@
-"""Who may open the page: a small door in front of viser, which itself lets everybody in.
+"""Access control for the page: a reverse proxy in front of viser, which has none itself.
 
-viser listens on a loopback port and answers only requests that bear the mark of this door (`only_through`), a secret of
-this process: neither other accounts nor pages of other sites get past it by trying ports. The door listens on the
-address of the page, reads the head of each connection's first request, and marks and passes it on only if
-  - a page of another site has not made it (`Origin`, `Sec-Fetch-Site`; browsers let any site open WebSockets to
-    127.0.0.1), it is not for a frame in such a page (`Sec-Fetch-Dest`), nor to a foreign name that was made to point
-    here (`Host`, when there is no token), and
-  - it has the token, if there is one: as ?token=... in the address, once; then a cookie stands for it.
+The proxy listens on the address of the page. It reads the head of each connection's first request and forwards the
+connection to viser only if
+  - it does not come from a page of another site. Browsers let any site open WebSockets to 127.0.0.1, so the proxy
+    checks `Origin` and `Sec-Fetch-Site`; it refuses to be shown in a frame (`Sec-Fetch-Dest`), and, without a token,
+    to be reached under a foreign name that resolves to this machine (`Host`), and
+  - it has the token, if there is one: once as ?token=... in the address, from then on as a cookie.
+
+viser listens on a loopback port of its own. There it answers only requests that carry the proxy's secret in a header
+(`accept_only_forwarded`), so nobody gets around the proxy by trying ports.
 """
 
 import asyncio
@@ -24,137 +26,151 @@ import websockets.asyncio.server
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_TOKEN = 12  # characters
-MAX_HEAD = 16 * 1024  # bytes of a request's head
-PATIENCE = 5.0  # [s] a request's head may take
-FRAMES = ("iframe", "frame", "embed", "object")  # Sec-Fetch-Dest of a page within a page
-MARK = "X-Teleop-Door"  # header of the requests that the door has passed on
+MAX_HEAD = 16 * 1024  # [bytes] of a request's head
+HEAD_TIMEOUT = 5.0  # [s] in which a request's head must arrive
+FRAMES = ("iframe", "frame", "embed", "object")  # Sec-Fetch-Dest of a page inside another page
+SECRET_HEADER = "X-Teleop-Proxy-Secret"  # marks the requests that the proxy has forwarded
 log = logging.getLogger("sim_envs.teleop")
 
 
 def check_address(host: str, token: str) -> None:
-    """ValueError if the page must not be opened there."""
+    """ValueError if the page must not be opened at this address, or if the token is too weak."""
     if host not in LOOPBACK and not token:
-        raise ValueError(f"--host {host} can be reached by others: give a --token, or leave --host out and use ssh -L")
+        raise ValueError(
+            f"--host {host} can be reached from other machines: give a --token, or leave --host out and use ssh -L"
+        )
     if token and (len(token) < MIN_TOKEN or not token.isalnum() or not token.isascii()):
         raise ValueError(f"--token must be {MIN_TOKEN} or more letters and digits; openssl rand -hex 16 makes one")
 
 
 class AccessProxy:
-    """Decides on request heads: `verdict` for one, `serve` to listen and pass connections on to `inner_port`."""
+    """Checks request heads (`check`), and listens and forwards connections to a port of this machine (`serve`)."""
 
     def __init__(self, token: str = ""):
         self.token = token
-        self.secret = secrets.token_hex(16)
-        # What the cookie holds, not the token: whatever else this host serves on other ports is sent it, too.
-        self.badge = hmac.digest(token.encode(), b"teleop", "sha256").hex()
+        self._secret = secrets.token_hex(16)
+        # The cookie holds a digest of the token, since browsers also send it to the other ports of this host.
+        self.cookie_value = hmac.digest(token.encode(), b"teleop", "sha256").hex()
 
-    def verdict(self, head: bytes) -> tuple[http.HTTPStatus, str]:
-        """(OK, ""), or the status to refuse with and its reason; (SEE_OTHER, "") sets the cookie."""
+    # -- checks -------------------------------------------------------------------------------------------------------
+
+    def check(self, head: bytes) -> tuple[http.HTTPStatus, str]:
+        """(OK, ""), or the status to refuse a request with and the reason; (SEE_OTHER, "") sets the cookie."""
         try:
-            return self._judge(head.decode("ascii"))
-        except (ValueError, IndexError):  # not ASCII, no path, an address that is none
+            return self._check(head.decode("ascii"))
+        except (ValueError, IndexError):  # not ASCII, no path, or a malformed address
             return http.HTTPStatus.BAD_REQUEST, "not a request"
 
-    def _judge(self, head: str) -> tuple[http.HTTPStatus, str]:
+    def _check(self, head: str) -> tuple[http.HTTPStatus, str]:
         target, headers = head.split("\r\n")[0].split(" ")[1], _headers(head)
         host = headers.get("host", "")
         if "origin" in headers and urlsplit(headers["origin"]).netloc != host:
             return http.HTTPStatus.FORBIDDEN, f"origin {headers['origin']:.80}"
-        place, site = headers.get("sec-fetch-dest", "document"), headers.get("sec-fetch-site", "none")
-        if place in FRAMES or (site == "cross-site" and place != "document"):
-            return http.HTTPStatus.FORBIDDEN, f"{site:.80} {place:.80}"
+        destination, site = headers.get("sec-fetch-dest", "document"), headers.get("sec-fetch-site", "none")
+        if destination in FRAMES or (site == "cross-site" and destination != "document"):
+            return http.HTTPStatus.FORBIDDEN, f"{site:.80} {destination:.80}"
         if not self.token:
-            known = urlsplit(f"//{host}").hostname in LOOPBACK
-            return (http.HTTPStatus.OK, "") if known else (http.HTTPStatus.FORBIDDEN, f"host {host:.80}")
-        if _same(cookie_of(headers.get("cookie", ""), cookie_name(host)), self.badge):
+            local = urlsplit(f"//{host}").hostname in LOOPBACK
+            return (http.HTTPStatus.OK, "") if local else (http.HTTPStatus.FORBIDDEN, f"host {host:.80}")
+        if _equal(_cookie(headers.get("cookie", ""), _cookie_name(host)), self.cookie_value):
             return http.HTTPStatus.OK, ""
-        if _same(parse_qs(urlsplit(target).query).get("token", [""])[0], self.token):
+        if _equal(parse_qs(urlsplit(target).query).get("token", [""])[0], self.token):
             return http.HTTPStatus.SEE_OTHER, ""
-        return http.HTTPStatus.FORBIDDEN, "no or another token"
+        return http.HTTPStatus.FORBIDDEN, "no token, or a wrong one"
 
     @contextlib.contextmanager
-    def only_through(self) -> Iterator[None]:
-        """Servers of `websockets` that start meanwhile answer 403 to what has not come through this door."""
+    def accept_only_forwarded(self) -> Iterator[None]:
+        """Servers of `websockets` that start in this context answer 403 to requests that the proxy did not forward."""
         serve = websockets.asyncio.server.serve
 
-        def guarded(*args: Any, process_request: Any = None, **how: Any) -> Any:
-            async def ask(connection: Any, request: Any) -> Any:
-                marks = request.headers.get_all(MARK)
-                if not any(hmac.compare_digest(mark.encode(), self.secret.encode()) for mark in marks):
-                    log.warning("refused a connection past the door")
+        def serve_guarded(*args: Any, process_request: Any = None, **options: Any) -> Any:
+            async def check_secret(connection: Any, request: Any) -> Any:
+                if not any(_equal(value, self._secret) for value in request.headers.get_all(SECRET_HEADER)):
+                    log.warning("refused a connection that did not come through the proxy")
                     return connection.respond(http.HTTPStatus.FORBIDDEN, "")
                 answer = process_request(connection, request) if process_request else None
                 return await answer if inspect.isawaitable(answer) else answer
 
-            return serve(*args, process_request=ask, **how)
+            return serve(*args, process_request=check_secret, **options)
 
-        websockets.asyncio.server.serve = guarded  # type: ignore[assignment]
+        # viser starts its server without a hook for such a check, so the function that it calls is replaced.
+        websockets.asyncio.server.serve = serve_guarded  # type: ignore[assignment]
         try:
             yield
         finally:
             websockets.asyncio.server.serve = serve
 
-    async def serve(self, host: str, port: int, inner_port: int) -> asyncio.Server:
-        """Starts to listen; OSError if the address is taken."""
+    # -- connections --------------------------------------------------------------------------------------------------
 
-        async def admit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            # Whatever a stranger does to a connection is no error of ours; it just ends.
+    async def serve(self, host: str, port: int, inner_port: int) -> asyncio.Server:
+        """Starts to listen and to forward to `inner_port` of this machine; OSError if the address is taken."""
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # Whatever a client does to its connection is no error of this program; the connection just ends.
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
-                await self._admit(reader, writer, inner_port)
+                await self._handle(reader, writer, inner_port)
             writer.close()
 
-        return await asyncio.start_server(admit, host, port, limit=MAX_HEAD)
+        return await asyncio.start_server(handle, host, port, limit=MAX_HEAD)
 
-    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inner_port: int) -> None:
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
-        status, reason = self.verdict(head)
-        if status != http.HTTPStatus.OK:
-            if reason:
-                log.warning("refused a connection from %s: %s", writer.get_extra_info("peername"), reason)
-            writer.write(self._answer(status, _headers(head.decode("ascii", "replace")).get("host", "")))
-            await writer.drain()
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inner_port: int) -> None:
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_TIMEOUT)
+        status, reason = self.check(head)
+        if status == http.HTTPStatus.OK:
+            await self._forward(head, reader, writer, inner_port)
             return
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", inner_port)
-        inner_writer.write(head[:-2] + f"{MARK}: {self.secret}\r\n\r\n".encode())
-        ways = [asyncio.create_task(carry(*way)) for way in ((reader, inner_writer), (inner_reader, writer))]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            inner_writer.close()  # at once: this is how viser, and so the lease, learns that a browser is gone
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+        if reason:
+            log.warning("refused a connection from %s: %s", writer.get_extra_info("peername"), reason)
+        writer.write(self._refusal(status, _headers(head.decode("ascii", "replace")).get("host", "")))
+        await writer.drain()
 
-    def _answer(self, status: http.HTTPStatus, host: str) -> bytes:
+    async def _forward(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inner_port: int
+    ) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", inner_port)
+        inner_writer.write(head[:-2] + f"{SECRET_HEADER}: {self._secret}\r\n\r\n".encode())
+        directions = ((reader, inner_writer), (inner_reader, writer))
+        copies = [asyncio.create_task(_copy(*direction)) for direction in directions]
+        try:
+            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            inner_writer.close()  # at once, so that viser learns that the browser has left and the arms hold still
+            for copy in copies:
+                copy.cancel()
+            await asyncio.gather(*copies, return_exceptions=True)
+
+    def _refusal(self, status: http.HTTPStatus, host: str) -> bytes:
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", "Content-Length: 0", "Connection: close"]
-        if status == http.HTTPStatus.SEE_OTHER:
-            lines += ["Location: /", f"Set-Cookie: {cookie_name(host)}={self.badge}; Path=/; HttpOnly; SameSite=Lax"]
+        if status == http.HTTPStatus.SEE_OTHER:  # to the same page without the token, which the cookie replaces
+            cookie = f"{_cookie_name(host)}={self.cookie_value}"
+            lines += ["Location: /", f"Set-Cookie: {cookie}; Path=/; HttpOnly; SameSite=Lax"]
         return "\r\n".join([*lines, "", ""]).encode()
 
 
-def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(), wanted.encode())
+def _equal(given: str, expected: str) -> bool:
+    """Compares in constant time, so that nobody can guess a secret letter by letter."""
+    return hmac.compare_digest(given.encode(), expected.encode())
 
 
 def _headers(head: str) -> dict[str, str]:
-    """Of a request, their names in lower case."""
+    """The headers of a request, with names in lower case."""
     lines = head.split("\r\n")[1:]
     return {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def cookie_name(host: str) -> str:
-    """One for each port, since a browser keeps the cookies of a host's ports together."""
+def _cookie_name(host: str) -> str:
+    """A name with the port, since a browser does not tell the cookies of a host's ports apart."""
     return f"teleop_{urlsplit(f'//{host}').port or 80}"
 
 
-def cookie_of(header: str, wanted: str) -> str:
-    """A cookie's value in a Cookie header, "" if it is not there; others, which may be malformed, are passed over."""
+def _cookie(header: str, wanted: str) -> str:
+    """The value of one cookie in a Cookie header, "" if it is missing; other cookies, malformed or not, are skipped."""
     pairs = (part.strip().partition("=") for part in header.split(";"))
     return next((value for name, _, value in pairs if name == wanted), "")
 
 
-async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes bytes on until one end closes."""
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copies bytes until one end closes."""
     with contextlib.suppress(OSError):
         while data := await reader.read(1 << 16):
             writer.write(data)

@@ -1,7 +1,8 @@
-"""A gamepad at the machine that runs the loop: sticks move the hands, beside the page's gizmos and through its checks.
+"""A gamepad at the machine that runs the loop: its sticks move the hands, in addition to the page's gizmos.
 
-viser gives a page no access to one, Linux does: /dev/input/js0 tells events of 8 bytes (kernel documentation,
-"Joystick API", and linux/joystick.h), its buttons and axes by the kernel's names ("Linux Gamepad Specification").
+A page cannot read a gamepad through viser, but Linux can: /dev/input/js0 delivers events of 8 bytes (kernel
+documentation, "Joystick API", and linux/joystick.h). Buttons and axes go by the kernel's names ("Linux Gamepad
+Specification"). What a gamepad commands passes the same limits, clutch and watchdog as what the page commands.
 
     stick of a hand      left, right, away, near        with the trigger held: turn about the vertical; up, down
                                                         with the lower button held: roll, tilt
@@ -26,21 +27,21 @@ from sim_envs.teleop.messages import Command, PageLink, PageState
 from sim_envs.teleop.operator import WORKSPACE
 
 EVENT = struct.Struct("<IhBB")  # time [ms], value, type, number
-BUTTON, AXIS = 0x01, 0x02  # types; with 0x80 an event tells how things stood when the device was opened
+BUTTON, AXIS = 0x01, 0x02  # types of events; 0x80 is added for the state when the device was opened
 NAME_REQUEST, AXES_REQUEST, BUTTONS_REQUEST = 0x80806A13, 0x80406A32, 0x84006A34  # JSIOCGNAME(128), ...AXMAP, ...BTNMAP
 STICKS = {"left": (0x00, 0x01), "right": (0x03, 0x04)}  # ABS_X, ABS_Y; ABS_RX, ABS_RY
 TRIGGERS = {"left": 0x02, "right": 0x05}  # ABS_Z, ABS_RZ
 SHOULDERS = {0x136: "left", 0x137: "right"}  # BTN_TL, BTN_TR
 LOWER, RIGHT, SELECT, START = 0x130, 0x131, 0x13A, 0x13B  # BTN_SOUTH, BTN_EAST, ...
-USUAL_AXES = list(range(8))  # of a device that does not tell: as the driver xpad numbers them
+USUAL_AXES = list(range(8))  # of a device whose driver does not answer: the numbers of the driver xpad
 USUAL_BUTTONS = [0x130, 0x131, 0x133, 0x134, 0x136, 0x137, 0x13A, 0x13B, 0x13C, 0x13D, 0x13E]
-DEAD_ZONE = 0.15  # of a stick's way
-PACE = 0.5  # of the hand's largest speed and turning, at the end of the way
+DEAD_ZONE = 0.15  # share of a stick's travel that moves nothing
+SPEED_SHARE = 0.5  # of the hand's largest speed and turning, when a stick is pushed all the way
 log = logging.getLogger("sim_envs.teleop")
 
 
 def find_gamepad(path: str) -> "Gamepad | None":
-    """The gamepad at `path`, the first there is ("auto"), or None ("none"); ValueError when `path` cannot be opened."""
+    """The gamepad at `path`, the first one found ("auto"), or None ("none"); ValueError if `path` cannot be opened."""
     if path == "none":
         return None
     for candidate in sorted(Path("/dev/input").glob("js*")) if path == "auto" else [Path(path)]:
@@ -54,7 +55,7 @@ def find_gamepad(path: str) -> "Gamepad | None":
 
 
 class Gamepad:
-    """What is held and moved on a device that was opened without blocking; closes it."""
+    """The state of a gamepad. `device` is a file descriptor, opened without blocking; `close` closes it."""
 
     def __init__(self, device: int):
         self.axes: dict[int, float] = {}  # kernel's name -> -1..1
@@ -66,7 +67,7 @@ class Gamepad:
         self.name = bytes(name).split(b"\0")[0].decode(errors="replace") if name else "gamepad"
 
     def _ask(self, request: int, kind: str, length: int) -> "array.array[int] | None":
-        """Numbers that the driver tells; None where it tells none."""
+        """The numbers that the driver answers; None if it answers nothing."""
         assert self._device is not None
         answer = array.array(kind, [0] * length)
         try:
@@ -76,7 +77,10 @@ class Gamepad:
         return answer
 
     def pressed(self) -> list[int]:
-        """Brings `axes` and `held` up to date; buttons that went down since the last call. Unplugged, all is let go."""
+        """Updates `axes` and `held`; returns the buttons that went down since the last call.
+
+        When the gamepad is unplugged, all sticks and buttons count as released.
+        """
         down = []
         for value, kind, number in self._events():
             if kind & AXIS and number < len(self._axes):
@@ -89,27 +93,30 @@ class Gamepad:
         return down
 
     def _events(self) -> Iterator[tuple[int, int, int]]:
-        """(value, type, number) of what has happened."""
+        """Yields (value, type, number) of every new event."""
         while self._device is not None:
             try:
                 data = os.read(self._device, 64 * EVENT.size)
             except BlockingIOError:
                 return
-            except OSError:  # the kernel's word for unplugged
+            except OSError:  # unplugged
                 data = b""
             if not data:
-                log.warning("the gamepad is gone; the page goes on")
+                log.warning("the gamepad was unplugged; the page goes on without it")
                 self.close()
             for _, value, kind, number in EVENT.iter_unpack(data[: len(data) // EVENT.size * EVENT.size]):
                 yield value, kind, number
 
     def deflection(self, side: str) -> np.ndarray:
-        """(2,) of that side's stick, to the right and away, -1..1: nothing in the dead zone, gentle next to it."""
+        """How far that side's stick is pushed to the right and away, (2,) in -1..1.
+
+        It is 0 in the dead zone and grows with the square of the distance from it, so that small motions are precise.
+        """
         x, y = (self.axes.get(axis, 0.0) for axis in STICKS[side])
-        way = np.array([x, -y])
-        length = min(float(np.linalg.norm(way)), 1.0)
+        push = np.array([x, -y])
+        length = min(float(np.linalg.norm(push)), 1.0)
         share = max(0.0, length - DEAD_ZONE) / (1 - DEAD_ZONE)
-        return way / max(length, 1e-9) * share**2
+        return push / max(length, 1e-9) * share**2
 
     def close(self) -> None:
         self.axes, self.held = {}, set()
@@ -119,56 +126,59 @@ class Gamepad:
 
 
 class LinkWithGamepad:
-    """A page's `PageLink` with a gamepad beside it. A hand whose stick is moved does not listen to its gizmo."""
+    """A `PageLink` whose commands come from a page and from a gamepad.
+
+    While a stick moves a hand, the hand ignores its gizmo.
+    """
 
     def __init__(self, link: PageLink, gamepad: Gamepad):
         self._link, self._gamepad = link, gamepad
-        self._view: PageState | None = None
-        self._goals: dict[str, Pose] = {}  # of the hands whose sticks are moved
+        self._state: PageState | None = None
+        self._goals: dict[str, Pose] = {}  # wanted poses of the hands that sticks move
 
-    def show(self, view: PageState) -> None:
-        self._view = view
-        self._link.show(view)
+    def show(self, state: PageState) -> None:
+        self._state = state
+        self._link.show(state)
 
     def commands(self) -> list[Command]:
-        pressed, view = self._gamepad.pressed(), self._view
-        if view is None:
+        pressed, state = self._gamepad.pressed(), self._state
+        if state is None:
             return self._link.commands()
-        told = [command for button in pressed for command in self._order(button, view)]
-        moved = self._move(view)
-        theirs = [c for c in self._link.commands() if c[0] != "aim" or c[1] not in self._goals]
-        return [*theirs, *told, *moved]
+        from_buttons = [command for button in pressed for command in self._button_commands(button, state)]
+        from_sticks = self._stick_commands(state)
+        from_page = [c for c in self._link.commands() if c[0] != "aim" or c[1] not in self._goals]
+        return [*from_page, *from_buttons, *from_sticks]
 
-    def _order(self, button: int, view: PageState) -> Iterator[Command]:
-        """What a button says."""
+    def _button_commands(self, button: int, state: PageState) -> Iterator[Command]:
         if button in SHOULDERS:
             side = SHOULDERS[button]
-            yield "grip", side, 0.0 if view.openings[side] > 0.5 else 1.0
+            yield "grip", side, 0.0 if state.openings[side] > 0.5 else 1.0
         elif button == RIGHT:
-            turns = {"autonomous": "take_over", "paused": "hand_back", "correcting": "hand_back"}
-            yield (turns.get(view.mode, "save"),)
+            by_mode = {"autonomous": "take_over", "paused": "hand_back", "correcting": "hand_back"}
+            yield (by_mode.get(state.mode, "save"),)
         elif button in (START, SELECT):
             yield ("record" if button == START else "discard",)
 
-    def _move(self, view: PageState) -> list[Command]:
-        """Where the sticks lead the hands in one control step, from where they are wanted now.
+    def _stick_commands(self, state: PageState) -> list[Command]:
+        """Moves the wanted poses of the hands by one control step.
 
-        What was wanted before somebody else drove, or the scene was set anew, is forgotten.
+        They start again at the hands after somebody else drove, or after the scene was reset.
         """
-        if view.mode == "autonomous" or not view.engaged:
+        if state.mode == "autonomous" or not state.engaged:
             self._goals = {}
-        if view.mode == "autonomous":
+        if state.mode == "autonomous":
             return []
-        moves = {side: self._gamepad.deflection(side) for side in STICKS}
-        moves = {side: move for side, move in moves.items() if move.any()}
-        goals = {side: self._goals.get(side) or pose_of(view.gizmos[side]) for side in moves}
-        self._goals = {side: self._led(side, goal, moves[side]) for side, goal in goals.items()}
+        pushes = {side: self._gamepad.deflection(side) for side in STICKS}
+        pushes = {side: push for side, push in pushes.items() if push.any()}
+        goals = {side: self._goals.get(side) or pose_of(state.gizmos[side]) for side in pushes}
+        self._goals = {side: self._moved(side, goal, pushes[side]) for side, goal in goals.items()}
         if not self._goals:
             return []
         return [("engage",), *(("aim", side, goal) for side, goal in self._goals.items())]
 
-    def _led(self, side: str, goal: Pose, move: np.ndarray) -> Pose:
-        aside, ahead = PACE * CONTROL_TIMESTEP * move
+    def _moved(self, side: str, goal: Pose, push: np.ndarray) -> Pose:
+        """The wanted pose after one control step of a stick that is pushed (2,)."""
+        aside, ahead = SPEED_SHARE * CONTROL_TIMESTEP * push
         if LOWER in self._gamepad.held:  # about the hand's own axes
             turn = rotation_matrix(TURNING * np.array([aside, ahead, 0.0]))
             return Pose(goal.position, goal.rotation @ turn)
@@ -179,13 +189,13 @@ class LinkWithGamepad:
 
 
 def _within(position: np.ndarray) -> np.ndarray:
-    """A stick that is held at the edge does not have to be held as long on the way back."""
+    """Limits a position to the workspace, so that a stick that was held at its edge works at once on the way back."""
     return np.clip(position, *WORKSPACE.T)
 
 
 @contextlib.contextmanager
-def beside(link: PageLink, gamepad: Gamepad | None) -> Iterator[PageLink]:
-    """The link, with the gamepad if there is one, which is closed in the end."""
+def with_gamepad(link: PageLink, gamepad: Gamepad | None) -> Iterator[PageLink]:
+    """The link, joined by the gamepad if there is one; closes the gamepad in the end."""
     if gamepad is None:
         yield link
         return

@@ -1,4 +1,4 @@
-"""The process that the page runs in, as a `PageLink` of the 50 Hz loop."""
+"""The process in which the page runs, as a `PageLink` of the 50 Hz loop."""
 
 import importlib.util
 import multiprocessing
@@ -7,28 +7,30 @@ from typing import Any
 from sim_envs.teleop.access_proxy import check_address
 from sim_envs.teleop.messages import Command, PageConfig, PageState
 
-START = 120.0  # [s] the page may take to start
+START_TIMEOUT = 120.0  # [s]
 
 
 class PageProcess:
-    """The page in a process of its own, as a `PageLink`; use as a context manager. `url` is what to open.
+    """The page in a process of its own, as a `PageLink`; use it as a context manager. `url` is the address to open.
 
-    ValueError if the address cannot be opened, RuntimeError if the process dies.
+    Raises ValueError if the address cannot be opened, and RuntimeError if the process dies.
     """
 
-    def __init__(self, about: PageConfig):
-        check_address(about.host, about.token)
+    # act.workers.Worker is no fit, and not only because sim_envs never imports act: there every call is answered,
+    # while here both ends send whenever they have something to say.
+    def __init__(self, config: PageConfig):
+        check_address(config.host, config.token)
         if missing := [name for name in ("viser", "mjviser") if importlib.util.find_spec(name) is None]:
-            raise ValueError(f"the page needs {missing[0]}: pip install -e '.[teleop]'")
+            raise ValueError(f"the page needs {missing[0]}; install it with: pip install -e '.[teleop]'")
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_open_page, args=(theirs, about), daemon=True)
+        self._connection, connection_of_page = context.Pipe()
+        self._process = context.Process(target=_open_page, args=(connection_of_page, config), daemon=True)
         self._process.start()
-        theirs.close()
-        self._idle = True  # the page has drawn the last view
-        if not self._connection.poll(START):
+        connection_of_page.close()
+        self._idle = True  # whether the page has drawn the last state
+        if not self._connection.poll(START_TIMEOUT):
             self.close()
-            raise RuntimeError(f"the page did not start within {START:.0f} s")
+            raise RuntimeError(f"the page did not start within {START_TIMEOUT:.0f} s")
         kind, self.url = self._receive()
         if kind != "ready":
             self.close()
@@ -44,10 +46,10 @@ class PageProcess:
                 commands.append(message)
         return commands
 
-    def show(self, view: PageState) -> None:
+    def show(self, state: PageState) -> None:
         if self._idle:
             self._idle = False
-            self._connection.send(view)
+            self._connection.send(state)
 
     def close(self) -> None:
         self._connection.close()
@@ -66,10 +68,12 @@ class PageProcess:
         try:
             return self._connection.recv()
         except (EOFError, ConnectionResetError):
-            raise RuntimeError("the process of the page died; finished episodes are saved") from None
+            raise RuntimeError(
+                "the process of the page died; finished episodes are saved, and the same command continues"
+            ) from None
 
 
-def _open_page(connection: Any, about: PageConfig) -> None:
-    from sim_envs.teleop.page import serve  # only here: the loop needs no web
+def _open_page(connection: Any, config: PageConfig) -> None:
+    from sim_envs.teleop.page import serve  # here, because the loop needs no viser
 
-    serve(connection, about)
+    serve(connection, config)

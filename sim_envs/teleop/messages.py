@@ -1,7 +1,7 @@
-"""What the page and the 50 Hz loop say to each other, and the filter that checks what browsers send.
+"""The messages between the page and the 50 Hz loop, and the filter that checks what browsers send.
 
-The loop sends a `PageState` when the last one has been drawn, so a slow page is simply drawn less often; the page sends
-commands, each checked at its `CommandFilter`. Neither can make the loop wait.
+The loop sends the next `PageState` when the page has drawn the last one, so a slow page is only drawn less often. The
+page sends commands that have passed its `CommandFilter`. Neither can make the loop wait.
 """
 
 import logging
@@ -16,10 +16,10 @@ import numpy as np
 from sim_envs.robot import SIDES
 from sim_envs.teleop.operator import checked_opening, checked_pose
 
-PLAIN = ("beat", "engage", "release", "record", "save", "discard", "redo", "take_over", "hand_back")  # without values
-MAX_RATE = 200  # commands of one browser in one second; a drag makes 20
-PREVIEW = (120, 160)  # (H, W) of the images beside the scene [pixels]
-Command = tuple[Any, ...]  # a name, then what belongs to it: ("grip", "left", 1.0), ("aim", "left", Pose), ("save",)
+WITHOUT_VALUES = ("beat", "engage", "release", "record", "save", "discard", "redo", "take_over", "hand_back")
+MAX_RATE = 200  # commands of one browser in one second; dragging sends 20
+PREVIEW = (120, 160)  # (H, W) [pixels] of the camera images beside the scene
+Command = tuple[Any, ...]  # a name and its values: ("grip", "left", 1.0), ("aim", "left", Pose), ("save",)
 log = logging.getLogger("sim_envs.teleop")
 
 
@@ -30,8 +30,8 @@ class PageConfig:
     task: str
     scene: Path  # MJCF
     stage_names: tuple[str, ...]
-    cameras: tuple[str, ...]  # of the small images beside the scene
-    gated: bool  # an agent drives, the operator corrects it
+    cameras: tuple[str, ...]  # whose images are shown beside the scene
+    gated: bool  # whether an agent drives and the operator corrects it
     host: str = "127.0.0.1"
     port: int = 8080
     token: str = ""
@@ -41,60 +41,60 @@ class PageConfig:
 class PageState:
     """What the page shows at one moment."""
 
-    qpos: np.ndarray  # of the whole physics, (nq,)
-    gizmos: Mapping[str, np.ndarray]  # by side: x y z [m], quaternion wxyz
-    openings: Mapping[str, float]  # commanded, by side
+    qpos: np.ndarray  # (nq,) of the whole simulation
+    gizmos: Mapping[str, np.ndarray]  # side -> x y z [m], quaternion wxyz
+    openings: Mapping[str, float]  # side -> commanded opening of the gripper, 0..1
     mode: str  # idle, ready, recording; with an agent autonomous, paused, correcting
-    engaged: bool
+    engaged: bool  # the clutch
     t: int  # control steps recorded
-    stage: int  # best so far
-    saved: int
-    wanted: int
-    note: str
-    timing: str
-    images: Mapping[str, np.ndarray] = field(default_factory=dict)  # (H, W, 3) uint8, those that are new
+    stage: int  # the best reached so far
+    saved: int  # episodes
+    wanted: int  # episodes
+    note: str  # what happened last
+    timing: str  # how well the loop keeps its deadlines
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)  # new ones, (H, W, 3) uint8
 
 
 class PageLink(Protocol):
-    """How the loop talks to a page."""
+    """How the loop and a page exchange messages."""
 
     def commands(self) -> list[Command]:
-        """What has arrived since the last call."""
+        """The commands that have arrived since the last call."""
         ...
 
-    def show(self, view: PageState) -> None:
-        """Draws the view, or forgets it if the page is still busy with the last one."""
+    def show(self, state: PageState) -> None:
+        """Draws the state, or drops it if the page is still drawing the last one."""
         ...
 
 
 class CommandFilter:
-    """Where messages of browsers arrive: one of them holds the lease, and only its well-formed commands pass.
+    """Passes the valid commands of one browser, the one that drives, on to `send`.
 
-    Everything else is dropped with a log line, at most one a second for each browser.
+    Everything else is dropped with a log line, at most one per second and browser.
     """
 
     def __init__(self, send: Callable[[Command], None], clock: Callable[[], float] = time.monotonic):
-        self.holder: int | None = None  # number of the browser that drives
+        self.driver: int | None = None  # number of the browser that drives
         self._send, self._clock = send, clock
         self._second, self._count = 0, 0
         self._complained: dict[int, float] = {}  # browser -> time of the last log line
 
     def grant(self, client: int) -> bool:
-        """Gives the lease to a browser unless another has it; whether it has it now."""
-        self.holder = client if self.holder is None else self.holder
-        return self.holder == client
+        """Lets a browser drive unless another one does; returns whether it drives now."""
+        self.driver = client if self.driver is None else self.driver
+        return self.driver == client
 
     def leave(self, client: int) -> None:
-        """A browser is gone; if it drove, the arms hold still at once."""
+        """A browser has left; if it drove, the arms hold still at once."""
         self._complained.pop(client, None)
-        if client == self.holder:
-            self.holder = None
+        if client == self.driver:
+            self.driver = None
             self._send(("release",))
 
     def receive(self, client: int | None, name: str, *values: Any) -> bool:
-        """Takes one message; whether it was passed on."""
-        if client is None or client != self.holder:
-            return self._drop(client, f"{name}: somebody else is driving")
+        """Takes one message of a browser; returns whether it was passed on."""
+        if client is None or client != self.driver:
+            return self._drop(client, f"{name}: another browser drives")
         second = int(self._clock())
         self._count = self._count + 1 if second == self._second else 1
         self._second = second
@@ -115,12 +115,12 @@ class CommandFilter:
 
 
 def checked(name: str, values: tuple[Any, ...]) -> Command:
-    """The command, if it is one; else ValueError with the reason."""
-    if name in PLAIN and not values:
+    """The command that a browser sent; ValueError, which says why, if it is none."""
+    if name in WITHOUT_VALUES and not values:
         return (name,)
     if name in ("aim", "grip") and values and values[0] in SIDES:
         if name == "aim" and len(values) == 3:
             return name, values[0], checked_pose(*values[1:])
         if name == "grip" and len(values) == 2:
             return name, values[0], checked_opening(values[1])
-    raise ValueError(f"no such command with {values!r:.80}")
+    raise ValueError(f"no such command with the values {values!r:.80}")

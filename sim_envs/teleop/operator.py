@@ -1,6 +1,6 @@
-"""The control core of teleoperation, without any web: wanted hand poses and grips in, joint targets out.
+"""The control core of teleoperation, without any web: wanted hand poses and gripper openings in, joint targets out.
 
-Time is handed in by the caller [s, any monotonic clock], so that a test needs no waiting.
+The caller passes the time [s, of any monotonic clock], so that tests need not wait.
 """
 
 from collections.abc import Iterable
@@ -13,22 +13,22 @@ from sim_envs.kinematics import Kinematics, Pose, pose_of
 from sim_envs.robot import SIDES
 
 WORKSPACE = np.array([[-0.4, 0.4], [0.2, 0.85], [0.015, 0.5]])  # x, y, z of a hand [m]
-FAR = 2.0  # [m] from the middle of the table: no hand is meant to go there
-GRIPS = {"left": 6, "right": 13}  # places of the grippers in qpos and action
+FAR = 2.0  # [m] largest coordinate of a wanted position; anything beyond is refused as nonsense
+GRIPS = {"left": 6, "right": 13}  # indices of the grippers in qpos and action
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a hand may do, whatever is asked. It turns at most at `TURNING` [rad/s] of `experts.expert`."""
+    """What a hand may do at most. It turns at no more than `TURNING` [rad/s] of `experts.expert`."""
 
     speed: float = SPEED  # [m/s] of a hand
-    haste: float = 2.0  # times the experts' joint speeds: at 1, a hand that is moved sideways takes seconds to turn
-    silence: float = 0.2  # [s] without a sign of life, after which the arms hold still
-    release: float = 1.0  # [s] without a sign of life, after which the clutch lets go, too
+    joint_speed: float = 2.0  # times the experts' joint speeds; at 1, a hand that moves sideways takes seconds to turn
+    silence: float = 0.2  # [s] without a sign of life after which the arms hold still
+    release: float = 1.0  # [s] without a sign of life after which the clutch is released, too
 
 
 def checked_pose(position: Iterable[float], wxyz: Iterable[float]) -> Pose:
-    """The pose of seven numbers from outside; ValueError, which names the value, unless they can be one."""
+    """The pose that a browser sent as seven numbers; ValueError, which names the value, if they are no pose."""
     try:
         numbers = np.array([*position, *wxyz], np.float64)
     except (TypeError, ValueError):
@@ -43,16 +43,16 @@ def checked_pose(position: Iterable[float], wxyz: Iterable[float]) -> Pose:
 
 
 def checked_opening(opening: float) -> float:
-    """A gripper's command [0 closed, 1 open] from outside; ValueError unless it is one."""
+    """The gripper opening [0 closed, 1 open] that a browser sent; ValueError if it is none."""
     if isinstance(opening, bool) or not isinstance(opening, int | float) or not 0 <= opening <= 1:
         raise ValueError(f"gripper opening {opening!r:.80} is not a number from 0 to 1")
     return float(opening)
 
 
 class Operator:
-    """Moves both hands towards wanted poses while the clutch is engaged and somebody is there; else holds still.
+    """Moves both hands towards wanted poses while the clutch is engaged and the page is alive; else holds still.
 
-    The wanted poses follow the hands while the clutch is out, so engaging it never makes them jump.
+    While the clutch is released, the wanted poses follow the hands, so that engaging it never makes them jump.
     """
 
     def __init__(self, kinematics: Kinematics | None = None, limits: Limits | None = None):
@@ -61,52 +61,52 @@ class Operator:
         self.openings: dict[str, float] = dict.fromkeys(SIDES, 0.0)  # commanded
         self._kinematics = kinematics or Kinematics()
         self._goals: dict[str, Pose] = {}
-        self._hold: np.ndarray | None = None  # (14,) the action that keeps the arms where they stopped
-        self._heard = -np.inf  # [s] last sign of life
-        self._excused = 0.0  # [s] of the silence since then
+        self._hold: np.ndarray | None = None  # (14,) action that keeps the arms where they stopped
+        self._heard = -np.inf  # [s] time of the last sign of life
+        self._excused = 0.0  # [s] of silence since then that does not count
 
     # -- what the operator does ---------------------------------------------------------------------------------------
 
     def hear(self, now: float) -> None:
-        """A sign of life: the page is there."""
+        """A sign of life: the page has answered."""
         self._heard, self._excused = now, 0.0
 
     def excuse(self, seconds: float) -> None:
-        """Does not count that time as silence: nobody was listening. Not more than once `Limits.silence` in a row."""
+        """Does not count a time in which the loop did not listen as silence; at most `Limits.silence` in a row."""
         seconds = min(seconds, self.limits.silence - self._excused)
         self._heard, self._excused = self._heard + seconds, self._excused + seconds
 
     def engage(self, qpos: np.ndarray, now: float) -> None:
-        """Takes the clutch; from now on the hands follow `aim`, beginning where they are."""
+        """Engages the clutch: from now on the hands follow `aim`, starting where they are."""
         if not self.engaged:
             self._goals, self.engaged = self._kinematics.hands(qpos), True
         self.hear(now)
 
     def release(self) -> None:
-        """Lets the clutch go: the arms hold still, the grippers keep their command."""
+        """Releases the clutch: the arms hold still, the grippers keep their openings."""
         self.engaged = False
 
     def aim(self, side: str, pose: Pose, now: float) -> None:
-        """Where a hand should go, moved into the workspace; ignored while the clutch is out."""
+        """Sets the wanted pose of a hand, limited to the workspace; ignored while the clutch is released."""
         if self.engaged:
             self._goals[side] = Pose(np.clip(pose.position, *WORKSPACE.T), pose.rotation)
         self.hear(now)
 
     def grip(self, side: str, opening: float, now: float) -> None:
-        """Commands a gripper; works without the clutch, as it moves no arm."""
+        """Commands a gripper; works without the clutch, since it moves no arm."""
         self.openings[side] = opening
         self.hear(now)
 
     # -- what the arms do ---------------------------------------------------------------------------------------------
 
     def stand_by(self, action: np.ndarray) -> None:
-        """Prepares to take over from whoever sent `action` (14,) last: its grips are kept, so nothing held is lost."""
+        """Prepares to continue after `action` (14,); its gripper openings are kept, so that nothing is dropped."""
         self.release()
         self._hold = None
         self.openings = {side: float(action[place]) for side, place in GRIPS.items()}
 
     def present(self, now: float) -> bool:
-        """Whether there was a sign of life just now."""
+        """Whether the last sign of life is recent."""
         return now - self._heard <= self.limits.silence
 
     def drives(self, now: float) -> bool:
@@ -114,11 +114,11 @@ class Operator:
         return self.engaged and self.present(now)
 
     def goals(self, qpos: np.ndarray) -> dict[str, Pose]:
-        """Where the gizmos belong: at the wanted poses, or at the hands while the clutch is out."""
+        """Where to draw the gizmos: at the wanted poses, or at the hands while the clutch is released."""
         return dict(self._goals) if self.engaged else self._kinematics.hands(qpos)
 
     def action(self, qpos: np.ndarray, now: float) -> np.ndarray:
-        """Joint targets (14,) float32 for this control step; qpos (14,) is what is measured now."""
+        """Joint targets (14,) float32 for this control step, from the measured qpos (14,)."""
         if now - self._heard > self.limits.release:
             self.release()
         if self.drives(now):
@@ -133,8 +133,8 @@ class Operator:
         return action.astype(np.float32)
 
     def _follow(self, qpos: np.ndarray) -> np.ndarray:
-        """(14,) one control step towards the wanted poses, within the limits."""
+        """Joint targets (14,), one control step towards the wanted poses, within the limits."""
         hands = self._kinematics.hands(qpos)
         steps = {side: step(hands[side], Goal(self._goals[side], 0.0, self.limits.speed)) for side in SIDES}
         next_qpos = self._kinematics.solve(qpos, steps, iterations=1)
-        return self._kinematics.targets(qpos, next_qpos, self.limits.haste)
+        return self._kinematics.targets(qpos, next_qpos, self.limits.joint_speed)

@@ -1,4 +1,4 @@
-"""The 50 Hz loop: who drives, the life of an episode, and how well the time is kept.
+"""A teleoperation session: the 50 Hz loop, the life of an episode, and who drives.
 
     idle -> ready -> recording -> idle              an operator alone; `ready` waits for the first move
     idle -> autonomous <-> paused <-> correcting    with an agent that the operator corrects; recorded throughout
@@ -6,123 +6,49 @@
 The environment is stepped at every deadline, whatever network, page and browser do.
 """
 
-import contextlib
-import os
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
 from sim_envs.env import CONTROL_TIMESTEP, BimanualEnv
 from sim_envs.robot import SIDES
+from sim_envs.teleop.gated_control import GatedControl
 from sim_envs.teleop.messages import PREVIEW, Command, PageLink, PageState
 from sim_envs.teleop.operator import Operator
+from sim_envs.teleop.pace import Pace, real_time_priority
+from sim_envs.teleop.protocols import Agent, Observer, Result
 
-PREVIEW_EVERY = 4  # control steps between two of them, a multiple of SHOW_EVERY
-PREVIEW_SLACK = 0.009  # [s] left before the deadline, or no image
-SHOW_EVERY = 2  # control steps
-
-
-@dataclass
-class Result:
-    """What one episode came to; the same fields as act.types.RolloutResult."""
-
-    seed: int
-    length: int
-    max_reward: float
-    episode_return: float
-    success: bool
-    strict_success: bool
-    stages: list[int | None]
-    env_state0: list[float] = field(default_factory=list)
-    clipped: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+SHOW_EVERY = 2  # control steps between two states sent to the page
+PREVIEW_EVERY = 4  # control steps between two camera images, a multiple of SHOW_EVERY
+PREVIEW_SLACK = 0.009  # [s] that must be left before the deadline for a camera image to be rendered
+FAREWELL = 25  # control steps after the last episode, so that the page can show that it was saved
 
 
-class Agent(Protocol):
-    """Who drives while the operator does not; the same shape as act.types.Agent."""
+@dataclass(frozen=True)
+class SessionPlan:
+    """Which episodes a session records."""
 
-    def reset(self, num_envs: int) -> None: ...
-    def needs_images(self) -> bool: ...
-    def select_action(self, observations: Sequence[dict[str, Any]]) -> np.ndarray: ...
-
-
-class Observer(Protocol):
-    """Who watches; the same shape as act.types.Observer."""
-
-    def needs_images(self) -> bool: ...
-    def on_reset(self, index: int, seed: int, obs: dict[str, Any], info: Mapping[str, Any]) -> None: ...
-    def on_step(
-        self,
-        index: int,
-        t: int,
-        obs: dict[str, Any],
-        action: np.ndarray,
-        next_obs: dict[str, Any],
-        reward: float,
-        info: Mapping[str, Any],
-    ) -> None: ...
-    def on_end(self, index: int, result: Any) -> None: ...
-
-
-class Timing:
-    """Measures the period of the loop [s] over the last minute."""
-
-    def __init__(self) -> None:
-        self.periods: deque[float] = deque(maxlen=3000)
-        self.missed = 0  # deadlines
-        self._last: float | None = None
-
-    def tick(self, now: float) -> None:
-        if self._last is not None:
-            self.periods.append(now - self._last)
-        self._last = now
-
-    def __str__(self) -> str:
-        if not self.periods:
-            return ""
-        p50, p99, longest = 1000 * np.percentile(self.periods, (50, 99, 100))
-        return f"control period {p50:.1f} ms, p99 {p99:.1f}, max {longest:.1f} ({self.missed} deadlines missed)"
-
-
-@contextlib.contextmanager
-def ahead_of_others() -> Iterator[None]:
-    """Has the kernel run this thread before all ordinary ones, where it lets us: on Linux, as root or CAP_SYS_NICE.
-
-    The loop sleeps four fifths of its time; what it must not do is wait for a browser that draws in software.
-    """
-    if not hasattr(os, "sched_setscheduler"):
-        yield
-        return
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(PermissionError):  # who may ask for it by a limit may not always give it back
-            os.sched_setscheduler(0, *before)
+    seeds: range = range(2**31)  # one per episode, in order; `redo` takes the same one again
+    wanted: int = 50  # the session ends when so many episodes are saved
+    saved: int = 0  # how many are saved already
+    keep_failures: bool = False  # save what is no strict success, too
 
 
 class Session:
-    """One sitting: an environment, an operator at a page, and perhaps an agent to correct.
+    """An environment, an operator at a page, and perhaps an agent that the operator corrects.
 
     Args:
         env: its `env_spec.episode_len` ends an episode that the operator does not end.
         link: the page.
-        observers: told of recorded control steps; of the end only when the episode is kept.
-        agent: makes the session human-gated: it drives until the operator takes over.
-        seeds: of the episodes, one after the other; `redo` takes the same again. ValueError when there are no more.
-        wanted, saved: the sitting ends when that many episodes are saved; how many there are.
-        keep_failures: keep what the operator saves, whether it is a strict success or not.
+        observers: see the recorded control steps, and the end of an episode only if it is saved.
+        agent: drives until the operator takes over (human-gated DAgger).
+        operator: turns the page's commands into actions.
+        plan: which episodes are recorded. When its seeds are used up, the next episode is a ValueError.
         previews: cameras shown beside the scene.
-        period: [s] of a control step on the wall clock.
+        pace: the deadlines.
     """
 
     def __init__(
@@ -133,69 +59,54 @@ class Session:
         *,
         agent: Agent | None = None,
         operator: Operator | None = None,
-        seeds: range = range(2**31),
-        wanted: int = 50,
-        saved: int = 0,
-        keep_failures: bool = False,
+        plan: SessionPlan | None = None,
         previews: Sequence[str] = (),
-        period: float = CONTROL_TIMESTEP,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        pace: Pace | None = None,
     ):
         self.env, self.link, self.agent = env, link, agent
-        self.observers = list(observers)
-        self.operator = operator or Operator()
-        self.seed, self.wanted, self.saved, self.keep_failures = seeds.start, wanted, saved, keep_failures
-        self._seeds = seeds
-        self.previews, self.period = list(previews), period
-        self.timing = Timing()
-        self._clock, self._sleep = clock, sleep
+        self.observers, self.previews = list(observers), list(previews)
+        self.operator, self.pace = operator or Operator(), pace or Pace()
+        self.plan = plan or SessionPlan()
+        self.seed, self.saved = self.plan.seeds.start, self.plan.saved
+        self.intervention = np.zeros(1, bool)  # whether the operator drove the last recorded control step
+        self._control = GatedControl()
         self._steps = 0  # of the loop
-        self._note, self._timing_told = "", ""
-        self.intervention = np.zeros(1, bool)  # whether the operator drove the last recorded step
+        self._note = self._timing_shown = ""
         self._reset()
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Returns when the wanted number of episodes is saved."""
-        due, farewell = self._clock(), 25  # control steps, so that the page can say so
-        with ahead_of_others():
-            while self.saved < self.wanted or (farewell := farewell - 1) >= 0:
-                self.tick(due + self.period)
-                due += self.period
-                late = self._clock() - due
-                if late <= 0:
-                    self._sleep(-late)
-                else:
-                    self.timing.missed += 1
+        remaining = FAREWELL
+        self.pace.start()
+        with real_time_priority():
+            while self.saved < self.plan.wanted or (remaining := remaining - 1) >= 0:
+                self.tick(self.pace.deadline)
+                if late := self.pace.wait():
                     self.operator.excuse(late)
-                    due += late if late > self.period else 0.0  # no burst to catch up
 
     def tick(self, deadline: float) -> None:
-        """One control step, which should be over by `deadline` [s]."""
-        now = self._clock()
-        self.timing.tick(now)
+        """Does one control step, which should be over by `deadline` [s]."""
+        now = self.pace.now()
         for command in self.link.commands():
             self._obey(command, now)
         if self.mode == "autonomous" and not self.operator.present(now):
-            self._obey(("take_over",), now)  # nobody is watching the agent
+            self._obey(("take_over",), now)  # an agent never drives unwatched
         if self.mode != "ready":
             self._advance(now)
         self._steps += 1
         if self._steps % SHOW_EVERY == 0:
-            self.link.show(self._view(self._previews(deadline)))
+            self.link.show(self._state(self._previews(deadline)))
 
     @property
     def mode(self) -> str:
-        """One of the states of the module's drawing."""
+        """One of the states in the drawing at the top of this module."""
         if not self.recording:
             return "idle"
-        if self.agent is None:
-            return "recording" if self.t or self.operator.engaged else "ready"
-        if self._autonomous:
-            return "autonomous"
-        return "correcting" if self.operator.engaged else "paused"
+        if self.agent is not None:
+            return self._control.mode.value
+        return "recording" if self.t or self.operator.engaged else "ready"
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
@@ -216,13 +127,14 @@ class Session:
         elif name == "discard" and self.recording:
             self._leave("discarded")
         elif name == "take_over" and self.mode == "autonomous":
-            self._autonomous = False
+            self._control.take_over()
             self.operator.stand_by(self._action)
         elif name == "hand_back" and self.mode in ("paused", "correcting"):
             self._hand_to_agent()
+        self._control.clutch(self.operator.engaged)
 
     def _record(self) -> None:
-        """Begins an episode, from the start also if one is under way."""
+        """Begins an episode; one that is already running begins again."""
         self._reset()
         self.recording = True
         self._note = ""
@@ -234,13 +146,13 @@ class Session:
     def _hand_to_agent(self) -> None:
         assert self.agent is not None
         self.operator.release()
-        self.agent.reset(1)  # what it had planned is out of date
-        self._autonomous = True
+        self.agent.reset(1)  # its chunk is from before the correction
+        self._control.hand_back()
 
     def _end(self) -> None:
-        """Ends the episode; it is kept if it is a strict success, or if failures are."""
+        """Ends the episode; it is saved if it is a strict success, or if the plan keeps failures."""
         result = self._result()
-        if not (result.strict_success or self.keep_failures):
+        if not (result.strict_success or self.plan.keep_failures):
             self._leave("not saved: no strict success at the end")
             return
         for observer in self.observers:
@@ -249,16 +161,17 @@ class Session:
         self._leave(f"saved, {result.length * CONTROL_TIMESTEP:.1f} s long")
 
     def _leave(self, note: str) -> None:
-        self.recording, self._autonomous, self._note = False, False, note
+        self.recording, self._note = False, note
         self.operator.stand_by(self._action)
         self.seed += 1
 
     def _reset(self) -> None:
-        if self.seed not in self._seeds:
-            raise ValueError(f"seeds end at {self._seeds.stop - 1}: give another --dataset_dir and a smaller --seed")
+        if self.seed not in self.plan.seeds:
+            last = self.plan.seeds.stop - 1
+            raise ValueError(f"the seeds up to {last} are used up; give another --dataset_dir and a smaller --seed")
         self.env.images_due = False
         self.obs, self._info = self.env.reset(seed=self.seed)
-        self.recording = self._autonomous = False
+        self.recording = False
         self.t, self._rewards = 0, []
         self._env_state0 = self.obs["env_state"].tolist()
         self._action = self.obs["qpos"]
@@ -267,15 +180,16 @@ class Session:
     # -- one step -----------------------------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
-        by_agent = self.mode == "autonomous"
-        watchers = [*self.observers] * self.recording + [self.agent] * by_agent
-        if any(watcher.needs_images() for watcher in watchers if watcher is not None):
+        agent = self.agent if self.mode == "autonomous" else None
+        watchers = [*(self.observers if self.recording else []), *([agent] if agent is not None else [])]
+        if any(watcher.needs_images() for watcher in watchers):
             self.obs["images"] = {camera: self.env.render_camera(camera) for camera in self.env.env_spec.cameras}
-        self.intervention = np.array([not by_agent and self.operator.drives(now)])
-        if by_agent and self.agent is not None:
-            self._action = np.asarray(self.agent.select_action([self.obs])[0], np.float32)
+        self.intervention = np.array([agent is None and self.operator.drives(now)])
+        if agent is not None:
+            self._action = np.asarray(agent.select_action([self.obs])[0], np.float32)
         else:
             self._action = self.operator.action(self.obs["qpos"], now)
+            self._control.clutch(self.operator.engaged)  # a silent page has let it go
         obs = self.obs
         self.obs, reward, terminated, truncated, self._info = self.env.step(self._action)
         if not self.recording:
@@ -306,9 +220,9 @@ class Session:
 
     # -- what is shown ------------------------------------------------------------------------------------------------
 
-    def _view(self, images: Mapping[str, np.ndarray]) -> PageState:
+    def _state(self, images: Mapping[str, np.ndarray]) -> PageState:
         if self._steps % 50 == 0:
-            self._timing_told = str(self.timing)
+            self._timing_shown = str(self.pace)
         return PageState(
             qpos=np.array(self.env.physics.data.qpos),
             gizmos={side: seven_of(pose) for side, pose in self.operator.goals(self.obs["qpos"]).items()},
@@ -318,22 +232,22 @@ class Session:
             t=self.t,
             stage=int(max(self._rewards, default=0)),
             saved=self.saved,
-            wanted=self.wanted,
+            wanted=self.plan.wanted,
             note=self._note,
-            timing=self._timing_told,
+            timing=self._timing_shown,
             images=images,
         )
 
     def _previews(self, deadline: float) -> dict[str, np.ndarray]:
-        """The image of one camera, each in its turn, if it is due and there is time for it."""
-        if not self.previews or self._steps % PREVIEW_EVERY or deadline - self._clock() < PREVIEW_SLACK:
+        """The image of one camera, in turn, if it is due and there is time to render it."""
+        if not self.previews or self._steps % PREVIEW_EVERY or deadline - self.pace.now() < PREVIEW_SLACK:
             return {}
         self.previews.append(self.previews.pop(0))
         return {self.previews[-1]: self.env.render_camera(self.previews[-1], PREVIEW)}
 
 
 def seven_of(pose: Any) -> np.ndarray:
-    """x y z [m], quaternion wxyz of a pose."""
+    """Position x y z [m] and quaternion wxyz of a pose, (7,)."""
     quat = np.empty(4)
     mujoco.mju_mat2Quat(quat, np.ascontiguousarray(pose.rotation).ravel())
     return np.concatenate([pose.position, quat])

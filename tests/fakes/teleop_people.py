@@ -1,4 +1,4 @@
-"""Stand-ins for people: a browser that speaks viser's protocol without drawing, Chromium, and who knows the task."""
+"""People and browsers that tests pretend: one that speaks viser's protocol, Chromium, and a skilled operator."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ from sim_envs.teleop.session import seven_of
 
 
 class FakeBrowser:
-    """Opens the page at `url`, answers its questions, remembers its buttons; drags and presses what it is told to."""
+    """Speaks viser's protocol without rendering: answers the page's questions, drags gizmos and presses buttons."""
 
     def __init__(self, url):
         self.answering = True
@@ -38,25 +38,25 @@ class FakeBrowser:
         self.send_bytes(msgspec.msgpack.encode({"type": kind, **values}))
 
     def send_bytes(self, data):
-        with contextlib.suppress(ConnectionClosed):  # the page hangs up on nonsense
+        with contextlib.suppress(ConnectionClosed):  # the page closes the connection after nonsense
             self._socket.send(data)
 
     def grab(self, side):
         self.send("TransformControlsDragStartMessage", name=f"/{side}_hand", owner=self.owner)
 
     def drag(self, poses):
-        """Poses by side: x y z, quaternion wxyz."""
+        """Drags gizmos to poses: side -> x y z, quaternion wxyz."""
         for side, numbers in poses.items():
             pose = {"position": numbers[:3], "wxyz": numbers[3:]}
             self.send("TransformControlsUpdateMessage", name=f"/{side}_hand", owner=self.owner, **pose)
 
     def press(self, label):
-        """Presses the button whose label begins so."""
+        """Presses the button whose label matches the pattern at its beginning."""
         uuid = next(uuid for uuid, shown in list(self.buttons.items()) if re.match(label, shown))
         self.send("GuiUpdateMessage", uuid=uuid, updates={"value": True})
 
     def vanish(self):
-        """Is killed: nothing is said any more, the connection breaks."""
+        """Ends as if it was killed: without a word, the connection breaks."""
         self._socket.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self):
@@ -95,9 +95,10 @@ class FakeBrowser:
 
 
 class Chromium:
-    """The same in a headless Chromium that draws: keys are keys; a drag is what viser's gizmo sends when dragged.
+    """The same in a headless Chromium that renders.
 
-    (With a mouse, poses could not be hit exactly.) The page's connection lives in a worker, which is listened to.
+    It presses real keys. A drag sends the messages that viser's gizmo would send, because a mouse cannot hit a pose
+    exactly. The page's connection is in a web worker, so `LISTEN` replaces the class of workers.
     """
 
     FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -114,7 +115,7 @@ class Chromium:
                 });
             }
         };
-        window.tell = (messages) => messages.forEach((message) =>
+        window.send = (messages) => messages.forEach((message) =>
             window.gizmos.worker.postMessage({type: "send", message: {...message, owner: window.gizmos.owner}}));
     """
     KEYS: ClassVar = {"Record": "r", "(Open|Close) left": "f", "(Open|Close) right": "j"}
@@ -133,12 +134,12 @@ class Chromium:
         return self.page.evaluate("'gizmos' in window")
 
     def grab(self, side):
-        self._tell([{"type": "TransformControlsDragStartMessage", "name": f"/{side}_hand"}])
+        self._send([{"type": "TransformControlsDragStartMessage", "name": f"/{side}_hand"}])
 
     def drag(self, poses):
         kind = "TransformControlsUpdateMessage"
         named = [(f"/{side}_hand", numbers[:3], numbers[3:]) for side, numbers in poses.items()]
-        self._tell([{"type": kind, "name": name, "position": position, "wxyz": q} for name, position, q in named])
+        self._send([{"type": kind, "name": name, "position": position, "wxyz": q} for name, position, q in named])
 
     def press(self, label):
         self.page.keyboard.press(self.KEYS[label])
@@ -150,14 +151,14 @@ class Chromium:
         self._chromium.close()
         self._playwright.stop()
 
-    def _tell(self, messages):
-        self.page.evaluate("messages => window.tell(messages)", messages)
+    def _send(self, messages):
+        self.page.evaluate("messages => window.send(messages)", messages)
 
 
 class Demonstrator:
-    """Drags both gizmos through the task, to the poses at which the scripted expert wants the hands.
+    """Drags both gizmos through the task, to the poses that the scripted expert wants for the hands.
 
-    He is fast, so what a slow page shows him may be old: a key is pressed once, then its effect awaited.
+    What a slow page shows may be old, so a key is not pressed again until its effect had time to show.
     """
 
     def __init__(self, session, task):
@@ -171,7 +172,7 @@ class Demonstrator:
         return {phase.name: phase for phase in self._agent.experts[0].make_phases()}
 
     def act(self, browser):
-        """What he does at one glance at the scene."""
+        """Looks at the scene once and acts."""
         session = self._session
         if not session.t:
             self._agent.reset(1)

@@ -1,4 +1,4 @@
-"""The control core of teleoperation: clutch, limits, watchdog, grips; and what from outside is no pose at all."""
+"""The control core of teleoperation: clutch, limits, watchdog, grippers; and numbers that are no pose."""
 
 import itertools
 
@@ -27,7 +27,7 @@ def env():
 
 
 class Trial:
-    """An operator, two arms at home and a clock that is told to move."""
+    """An operator, two arms at home, and a clock that moves with every step."""
 
     def __init__(self, env, kinematics):
         self.env, self.kinematics, self.now = env, kinematics, 0.0
@@ -64,7 +64,7 @@ def travel(hands, side="right"):
     return np.linalg.norm(np.diff([hand[side].position for hand in hands], axis=0), axis=1)
 
 
-def test_nothing_moves_while_the_clutch_is_out(trial):
+def test_nothing_moves_while_the_clutch_is_released(trial):
     trial.operator.aim("right", trial.ahead("right", (0.2, 0, 0)), trial.now)
     assert travel(trial.step(50)).sum() < 0.002
 
@@ -83,7 +83,7 @@ def test_engaging_starts_at_the_hands_wherever_the_gizmos_were_before(trial):
     assert travel(trial.step(25)).sum() < 0.004
 
 
-def test_a_hand_goes_where_it_is_wanted_no_faster_than_it_may(trial):
+def test_a_hand_goes_to_its_wanted_pose_no_faster_than_its_limits(trial):
     trial.operator.engage(trial.obs["qpos"], trial.now)
     goal = trial.ahead("right", (-0.05, 0.1, -0.08), (0, 0.5, 0))
     trial.operator.aim("right", goal, trial.now)
@@ -104,7 +104,7 @@ def test_a_hand_stays_within_the_workspace(trial):
     assert np.all((goal >= WORKSPACE[:, 0]) & (goal <= WORKSPACE[:, 1]))
 
 
-def test_silence_stops_the_arms_and_they_go_on_when_it_is_broken_soon(trial):
+def test_silence_stops_the_arms_and_they_go_on_after_a_short_silence(trial):
     trial.operator.engage(trial.obs["qpos"], trial.now)
     trial.operator.aim("right", trial.ahead("right", (0, 0.25, 0)), trial.now)
     assert travel(trial.step(20)).sum() > 0.02
@@ -114,7 +114,7 @@ def test_silence_stops_the_arms_and_they_go_on_when_it_is_broken_soon(trial):
     assert travel(trial.step(20)).sum() > 0.02
 
 
-def test_a_second_of_silence_lets_the_clutch_go(trial):
+def test_a_second_of_silence_releases_the_clutch(trial):
     trial.operator.engage(trial.obs["qpos"], trial.now)
     trial.operator.aim("right", trial.ahead("right", (0, 0.25, 0)), trial.now)
     trial.step(60, heard=False)
@@ -122,7 +122,7 @@ def test_a_second_of_silence_lets_the_clutch_go(trial):
     assert travel(trial.step(20)).sum() < 0.002
 
 
-def test_time_in_which_nobody_listened_is_no_silence(trial):
+def test_time_in_which_the_loop_did_not_listen_is_no_silence(trial):
     trial.operator.engage(trial.obs["qpos"], trial.now)
     trial.now += 0.35
     assert not trial.operator.drives(trial.now)
@@ -148,14 +148,14 @@ def test_grips_move_the_grippers_and_nothing_else(trial):
     assert travel(hands, "left").sum() < 0.003
 
 
-def test_taking_over_keeps_the_grips_of_whoever_drove_before(trial):
+def test_taking_over_keeps_the_openings_of_the_driver_before(trial):
     before = HOME.copy()
     before[[6, 13]] = 0.0, 0.7
     trial.operator.stand_by(before)
     np.testing.assert_allclose(trial.operator.action(trial.obs["qpos"], trial.now)[[6, 13]], (0.0, 0.7), atol=1e-6)
 
 
-def test_holding_still_is_one_action_so_that_a_pause_can_be_told_from_driving(trial):
+def test_holding_still_is_one_constant_action(trial):
     first = trial.operator.action(trial.obs["qpos"], 0.0)
     later = trial.operator.action(trial.obs["qpos"] + np.float32(0.001), 1.0)
     np.testing.assert_array_equal(first, later)
@@ -175,18 +175,18 @@ def test_holding_still_is_one_action_so_that_a_pause_can_be_told_from_driving(tr
         (({}, [], 0), SQUARE, "seven finite numbers"),
     ],
 )
-def test_what_is_no_pose_is_refused_with_its_value(position, wxyz, reason):
+def test_numbers_that_are_no_pose_are_refused_with_their_value(position, wxyz, reason):
     with pytest.raises(ValueError, match=reason):
         checked_pose(position, wxyz)
 
 
 @pytest.mark.parametrize("opening", [np.nan, -0.1, 1.1, "1", None, True, [1]])
-def test_what_is_no_opening_is_refused(opening):
+def test_values_that_are_no_opening_are_refused(opening):
     with pytest.raises(ValueError, match="from 0 to 1"):
         checked_opening(opening)
 
 
-def test_a_pose_from_outside_keeps_its_numbers():
+def test_a_valid_pose_keeps_its_numbers():
     pose = checked_pose((0.1, 0.5, 0.2), (0.0, 0.0, 0.0, 1.0))
     np.testing.assert_allclose(pose.position, (0.1, 0.5, 0.2))
     np.testing.assert_allclose(pose.rotation, np.diag([-1.0, -1.0, 1.0]), atol=1e-12)

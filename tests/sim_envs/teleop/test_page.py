@@ -1,4 +1,4 @@
-"""The page as people meet it: over the network, through the gate, with and without a browser that draws."""
+"""The page as people use it: over the network, through the proxy, with and without a browser that renders."""
 
 import contextlib
 import shutil
@@ -12,7 +12,7 @@ import record_sim_episodes
 import sim_envs
 import train
 from act.data.episodes import episode_path, read_episode
-from act.data.repair import main as upkeep
+from act.data.repair import main as episodes_command
 from sim_envs.kinematics import Kinematics
 from sim_envs.teleop import session as session_module
 from sim_envs.teleop.link import PageProcess
@@ -26,20 +26,20 @@ SQUARE = (1.0, 0.0, 0.0, 0.0)
 FACING_LEFT = (0.0, 0.0, 0.0, 1.0)
 HAND = (0.18, 0.5, 0.3)  # [m] about where the right hand is at home
 KINEMATICS = Kinematics()
-needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium on this machine")
+needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 
 
 # -- a whole recording, with the program ------------------------------------------------------------------------------
 
 
 class Attended(Session):
-    """A session with somebody at its page, who records one episode. Time waits for him: software draws slowly."""
+    """A session with a person at its page who records one episode; it runs at half speed for slow renderers."""
 
     browser_type: Any = FakeBrowser
 
     def run(self):
         assert isinstance(self.link, PageProcess)
-        self.period /= 2
+        self.pace.period /= 2
         self.browser = self.browser_type(self.link.url)
         self.demonstrator = Demonstrator(self, "transfer_cube")
         super().run()
@@ -69,18 +69,18 @@ def test_an_operator_drags_the_gizmos_through_a_whole_transfer_and_training_take
     images = ["--cameras", "cam_high", "--image_size", "24", "32"]
     assert record_sim_episodes.main([*data, *images, "--agent", "human", "--num_episodes", "1", "--port", "0"]) == 0
     assert "open http://127.0.0.1:" in capsys.readouterr().out
-    assert upkeep(["validate", str(tmp_path)]) == 0
+    assert episodes_command(["validate", str(tmp_path)]) == 0
     episode = read_episode(episode_path(tmp_path, 0))
     assert episode.attrs["strict_success"]
     assert episode.attrs["source"] == "operator"
     assert episode.image_size == (24, 32)
-    shutil.copy(episode.path, episode_path(tmp_path, 1))  # one to learn from, one to validate
+    shutil.copy(episode.path, episode_path(tmp_path, 1))  # one for training, one for validation
     flags = ["--preset", "state", *data, "--run_dir", str(tmp_path / "run")]
     flags += ["--steps", "1", "--batch_size", "2", "--device", "cpu", "--hidden_dim", "16", "--dim_feedforward", "16"]
     assert train.main(flags) == 0
 
 
-# -- people who are less kind -----------------------------------------------------------------------------------------
+# -- failures and attacks ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -105,29 +105,29 @@ def browsing(page):
 
 
 def live(session, seconds):
-    """Runs the loop in real time; the right hand's way (steps, 3) [m]."""
-    end, way = time.monotonic() + seconds, []
+    """Runs the loop in real time; returns the right hand's positions (steps, 3) [m]."""
+    end, positions = time.monotonic() + seconds, []
     while time.monotonic() < end:
         session.tick(0.0)
-        way.append(KINEMATICS.hands(session.obs["qpos"])["right"].position)
+        positions.append(KINEMATICS.hands(session.obs["qpos"])["right"].position)
         time.sleep(0.01)
-    return np.array(way)
+    return np.array(positions)
 
 
 def live_until(session, condition, seconds=60.0):
-    """Runs the loop until something holds."""
+    """Runs the loop until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never happened"
+        assert time.monotonic() < end, f"the condition did not hold within {seconds} s"
         live(session, 0.02)
 
 
-def travel(way):
-    return float(np.linalg.norm(np.diff(way, axis=0), axis=1).sum())
+def travel(positions):
+    return float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
 
 
 def start_to_drag(session, browser):
-    """The right hand is on its way to a place that it does not reach soon."""
+    """Returns while the right hand moves towards a place that it does not reach soon."""
     live_until(session, browser.ready)
     browser.grab("right")
     live_until(session, lambda: session.operator.engaged)
@@ -170,15 +170,15 @@ def test_a_second_browser_watches_until_the_first_is_gone(page, session):
             live(session, 0.2)
 
 
-NO_POSES = {
+INVALID_POSES = {
     "numbers": [(float("nan"), 0.5, 0.3, *SQUARE), (0, 0.5, float("-inf"), *SQUARE), (900, 0.5, 0.3, *SQUARE)],
     "no turn": [(*HAND, 0, 0, 0, 0), (*HAND, 1, 2, 3, 4)],
     "no numbers": [("a", "b", "c", *SQUARE), (1.0, 2.0), ({}, None, [[]], (), (), (), ())],
 }
 
 
-@pytest.mark.parametrize("poses", NO_POSES.values(), ids=NO_POSES.keys())
-def test_hostile_poses_move_nothing_and_the_page_lives_on(page, session, poses):
+@pytest.mark.parametrize("poses", INVALID_POSES.values(), ids=INVALID_POSES.keys())
+def test_invalid_poses_move_nothing_and_the_page_goes_on(page, session, poses):
     with browsing(page) as browser:
         live_until(session, browser.ready)
         browser.grab("right")
@@ -192,7 +192,7 @@ def test_hostile_poses_move_nothing_and_the_page_lives_on(page, session, poses):
         live_until(session, browser.ready)
 
 
-def test_bytes_that_are_no_message_and_a_flood_do_not_reach_the_loop(page, session):
+def test_malformed_messages_and_a_flood_do_not_reach_the_loop(page, session):
     with browsing(page) as browser:
         live_until(session, browser.ready)
         for _ in range(2000):

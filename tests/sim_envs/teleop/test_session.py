@@ -1,4 +1,4 @@
-"""The 50 Hz loop without a page: the life of an episode, who drives, what observers are told, deadlines."""
+"""The 50 Hz loop without a page: the life of an episode, who drives, what observers see, deadlines."""
 
 import functools
 
@@ -9,24 +9,26 @@ import sim_envs
 from act.types import RolloutResult
 from sim_envs.robot import SIDES
 from sim_envs.teleop.operator import Operator, checked_pose
-from sim_envs.teleop.session import Result, Session, Timing, seven_of
+from sim_envs.teleop.pace import Pace
+from sim_envs.teleop.protocols import Result
+from sim_envs.teleop.session import Session, SessionPlan, seven_of
 
 
 class Mailbox:
     """A link without a page: `say` leaves a command for the next control step."""
 
     def __init__(self):
-        self.waiting, self.views = [], []
+        self.waiting, self.states = [], []
 
     def say(self, *command):
         self.waiting.append(command)
 
     def commands(self):
-        heard, self.waiting = [*self.waiting, ("beat",)], []
-        return heard
+        commands, self.waiting = [*self.waiting, ("beat",)], []
+        return commands
 
-    def show(self, view):
-        self.views.append(view)
+    def show(self, state):
+        self.states.append(state)
 
 
 class Silent(Mailbox):
@@ -35,7 +37,7 @@ class Silent(Mailbox):
 
 
 class Clock:
-    """Time that moves only when somebody sleeps."""
+    """Time that moves only by sleeping."""
 
     def __init__(self):
         self.now = 100.0
@@ -53,8 +55,8 @@ class Watcher:
     def __init__(self):
         self.resets, self.steps, self.results = [], [], []
 
-    def told(self):
-        """Called after every step; replace it to look at something at that moment."""
+    def after_step(self):
+        """A test may replace it, to look at something after every step."""
 
     def needs_images(self):
         return False
@@ -65,7 +67,7 @@ class Watcher:
 
     def on_step(self, index, t, obs, action, next_obs, reward, info):
         self.steps.append({"t": t, "obs": obs, "action": action, "reward": reward})
-        self.told()
+        self.after_step()
 
     def on_end(self, index, result):
         self.results.append(result)
@@ -96,15 +98,15 @@ def operator():
     return Operator()
 
 
-class Sitting(Session):
+class SessionInSteps(Session):
     """A session with a mailbox, a watcher and a clock of its own."""
 
-    def __init__(self, operator, cameras=(), **settings):
+    def __init__(self, operator, cameras=(), agent=None, **plan):
         env = sim_envs.make("transfer_cube", cameras=cameras, image_size=(24, 32))
         self.time, self.mailbox, self.watcher = Clock(), Mailbox(), Watcher()
         operator.release()
-        waiting = {"clock": self.time, "sleep": self.time.sleep}
-        super().__init__(env, self.mailbox, [self.watcher], operator=operator, **waiting, **settings)
+        settings = {"agent": agent, "operator": operator, "pace": Pace(now=self.time, sleep=self.time.sleep)}
+        super().__init__(env, self.mailbox, [self.watcher], plan=SessionPlan(**plan), **settings)
 
     def step(self, *command, count=1):
         """Says the command, then lets `count` control steps pass."""
@@ -116,12 +118,12 @@ class Sitting(Session):
 
 
 @pytest.fixture
-def sit(operator):
-    return functools.partial(Sitting, operator)
+def make_session(operator):
+    return functools.partial(SessionInSteps, operator)
 
 
-def test_an_episode_waits_for_the_first_move_and_begins_at_the_reset(sit):
-    session = sit()
+def test_an_episode_waits_for_the_first_move_and_begins_at_the_reset(make_session):
+    session = make_session()
     session.step(count=5)
     session.step("record")
     assert session.mode == "ready"
@@ -134,8 +136,8 @@ def test_an_episode_waits_for_the_first_move_and_begins_at_the_reset(sit):
     np.testing.assert_array_equal(session.watcher.resets[-1]["obs"]["qpos"], start["qpos"])
 
 
-def test_what_is_recorded_repeats_from_its_seed(sit):
-    session = sit(seeds=range(7, 8))
+def test_what_is_recorded_repeats_from_its_seed(make_session):
+    session = make_session(seeds=range(7, 8))
     session.step("record")
     session.step("engage")
     hand = seven_of(session.operator.goals(session.obs["qpos"])["right"])
@@ -151,9 +153,9 @@ def test_what_is_recorded_repeats_from_its_seed(sit):
     np.testing.assert_array_equal(session.obs["env_state"], obs["env_state"])
 
 
-def test_only_strict_successes_are_kept_unless_failures_are(sit):
+def test_failures_are_saved_only_if_the_plan_keeps_them(make_session):
     for keep, ended in ((False, 0), (True, 1)):
-        session = sit(keep_failures=keep)
+        session = make_session(keep_failures=keep)
         session.step("record")
         session.step("engage")
         session.step("save")
@@ -162,8 +164,8 @@ def test_only_strict_successes_are_kept_unless_failures_are(sit):
     assert (result.seed, result.length, result.success, result.stages) == (0, 1, False, [None] * 4)
 
 
-def test_discarding_forgets_the_episode_and_goes_on_to_the_next_seed(sit):
-    session = sit(seeds=range(3, 5))
+def test_discarding_forgets_the_episode_and_goes_on_to_the_next_seed(make_session):
+    session = make_session(seeds=range(3, 5))
     session.step("record")
     session.step("engage", count=3)
     session.step("discard")
@@ -172,8 +174,8 @@ def test_discarding_forgets_the_episode_and_goes_on_to_the_next_seed(sit):
     assert session.watcher.results == []
 
 
-def test_redo_begins_the_same_episode_again(sit):
-    session = sit(seeds=range(3, 5))
+def test_redo_begins_the_same_episode_again(make_session):
+    session = make_session(seeds=range(3, 5))
     session.step("record")
     session.step("engage", count=3)
     session.step("redo")
@@ -181,8 +183,8 @@ def test_redo_begins_the_same_episode_again(sit):
     assert [reset["seed"] for reset in session.watcher.resets] == [3, 3]
 
 
-def test_an_episode_ends_at_its_time_limit(sit):
-    session = sit(keep_failures=True)
+def test_an_episode_ends_at_its_time_limit(make_session):
+    session = make_session(keep_failures=True)
     session.env.env_spec = type(session.env.env_spec)(**{**vars(session.env.env_spec), "episode_len": 5})
     session.step("record")
     session.step("engage", count=10)
@@ -196,41 +198,41 @@ def test_a_result_has_the_fields_that_observers_know():
 # -- with an agent ----------------------------------------------------------------------------------------------------
 
 
-def test_the_agent_drives_until_the_operator_takes_over_and_again_after_he_hands_back(sit):
+def test_the_agent_drives_until_the_operator_takes_over_and_again_after_the_hand_back(make_session):
     policy = Policy()
-    session = sit(agent=policy)
+    session = make_session(agent=policy)
     modes = []
     for command in (("record",), ("take_over",), ("engage",), ("release",), ("engage",), ("hand_back",)):
         session.step(*command, count=3)
         modes.append(session.mode)
     assert modes == ["autonomous", "paused", "correcting", "paused", "correcting", "autonomous"]
-    assert policy.resets == 2  # a plan from before the correction is out of date
+    assert policy.resets == 2  # its chunk is from before the correction
 
 
-def test_only_corrected_steps_count_as_interventions(sit):
-    session = sit(agent=Policy())
+def test_only_corrected_steps_count_as_interventions(make_session):
+    session = make_session(agent=Policy())
     driven = []
-    session.watcher.told = lambda: driven.append(bool(session.intervention[0]))
+    session.watcher.after_step = lambda: driven.append(bool(session.intervention[0]))
     for command in (("record",), ("take_over",), ("engage",), ("hand_back",)):
         session.step(*command, count=2)
     assert driven == [False] * 4 + [True] * 2 + [False] * 2
 
 
-def test_nothing_jumps_when_the_operator_takes_over(sit):
-    session = sit(agent=Policy())
+def test_nothing_jumps_when_the_operator_takes_over(make_session):
+    session = make_session(agent=Policy())
     session.step("record", count=20)
     session.step("take_over")
     before = session.obs["qpos"].copy()
     for side in SIDES:
-        shown = session.mailbox.views[-1].gizmos[side]
+        shown = session.mailbox.states[-1].gizmos[side]
         hand = seven_of(session.operator.goals(session.obs["qpos"])[side])
         np.testing.assert_allclose(shown[:3], hand[:3], atol=0.01)
     session.step("engage", count=20)
     assert np.abs(session.obs["qpos"] - before).max() < 0.01
 
 
-def test_the_agent_does_not_drive_unwatched(sit):
-    session = sit(agent=Policy())
+def test_the_agent_does_not_drive_unwatched(make_session):
+    session = make_session(agent=Policy())
     session.step("record", count=3)
     session.link = Silent()
     session.step(count=5)
@@ -239,17 +241,17 @@ def test_the_agent_does_not_drive_unwatched(sit):
     assert session.mode == "paused"
 
 
-def test_an_agent_sees_images_when_it_wants_some(sit):
+def test_an_agent_gets_images_when_it_needs_some(make_session):
     policy = Policy(with_images=True)
-    session = sit(agent=policy, cameras=("cam_high",))
+    session = make_session(agent=policy, cameras=("cam_high",))
     session.step("record", count=2)
     session.step("take_over")
     session.step("hand_back", count=2)
     assert policy.seen == [True, False, True, False]
 
 
-def test_the_operator_cannot_touch_the_arms_while_the_agent_drives(sit):
-    session = sit(agent=Policy())
+def test_the_operator_cannot_touch_the_arms_while_the_agent_drives(make_session):
+    session = make_session(agent=Policy())
     session.step("record")
     session.step("engage")
     session.step("grip", "left", 1.0)
@@ -260,8 +262,8 @@ def test_the_operator_cannot_touch_the_arms_while_the_agent_drives(sit):
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_loop_keeps_its_deadlines_and_does_not_catch_up_in_a_burst(sit):
-    session = sit(wanted=1)
+def test_the_loop_keeps_its_deadlines_and_does_not_catch_up_in_a_burst(make_session):
+    session = make_session(wanted=1)
     clock, starts = session.time, []
 
     def tick(deadline):
@@ -274,21 +276,24 @@ def test_the_loop_keeps_its_deadlines_and_does_not_catch_up_in_a_burst(sit):
     periods = np.diff(starts)
     np.testing.assert_allclose(np.delete(periods, 9), 0.02, atol=1e-9)
     assert periods[9] == pytest.approx(0.05)
-    assert session.timing.missed == 1
+    assert session.pace.missed == 1
 
 
-def test_timing_tells_what_it_measured():
-    timing = Timing()
-    for k in range(11):
-        timing.tick(0.02 * k + (0.03 if k == 10 else 0.0))
-    assert str(timing) == "control period 20.0 ms, p99 47.3, max 50.0 (0 deadlines missed)"
+def test_the_pace_says_what_it_measured():
+    clock = Clock()
+    pace = Pace(now=clock, sleep=clock.sleep)
+    assert str(pace) == ""
+    for k in range(10):
+        clock.sleep(0.05 if k == 9 else 0.01)
+        pace.wait()
+    assert str(pace) == "control period 20.0 ms, p99 47.3, max 50.0 (1 deadlines missed)"
 
 
-def test_a_view_shows_state_stages_and_gizmos(sit):
-    session = sit()
+def test_the_page_is_sent_the_state_with_stages_and_gizmos(make_session):
+    session = make_session()
     session.step("record")
     session.step("engage", count=3)
-    view = session.mailbox.views[-1]
-    assert (view.mode, view.engaged, view.stage) == ("recording", True, 0)
-    assert view.qpos.shape == (23,)
-    assert {gizmo.shape for gizmo in view.gizmos.values()} == {(7,)}
+    state = session.mailbox.states[-1]
+    assert (state.mode, state.engaged, state.stage) == ("recording", True, 0)
+    assert state.qpos.shape == (23,)
+    assert {gizmo.shape for gizmo in state.gizmos.values()} == {(7,)}
