@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ("train", "eval", "record_sim_episodes")
-PHYSICS = ("mujoco", "dm_control", "mink", "sim_envs")
+SIMULATOR = ("mujoco", "dm_control", "mink")
+PHYSICS = (*SIMULATOR, "sim_envs")
 TORCH = ("torch", "torchvision")
 # The wings of act, floor by floor: a wing imports from lower floors only, never from a neighbour.
 FLOORS = (
@@ -186,9 +187,11 @@ def test_no_module_imports_itself_through_others():
     assert arrows == {}
 
 
-def test_the_evaluation_program_starts_without_torch_and_without_the_simulator():
-    """Its simulating processes import it and need no torch; itself needs no simulator, which must not precede torch."""
-    assert not any(inside(name, (*TORCH, *PHYSICS)) for name in reached(ROOT / "eval.py"))
+def test_evaluation_and_recording_start_without_torch_and_without_the_simulator():
+    """Their worker processes import them and need no torch; the programs themselves never load the simulator."""
+    for program in ("eval", "record_sim_episodes"):
+        found = {name for name in reached(ROOT / f"{program}.py") if inside(name, (*TORCH, *SIMULATOR))}
+        assert found == set(), program
 
 
 @pytest.mark.parametrize("name", FORBIDDEN_NAMES)

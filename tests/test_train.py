@@ -1,26 +1,36 @@
 """The training program: which rollouts may choose its weights."""
 
-import contextlib
-from types import SimpleNamespace
-
 import pytest
 
 import train
-from act.training.fit import load_data
+from act.training.preparation import load_data
 from tests.act.training.test_fit import make
 
 
+class Recorded:
+    """Stands in for the rollouts, which would need a simulator: keeps what they were asked for."""
+
+    def __init__(self, make_env, seeds):
+        self.make_env, self.seeds = make_env, seeds
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 def test_rollouts_that_choose_weights_are_on_validation_seeds(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    asked: list[int] = []
-
-    def evaluate(envs, agent, seeds, progress):
-        asked.extend(seeds)
-        return SimpleNamespace(success=SimpleNamespace(rate=0.5))
-
-    monkeypatch.setattr(train, "ParallelEnvs", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(train, "PolicyAgent", lambda policy: None)
-    monkeypatch.setattr(train, "evaluate", evaluate)
+    monkeypatch.setattr(train, "ValidationRollouts", Recorded)
     config = make(tmp_path, eval_every=2, eval_rollouts=3)
-    with train.rollouts(config, load_data(config)[2]) as judge:
-        assert judge is not None and judge(None) == 0.5  # type: ignore[arg-type]
-    assert asked == [1_000_000, 1_000_001, 1_000_002]
+    spec = load_data(config)[2]
+    with train.validation_rollouts(config, spec) as rollouts:
+        assert isinstance(rollouts, Recorded)
+        assert list(rollouts.seeds) == [1_000_000, 1_000_001, 1_000_002]
+        assert rollouts.make_env.keywords == {"cameras": spec.cameras, "image_size": spec.rendered_size}
+
+
+def test_without_eval_every_nothing_is_rolled_out(tmp_path):
+    config = make(tmp_path)
+    with train.validation_rollouts(config, load_data(config)[2]) as rollouts:
+        assert rollouts is None

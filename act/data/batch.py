@@ -21,7 +21,7 @@ class Batch:
     qpos: Tensor  # (B, T, Q) float32
     env_state: Tensor | None = None  # (B, T, E) float32
     images: Tensor | None = None  # (B, T, N, H, W, 3) uint8
-    features: Tensor | None = None  # (B, T, N, F) float32: what a frozen visual trunk says of the images
+    features: Tensor | None = None  # of a visual backbone: (B, T, N, F), or maps (B, T, N, C, h, w)
     action: Tensor | None = None  # (B, K, A) float32, the chunk that begins at the newest observation
     is_pad: Tensor | None = None  # (B, K) bool, True where the chunk runs past the end of the episode
     past_action: Tensor | None = None  # (B, T - 1, K, A): the chunks that begin at the earlier observations
@@ -29,10 +29,11 @@ class Batch:
 
     def __post_init__(self) -> None:
         lead = tuple(self.qpos.shape[:2])
-        for name, ndim in (("qpos", 3), ("env_state", 3), ("images", 6), ("features", 4)):
+        for name, axes in (("qpos", (3,)), ("env_state", (3,)), ("images", (6,)), ("features", (4, 6))):
             value: Tensor | None = getattr(self, name)
-            if value is not None and (value.ndim != ndim or tuple(value.shape[:2]) != lead):
-                raise ValueError(f"Batch.{name} has shape {tuple(value.shape)}; {ndim} axes that begin {lead} are due")
+            if value is not None and (value.ndim not in axes or tuple(value.shape[:2]) != lead):
+                wanted = " or ".join(map(str, axes))
+                raise ValueError(f"Batch.{name} has shape {tuple(value.shape)}, expected {wanted} axes from {lead} on")
         if self.images is not None and (self.images.dtype != torch.uint8 or self.images.shape[-1] != 3):
             raise ValueError(f"Batch.images are (..., 3) uint8, not {tuple(self.images.shape)} {self.images.dtype}")
         if (self.action is None) != (self.is_pad is None):
@@ -84,7 +85,7 @@ class Batch:
     ) -> "Batch":
         """B histories of T observations (oldest first). Images of another size than (H, W) are resized by area.
 
-        Where observations have `features` (N, F), an agent's memory of the images, they stand for the images.
+        Where observations have `features`, an agent's memory of the images, they stand for the images.
         """
         stack = {"qpos": _stack(histories, "qpos")}
         if use_env_state:

@@ -1,7 +1,7 @@
-"""Training data: episodes on disk -> (episode, t) samples with is_pad -> batches that depend on (seed, step) alone.
+"""Training data: episodes on disk -> samples (episode, t) with is_pad -> batches that depend on (seed, step) alone.
 
-Frames of all episodes stand one behind the other: row starts[e] + t is control step t of episode e. What cameras saw is
-act/data/frames.py's business.
+The frames of all episodes are concatenated: row starts[e] + t is control step t of episode e. frames.py holds what the
+cameras saw, chunk_labels.py the chunks that an expert gave as labels in DAgger.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act.data.labels import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
 from act.data.batch import Batch
+from act.data.chunk_labels import ChunkLabels
 from act.data.episodes import Episode, find_episodes, read_episode
 from act.data.frames import Frames
+from act.data.labels import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
 from act.data.normalize import Normalizer
 
 VALIDATION_SAMPLES = 256  # (episode, t) pairs of the held-out episodes, evenly spread
@@ -25,27 +26,34 @@ VALIDATION_SAMPLES = 256  # (episode, t) pairs of the held-out episodes, evenly 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a sample is made of."""
+    """What a sample consists of."""
 
     chunk_size: int
     n_obs_steps: int = 1
     cameras: tuple[str, ...] = ()  # none: no images
     image_size: tuple[int, int] = (480, 640)  # (H, W) for training
     use_env_state: bool = False
-    frame_stride: int = 1  # observations come from every so many control steps; chunks keep every action
-    whole_chunks: bool = False  # nothing is drawn whose chunk a hand-over cuts short; an episode's end may
+    frame_stride: int = 1  # every Nth frame is a training observation; chunks keep every action
+    whole_chunks: bool = False  # leave out samples whose chunk a hand-over cuts short (the end of an episode may)
 
     def __post_init__(self) -> None:
         if self.frame_stride > 1 and self.n_obs_steps > 1:
             raise ValueError(
-                f"frame_stride {self.frame_stride} leaves out frames n_obs_steps {self.n_obs_steps} looks back on"
+                f"frame_stride {self.frame_stride} leaves out frames that n_obs_steps {self.n_obs_steps} needs; use 1"
             )
 
 
 class EpisodeDataset:
-    """Samples of some episodes. `weights` (frames,), when set, says how likely each frame is to be drawn (DAgger).
+    """Samples of some episodes.
 
-    `observed` are the rows with an observation, `trainable` those among them that are ever drawn: there may be none.
+    `observed` are the rows with an observation, `trainable` those among them that are ever drawn (there may be none).
+    `weights` (frames,) are None for demonstrations, which are drawn uniformly; in DAgger they say how likely each
+    frame is to be drawn (labels.py).
+
+    Example:
+        episodes = load_episodes(find(Path("data/sim_transfer_cube_scripted")))
+        dataset = EpisodeDataset(episodes, Sampling(chunk_size=60))
+        batch = dataset.draw(seed=0, step=0, batch_size=8)  # batch.action is (8, 60, 14), batch.is_pad (8, 60)
     """
 
     def __init__(self, episodes: Sequence[Episode], sampling: Sampling):
@@ -64,17 +72,17 @@ class EpisodeDataset:
         self.frames = Frames(self.episodes, self.starts, *looks)
         self.observed = self.trainable = self.frames.observed
         self.weights: np.ndarray | None = None
-        self.chunks = _Chunks(self.episodes, self.starts, sampling.chunk_size)
+        self.chunk_labels = ChunkLabels(self.episodes, self.starts, sampling.chunk_size)
         self.aggregate("uniform")
 
     def __len__(self) -> int:
         """Frames of all episodes."""
         return len(self.qpos)
 
-    @property
-    def features(self) -> Tensor | None:
-        """(frames, N, F) of a frozen trunk, NaN where nothing was observed; None before it has looked."""
-        return self.frames.features
+    def features(self, rows: Tensor) -> Tensor:
+        """Of a frozen backbone, at observed rows of any shape: (*rows, N, F) or (*rows, N, C, h, w)."""
+        assert self.frames.features is not None, "features are precomputed first"
+        return self.frames.features.at(rows)
 
     def fit(self, normalizer: Normalizer) -> None:
         """Statistics of what the dataset holds."""
@@ -84,7 +92,7 @@ class EpisodeDataset:
             normalizer.fit("env_state", self.env_state)
 
     def aggregate(self, aggregation: Aggregation) -> None:
-        """Sets `weights` and `trainable`, where a policy had part in an episode; else all is drawn uniformly."""
+        """Sets `weights` and `trainable` where a policy drove in some episode; demonstrations are drawn uniformly."""
         kinds = np.concatenate([frame_kinds(episode) for episode in self.episodes])
         if (kinds == Kind.DEMONSTRATED).all():
             return
@@ -98,8 +106,8 @@ class EpisodeDataset:
         """(frames,) bool: whose chunk has fewer than K actions though its episode goes on."""
         ends = (self.starts[1:] - 1).repeat_interleave(self.starts.diff())
         cut = self.last < ends.minimum(torch.arange(len(self)) + self.sampling.chunk_size - 1)
-        short = self.chunks.lengths[self.chunks.at.clamp(min=0)] < self.sampling.chunk_size
-        return torch.where(self.chunks.at >= 0, short, cut).numpy()
+        short = self.chunk_labels.lengths[self.chunk_labels.at.clamp(min=0)] < self.sampling.chunk_size
+        return torch.where(self.chunk_labels.at >= 0, short, cut).numpy()
 
     # -------------------------------------------------------------------------------------------------- samples
     def sample(self, episode: int, t: int) -> Batch:
@@ -118,13 +126,13 @@ class EpisodeDataset:
         if self.sampling.n_obs_steps > 1:
             past_action, past_is_pad = self.labels(history[:, :-1].flatten())
             past_is_pad = past_is_pad.unflatten(0, history[:, :-1].shape) | is_before[:, :-1, None]
-            if self.weights is not None:  # what is never drawn is no label in a history either
+            if self.weights is not None:  # frames that are never drawn are no labels in a history either
                 past_is_pad |= torch.from_numpy(self.weights == 0)[history[:, :-1], None]
             past = {"past_action": past_action.unflatten(0, history[:, :-1].shape), "past_is_pad": past_is_pad}
         return Batch(
             qpos=self.qpos[history],
             env_state=None if self.env_state is None else self.env_state[history],
-            features=None if self.features is None else self.features[history],
+            features=None if self.frames.features is None else self.features(history),
             images=self.frames.read(history),
             action=action,
             is_pad=is_pad,
@@ -132,26 +140,26 @@ class EpisodeDataset:
         )
 
     def images(self, rows: Tensor) -> Tensor:
-        """(n, N, H, W, 3) uint8 of rows (n,). ValueError where nobody looks at images."""
+        """(n, N, H, W, 3) uint8 of rows (n,). ValueError where features stand for images, or without cameras."""
         images = self.frames.read(rows[:, None])
         if images is None:
-            raise ValueError("these frames have features, or no cameras: nobody looks at their images")
+            raise ValueError("these frames have features or no cameras; their images are not read")
         return images[:, 0]
 
     def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""
         steps = rows[:, None] + torch.arange(self.sampling.chunk_size)
         last = self.last[rows][:, None]
-        return self.chunks.replace(rows, self.action[steps.minimum(last)], steps > last)
+        return self.chunk_labels.replace(rows, self.action[steps.minimum(last)], steps > last)
 
     def spans(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same without copies: (actions (N, A), first (n,), last (n,)).
+        """The chunks of `labels` without copies, for VINN's memory: (actions (N, A), first (n,), last (n,)).
 
         The chunk of rows[i] is actions[first[i] ... last[i]] as far as it reaches, then its last action.
         """
-        given, at = self.chunks.chunks, self.chunks.at[rows]
+        given, at = self.chunk_labels.chunks, self.chunk_labels.at[rows]
         first = torch.where(at < 0, rows, len(self) + at * given.shape[1])
-        last = torch.where(at < 0, self.last[rows], first + self.chunks.lengths[at.clamp(min=0)] - 1)
+        last = torch.where(at < 0, self.last[rows], first + self.chunk_labels.lengths[at.clamp(min=0)] - 1)
         return torch.cat([self.action, given.flatten(0, 1)]), first, last
 
     def draw(self, seed: int, step: int, batch_size: int, rank: int = 0, size: int = 1) -> Batch:
@@ -191,37 +199,6 @@ class EpisodeDataset:
             yield self.take(part)
 
 
-class _Chunks:
-    """Whole chunks the expert gave as labels; they take the place of /action where there is one."""
-
-    def __init__(self, episodes: Sequence[Episode], starts: Tensor, chunk_size: int):
-        rows, chunks, lengths = [], [], []
-        for start, episode in zip(starts.tolist(), episodes, strict=False):
-            if episode.action_chunk is None or episode.action_chunk_t is None:
-                continue
-            length = min(chunk_size, episode.action_chunk.shape[1])
-            steps = np.minimum(np.arange(chunk_size), length - 1)
-            rows.append(start + episode.action_chunk_t)
-            chunks.append(episode.action_chunk[:, steps])
-            lengths.append(np.full(len(rows[-1]), length))
-        self.at = torch.full((int(starts[-1]),), -1)  # (frames,) place in `chunks`
-        self.chunks = torch.zeros(0, chunk_size, episodes[0].action.shape[1])  # (n, K, A)
-        self.lengths = torch.ones(1, dtype=torch.int64)  # (n,) what of them is real
-        if rows:
-            self.chunks = torch.from_numpy(np.concatenate(chunks))
-            self.lengths = torch.from_numpy(np.concatenate(lengths))
-            self.at[np.concatenate(rows)] = torch.arange(len(self.chunks))
-
-    def replace(self, rows: Tensor, action: Tensor, is_pad: Tensor) -> tuple[Tensor, Tensor]:
-        """`action` (B, K, A) and `is_pad` (B, K) of the rows (B,), with the chunks that belong to some of them."""
-        at = self.at[rows]
-        found = at >= 0
-        if found.any():
-            action[found] = self.chunks[at[found]]
-            is_pad[found] = torch.arange(action.shape[1]) >= self.lengths[at[found]][:, None]
-        return action, is_pad
-
-
 def split(paths: Sequence[Path], val_fraction: float, seed: int) -> tuple[list[Path], list[Path]]:
     """Training and held-out episodes, split by whole episodes; at least one of each unless val_fraction is 0."""
     if not 0 <= val_fraction < 1:
@@ -247,12 +224,12 @@ def load_episodes(paths: Sequence[Path], cameras: tuple[str, ...] | None = None)
             episode = read_episode(path, cameras)
         except ValueError as error:
             raise ValueError(
-                f"{error}. Choose recorded ones with --cameras." if "no camera" in str(error) else error
+                f"{error}; choose recorded ones with --cameras" if "unknown camera" in str(error) else error
             ) from None
         first = episodes[0] if episodes else episode
         for key in ("qpos", "action", "env_state"):
-            ours, theirs = getattr(episode, key), getattr(first, key)
-            if (ours is None) != (theirs is None) or (ours is not None and ours.shape[1] != theirs.shape[1]):
+            value, expected = getattr(episode, key), getattr(first, key)
+            if (value is None) != (expected is None) or (value is not None and value.shape[1] != expected.shape[1]):
                 raise ValueError(
                     f"{path}: {key} differs in width from {first.path}; keep them in different directories"
                 )

@@ -21,14 +21,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from act.distributed import processes_here
 from act.data.episodes import Episode
+from act.distributed import processes_here
 from act.files import whole_file
+from act.nn.device import one_core_each
 from act.workers import available_cores
 
 Cache = Literal["auto", "ram", "gpu", "stream"]
 RAM_SHARE, GPU_SHARE = 0.5, 0.6  # of what is available, given to images
-ENCODE_FRAMES = 16  # frames per call of a frozen trunk
+ENCODE_FRAMES = 16  # frames per call of a frozen backbone
+VECTOR_AXES = 3  # of the features of an episode, (frames, N, F); maps have 5
 
 
 class Frames:
@@ -50,7 +52,7 @@ class Frames:
     ):
         self.episodes, self.starts, self.n = episodes, starts, int(starts[-1])
         self.cameras, self.image_size, self.stride = cameras, image_size, stride
-        self.features: Tensor | None = None  # (n, N, F), NaN where nothing is observed
+        self.features: Features | None = None  # of observed rows, where the policy has a frozen backbone
         self.images: Tensor | None = None  # (n, N, H, W, 3) uint8
 
     @property
@@ -122,13 +124,12 @@ class Frames:
         parts = [(e, t) for e in episodes for t in range(0, len(self.episodes[e]), span)]
 
         def do(part: tuple[int, int]) -> Tensor:
-            torch.set_num_threads(1)  # of this thread
             episode, t = self.episodes[part[0]], part[1]
             with torch.no_grad():
                 return work(self._read(episode, t, min(t + span, len(episode)), stride))
 
-        threads, ahead = torch.get_num_threads(), 2 * _cores()
-        with ThreadPoolExecutor(_cores()) as pool, tqdm(total=len(parts), desc=what, unit="part") as bar:
+        ahead = 2 * _cores()
+        with one_core_each(_cores()) as pool, tqdm(total=len(parts), desc=what, unit="part") as bar:
             waiting = [pool.submit(do, part) for part in parts[:ahead]]
             for i, (e, t) in enumerate(parts):
                 result = waiting.pop(0).result()
@@ -136,46 +137,74 @@ class Frames:
                     waiting.append(pool.submit(do, parts[i + ahead]))
                 yield e, t, result
                 bar.update()
-        torch.set_num_threads(threads)
 
     def precompute_features(
         self, encode: Callable[[Tensor], Tensor], device: torch.device, directory: Path | None = None
     ) -> None:
-        """Features of every observed frame by `encode` ((B, T, N, H, W, 3) uint8 -> (B, T, N, F)); NaN for others.
+        """Features of every observed frame, by `encode`: (B, T, N, H, W, 3) uint8 -> (B, T, N, *shape).
 
-        Kept in `directory`, one file per episode, so that other runs and splits find them; it stands for one trunk
-        (see `fingerprint`).
+        Kept in `directory`, one file per episode, so that other runs and splits find them, and so that features which
+        do not fit into memory stay on the disk; the folder stands for one backbone (see `features_key`). Maps are kept
+        in bf16, which is what they were computed in where the device is fast at it.
         """
-        stride = self.stride
         files = [None if directory is None else directory / _feature_name(episode) for episode in self.episodes]
-        kept = {e: _kept_features(file) for e, file in enumerate(files) if file is not None and file.exists()}
-        done = {e: features for e, features in kept.items() if features is not None}
+        done = {
+            e: kept for e, file in enumerate(files) if file is not None and (kept := _kept_features(file)) is not None
+        }
         missing = [e for e in range(len(self.episodes)) if e not in done]
         parts: list[Tensor] = []
         keeps = directory is not None and bool(missing) and _writable(directory)
 
         def look(images: np.ndarray) -> Tensor:
-            return encode(torch.from_numpy(images)[:, None].to(device))[:, 0].float().cpu()
+            features = encode(torch.from_numpy(images)[:, None].to(device))[:, 0].cpu()
+            return features.bfloat16() if features.ndim > VECTOR_AXES else features.float()
 
-        for e, t, features in self._each_part(missing, "looking at the frames once", stride, look) if missing else ():
+        what = "precomputing features"
+        for e, t, features in self._each_part(missing, what, self.stride, look) if missing else ():
             parts.append(features)
-            if t + stride * ENCODE_FRAMES < len(self.episodes[e]):
+            if t + self.stride * ENCODE_FRAMES < len(self.episodes[e]):
                 continue
             done[e], parts = torch.cat(parts), []
             if keeps and (file := files[e]) is not None:
                 with whole_file(file) as temporary:
                     save_file({"features": done[e]}, temporary)
-        observed = torch.cat([done[e] for e in range(len(self.episodes))])
-        self.features = observed.new_full((self.n, *observed.shape[1:]), torch.nan)
-        self.features[self.observed] = observed
+                done[e] = load_file(file)["features"]  # mapped from the file: pages that are not used need no memory
+        self.features = Features([done[e] for e in range(len(self.episodes))], self.starts, self.stride)
 
-    def fingerprint(self, weights: dict[str, Tensor]) -> str:
-        """Tells features apart: by the weights of their trunk and by what it looks at."""
+    def features_key(self, weights: dict[str, Tensor]) -> str:
+        """Names features by the weights of their backbone and by what it looks at: 16 hexadecimal digits."""
         looked_at = (self.cameras, tuple(self.image_size), self.stride)
         digest = hashlib.sha256(repr(looked_at).encode())
         for key, value in sorted(weights.items()):
             digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+class Features:
+    """Features of the observed frames of all episodes, whose rows are those of `Frames`.
+
+    Vectors are joined in memory; maps, a thousand times larger, stay episode by episode where they were loaded from.
+    """
+
+    def __init__(self, episodes: Sequence[Tensor], starts: Tensor, stride: int):
+        self.starts, self.stride = starts, stride
+        observed = torch.tensor([0, *(len(features) for features in episodes)])
+        self._first = observed.cumsum(0)  # of each episode, among observed frames
+        self._joined = torch.cat(list(episodes)) if episodes[0].ndim <= VECTOR_AXES else None
+        self._episodes = list(episodes)
+
+    def at(self, rows: Tensor) -> Tensor:
+        """(*rows, N, ...) of rows of any shape. IndexError for one that was not observed."""
+        flat = rows.flatten()
+        episode = torch.searchsorted(self.starts, flat, right=True) - 1
+        t = flat - self.starts[episode]
+        if bool((t % self.stride).any()):
+            raise IndexError(f"only every {self.stride}. frame has features")
+        place = t // self.stride
+        if self._joined is not None:
+            return self._joined[self._first[episode] + place].unflatten(0, rows.shape)
+        pairs = zip(episode.tolist(), place.tolist(), strict=True)
+        return torch.stack([self._episodes[e][i] for e, i in pairs]).unflatten(0, rows.shape)
 
 
 def _feature_name(episode: Episode) -> str:
@@ -185,7 +214,9 @@ def _feature_name(episode: Episode) -> str:
 
 
 def _kept_features(file: Path) -> Tensor | None:
-    """None of a file that is not whole, as a copy that was interrupted leaves it."""
+    """None where there is no file, or one that is not whole, as a copy that was interrupted leaves it."""
+    if not file.exists():
+        return None
     try:
         return load_file(file)["features"]
     except (OSError, SafetensorError, KeyError):

@@ -1,10 +1,20 @@
-"""Where networks run and in which arithmetic: choosing a device, and whether it multiplies bf16 in hardware."""
+"""Where networks run and in which arithmetic: the device, bf16 or fp32, and how many threads."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 
+_FP32_ONLY: ContextVar[bool] = ContextVar("_FP32_ONLY", default=False)
+
 
 def choose_device(name: str) -> torch.device:
-    """The device `name`. Raises ValueError for a GPU that is not there."""
+    """The device called `name`: auto (a GPU if there is one), cpu, cuda or cuda:1.
+
+    Raises ValueError for an unknown name and for a GPU that this machine does not have.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -12,14 +22,54 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"--device {name} is not known here; use auto, cpu, cuda or cuda:1")
+        raise ValueError(f"unknown --device {name}; available: auto, cpu, cuda, cuda:1")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"--device {name}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu")
     return device
 
 
 def bf16_is_fast(device: torch.device) -> bool:
-    """Whether this device multiplies bf16 in hardware: any recent GPU, or a CPU with AVX512-BF16 or AMX."""
+    """Whether networks act in bf16 on this device: it multiplies bf16 in hardware, and `fp32_only` is not in force.
+
+    Any recent GPU does, and a CPU with AVX512-BF16 or AMX.
+    """
+    if _FP32_ONLY.get():
+        return False
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+@contextmanager
+def fp32_only() -> Iterator[None]:
+    """Inside, networks act in fp32 whatever the device can do; in this thread."""
+    token = _FP32_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _FP32_ONLY.reset(token)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with `count` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def one_core_each(count: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of `count` threads, each of which computes on one core.
+
+    Several small pieces of work side by side are done sooner than one after the other, every operation split in parts.
+    """
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)  # a thread's setting reaches the whole process

@@ -1,15 +1,21 @@
-"""ResNet-18 feature maps, ACT's own visual trunk (Zhao et al. 2023)."""
+"""ResNet-18 feature maps, ACT's own visual backbone (Zhao et al. 2023)."""
 
-from typing import cast
+import copy
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, resnet18
-from torchvision.models.resnet import BasicBlock, ResNet
-from torchvision.ops import FrozenBatchNorm2d
+
+from act.nn.device import bf16_is_fast
+from act.nn.trunk import Trunk, read_trunk, save_trunk
+from act.nn.vision import to_float
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STRIDE = 32  # pixels per cell of the map
+Norm = Literal["frozen", "batch", "group"]
 
 
 class FrozenNormConv(nn.Module):
@@ -21,66 +27,106 @@ class FrozenNormConv(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, conv: nn.Conv2d, norm: FrozenBatchNorm2d):
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d):
         super().__init__()
         self.conv = conv
-        weight, bias, mean, var = (norm.get_buffer(name) for name in ("weight", "bias", "running_mean", "running_var"))
-        scale = weight * (var + norm.eps).rsqrt()
-        self.register_buffer("scale", scale[:, None, None, None])
-        self.register_buffer("shift", bias - mean * scale)
+        assert norm.running_mean is not None and norm.running_var is not None, "batch norm without statistics"
+        scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
+        self.register_buffer("scale", scale[:, None, None, None].clone())
+        self.register_buffer("shift", norm.bias.detach() - norm.running_mean * scale)
 
     def forward(self, x: Tensor) -> Tensor:
         conv = self.conv
         return F.conv2d(x, conv.weight * self.scale, self.shift, conv.stride, conv.padding)  # type: ignore[arg-type]
 
 
-class ResNet18Trunk(nn.Module):
-    """(B, 3, H, W) -> (B, 512, H / 32, W / 32).
+class ResNet18Trunk(Trunk):
+    """Images (B, 3, H, W) -> maps (B, 512, H / 32, W / 32).
 
-    `frozen_norm`: batch norm with fixed statistics, as in ACT, which only means something with ImageNet weights
-    (`load_imagenet`); otherwise group norm with 16 channels per group, as diffusion policies do from scratch.
+    `norm`: "frozen", batch norm with fixed statistics, as in ACT, which only means something with pretrained weights;
+    "batch" while such weights are learned (`frozen` then fixes them); "group", 16 channels per group, as diffusion
+    policies have it when they learn from scratch.
     """
 
-    n_channels = 512
+    makes_maps = True
+    n_channels = 512  # type: ignore[assignment]
     mean: Tensor
     std: Tensor
 
-    def __init__(self, frozen_norm: bool):
+    def __init__(self, norm: Norm = "frozen"):
         super().__init__()
-        norm = FrozenBatchNorm2d if frozen_norm else (lambda channels: nn.GroupNorm(channels // 16, channels))
-        self.body = _body(resnet18(weights=None, norm_layer=cast(type[nn.Module], norm)))
+        self.body = _body(_resnet18(group_norm=norm == "group"))
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        if norm == "frozen":
+            _freeze_norms(self.body)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.body((images - self.mean) / self.std)
 
+    def features(self, images: Tensor) -> Tensor:
+        """(..., N, H, W, 3) uint8 -> maps (..., N, 512, h, w) float32; in training the arithmetic is the caller's."""
+        lead = images.shape[:-3]
+        if torch.is_grad_enabled():
+            return self(to_float(images)).unflatten(0, lead)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16_is_fast(images.device)):
+            return self(to_float(images)).float().unflatten(0, lead)
+
+    def frozen(self) -> "ResNet18Trunk":
+        """A copy for use whose batch norms are fixed at what they have learned: same answers as in eval mode."""
+        trunk = copy.deepcopy(self).eval()
+        _freeze_norms(trunk.body)
+        return trunk
+
+    def save(self, directory: Path) -> None:
+        """Writes the weights, norms fixed, for `load`."""
+        save_trunk(directory, {"backbone": "resnet18"}, self.frozen())
+
+    @classmethod
+    def load(cls, directory: Path) -> "ResNet18Trunk":
+        """What `save` wrote. Raises ValueError naming the folder when it holds no ResNet-18."""
+        _, state = read_trunk(directory, "resnet18")
+        trunk = cls()
+        trunk.load_state_dict(state)
+        return trunk
+
     def load_imagenet(self) -> None:
         """Torchvision's ImageNet weights, downloaded once. Raises ValueError with a way out when offline."""
+        from torchvision.models import ResNet18_Weights
+
         try:
             state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
         except Exception as error:
             raise ValueError(
                 "The ImageNet weights of ResNet-18 cannot be downloaded here "
-                f"({type(error).__name__}: {error}); use --backbone keypoints --backbone_weights sim "
-                "(python -m act pretrain makes those) or --backbone_weights none."
+                f"({type(error).__name__}: {error}); use --backbone_weights sim (python -m act pretrain makes those) "
+                "or --backbone_weights none."
             ) from error
-        net = resnet18(weights=None, norm_layer=cast(type[nn.Module], FrozenBatchNorm2d))
-        net.load_state_dict({key: value for key, value in state.items() if not key.endswith("num_batches_tracked")})
-        self.body.load_state_dict(_body(net).state_dict())
+        net = _resnet18()
+        net.load_state_dict(state)
+        body = _body(net)
+        _freeze_norms(body)
+        self.body.load_state_dict(body.state_dict())
 
 
-def _body(net: ResNet) -> nn.Sequential:
-    """Everything up to the feature map, every frozen norm joined with the convolution before it."""
-    for block in (net, *(module for module in net.modules() if isinstance(module, BasicBlock))):
-        for i in (1, 2):
-            _join(block, f"conv{i}", f"bn{i}")
-        if isinstance(block, BasicBlock) and block.downsample is not None:
-            _join(block.downsample, "0", "1")
+def _resnet18(group_norm: bool = False) -> Any:
+    """Torchvision's network with random weights."""
+    from torchvision.models import resnet18  # here: importing it takes a second, and most programs need none
+
+    norm: Any = (lambda channels: nn.GroupNorm(channels // 16, channels)) if group_norm else nn.BatchNorm2d
+    return resnet18(weights=None, norm_layer=norm)
+
+
+def _body(net: Any) -> nn.Sequential:
+    """Everything up to the feature map."""
     return nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4)
 
 
-def _join(parent: nn.Module, conv: str, norm: str) -> None:
-    if isinstance(getattr(parent, norm, None), FrozenBatchNorm2d):
-        setattr(parent, conv, FrozenNormConv(getattr(parent, conv), getattr(parent, norm)))
-        setattr(parent, norm, nn.Identity())
+def _freeze_norms(module: nn.Module) -> None:
+    """Joins every batch norm below `module` with the convolution before it."""
+    for before, name in pairwise(list(module._modules)):
+        conv, norm = module._modules[before], module._modules[name]
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            module._modules[before], module._modules[name] = FrozenNormConv(conv, norm), nn.Identity()
+    for child in module.children():
+        _freeze_norms(child)

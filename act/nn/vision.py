@@ -5,7 +5,6 @@ Images enter networks as (B, 3, H, W) float in [0, 1], channels last in memory; 
 
 import copy
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +15,11 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from act.files import whole_file
 from act.nn import device
+from act.nn.trunk import Trunk, read_trunk, save_trunk
 
 GATE = 20.0  # steepness of the step from unseen to seen, over the trunk's confidence
 CHUNK_IMAGES = 8  # images that go through the keypoint trunk at once: activations stay in the cache
@@ -87,7 +84,7 @@ class Block(nn.Module):
         return F.relu(x + self.second(F.relu(self.first(x), inplace=True)), inplace=True)
 
 
-class KeypointTrunk(nn.Module):
+class KeypointTrunk(Trunk):
     """Where each of P keypoints is in an image of camera n: one heat map per keypoint at stride 4.
 
     Convolutions down to stride 16 see the whole scene, two lateral sums bring that back to stride 4, and every camera
@@ -95,6 +92,7 @@ class KeypointTrunk(nn.Module):
     """
 
     stride = 4
+    makes_maps = False
 
     def __init__(self, config: KeypointConfig):
         super().__init__()
@@ -116,6 +114,10 @@ class KeypointTrunk(nn.Module):
         cells = config.image_size[0] * config.image_size[1] / self.stride**2
         self.nowhere_bias = nn.Parameter(torch.full((n_cameras, n_keypoints), math.log(cells)))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def n_channels(self) -> int:
+        return self.config.n_features
 
     def forward(self, images: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the cells (B, P, H/4, W/4) and of "nowhere" (B, P), of images (B, 3, H, W), cameras (B,) int64."""
@@ -202,23 +204,13 @@ class KeypointTrunk(nn.Module):
 
     def save(self, directory: Path) -> None:
         """Writes trunk.safetensors and trunk.json, each whole or not at all."""
-        state = {key: value.contiguous() for key, value in self.state_dict().items()}
-        with whole_file(directory / "trunk.safetensors") as temporary:
-            save_file(state, temporary)
-        with whole_file(directory / "trunk.json") as temporary:
-            temporary.write_text(json.dumps(dataclasses.asdict(self.config), indent=1) + "\n")
+        save_trunk(directory, dataclasses.asdict(self.config), self)
 
     @classmethod
     def load(cls, directory: Path) -> "KeypointTrunk":
-        """What `save` wrote. Raises ValueError naming the directory when it holds no trunk."""
-        try:
-            values = json.loads((directory / "trunk.json").read_text())
-            state = load_file(directory / "trunk.safetensors")
-        except (OSError, json.JSONDecodeError, SafetensorError) as error:
-            raise ValueError(
-                f"{directory} holds no trunk (trunk.json, trunk.safetensors); python -m act pretrain makes one."
-            ) from error
-        trunk = cls(KeypointConfig.from_json(values))
+        """What `save` wrote. Raises ValueError naming the directory when it holds no keypoint detector."""
+        shape, state = read_trunk(directory, "keypoints")
+        trunk = cls(KeypointConfig.from_json(shape))
         trunk.load_state_dict(state)
         return trunk
 

@@ -1,4 +1,4 @@
-"""Every file here is one policy, and its name is its registration; their bases are in `base/`."""
+"""Every file in this folder is one policy, registered by its name; their base classes are in `base/`."""
 
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +12,7 @@ def available() -> tuple[str, ...]:
 
 
 def load(name: str) -> ModuleType:
-    """The module of policy `name` (any case), with `Config` and `Policy`. Raises ValueError listing what there is."""
+    """The module of policy `name` (any case), with `Config` and `Policy`. Raises ValueError listing the choices."""
     if name.lower() not in available():
-        raise ValueError(f"There is no policy {name!r}; there is {', '.join(available())}.")
+        raise ValueError(f"unknown policy {name!r}; available: {', '.join(available())}")
     return import_module(f"{__name__}.{name.lower()}")

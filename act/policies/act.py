@@ -17,7 +17,6 @@ from act.nn import device
 from act.nn.chunks import cubic_spline, normal
 from act.nn.positions import sine_1d, sine_2d
 from act.nn.transformer import Decoder, Encoder
-from act.nn.vision import KeypointTrunk
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
 from act.policies.base.policy import masked_mean
 from act.types import PolicySpec
@@ -125,10 +124,10 @@ class Policy(ObservingPolicy):
         self.vector_position = nn.Parameter(torch.randn(n_vectors, dim))  # of the tokens latent, qpos, env_state
         self.to_action = nn.Linear(dim, spec.action_dim)
         self.tokens: MapTokens | KeypointTokens | None = None
-        if isinstance(self.trunk, KeypointTrunk):
-            self.tokens = KeypointTokens(self.trunk.config.n_features, dim, len(spec.cameras))
-        elif self.trunk is not None:
+        if self.trunk is not None and self.trunk.makes_maps:
             self.tokens = MapTokens(self.trunk.n_channels, dim, len(spec.cameras) if config.camera_embedding else 0)
+        elif self.trunk is not None:
+            self.tokens = KeypointTokens(self.trunk.n_channels, dim, len(spec.cameras))
         for parameter in self.head_parameters():  # camera codes, too
             if parameter.ndim == 2 and not self._is_position(parameter):
                 nn.init.xavier_uniform_(parameter)
@@ -159,7 +158,8 @@ class Policy(ObservingPolicy):
         if self.config.use_cvae:
             n, dim, place = batch.batch_size, self.config.latent_dim, batch.qpos.device
             latent = torch.zeros(n, dim, device=place) if self.config.latent == "zero" else normal(n, (dim,), place)
-        bf16 = isinstance(self.tokens, MapTokens) and device.bf16_is_fast(self.device)  # hundreds of tokens
+        reads_maps = self.trunk is not None and self.trunk.makes_maps  # hundreds of tokens: bf16 pays
+        bf16 = reads_maps and device.bf16_is_fast(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return self._decode(batch, latent)
 
@@ -185,7 +185,7 @@ class Policy(ObservingPolicy):
         tokens, position = torch.stack(vectors, dim=1), self.vector_position
         if self.tokens is None:
             return tokens, position
-        source = self.features(batch) if isinstance(self.tokens, KeypointTokens) else self.maps(batch)
+        source = self.keypoints(batch) if self.reads_keypoints else self.maps(batch)
         seen, seen_position = self.tokens(source[:, -1])
         return torch.cat([tokens, seen.to(tokens.dtype)], dim=1), torch.cat([position, seen_position])
 

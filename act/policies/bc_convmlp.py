@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from act.data.batch import Batch
 from act.data.normalize import Normalizer
 from act.nn.mlp import Mlp
-from act.nn.resnet import ResNet18Trunk
+from act.nn.resnet import STRIDE
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
 from act.policies.base.policy import masked_mean
 from act.types import PolicySpec
 
 CHANNELS = (128, 64, 32)  # of the convolutions on a feature map
 KERNEL = 5
-TRUNK_STRIDE = 32  # pixels per cell of the ResNet's feature map
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Policy(ObservingPolicy):
     def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
         seen, self.heads = self.vector_dim, None
-        if isinstance(self.trunk, ResNet18Trunk):
+        if self.trunk is not None and self.trunk.makes_maps:
             heads = [MapHead(self.trunk.n_channels, spec.image_size) for _ in spec.cameras]
             self.heads, seen = nn.ModuleList(heads), seen + sum(head.n_outputs for head in heads)
         self.to_chunk = Mlp(seen, config.hidden_dim, config.n_layers, config.chunk_size * spec.action_dim)
@@ -75,7 +74,7 @@ class MapHead(nn.Sequential):
     """
 
     def __init__(self, n_channels: int, image_size: tuple[int, int]):
-        cells = [-(-pixels // TRUNK_STRIDE) for pixels in image_size]
+        cells = [-(-pixels // STRIDE) for pixels in image_size]
         shrinks = min(cells) > len(CHANNELS) * (KERNEL - 1)
         convolutions = [
             nn.Conv2d(a, b, KERNEL, padding=0 if shrinks else "same") for a, b in pairwise((n_channels, *CHANNELS))

@@ -19,7 +19,6 @@ from act.data.batch import Batch
 from act.data.normalize import Normalizer
 from act.nn.bins import UniformBins
 from act.nn.gpt import GPT
-from act.nn.vision import KeypointTrunk
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
 from act.policies.base.policy import TrainingData, masked_mean
 from act.types import PolicySpec
@@ -78,11 +77,11 @@ class Policy(ObservingPolicy):
         dim, n_cameras, per_camera = config.hidden_dim, len(spec.cameras), 1
         self.from_vectors = nn.Linear(spec.qpos_dim + spec.env_state_dim, dim)
         self.learner, self.from_keypoints = None, nn.ModuleList()
-        if isinstance(self.trunk, KeypointTrunk):
-            n_features = self.trunk.config.n_features
-            self.from_keypoints.extend(nn.Linear(n_features, dim) for _ in range(n_cameras))
-        elif self.trunk is not None:
+        if self.trunk is not None and self.trunk.makes_maps:
             self.learner, per_camera = TokenLearner(self.trunk.n_channels, dim, config.n_tokens), config.n_tokens
+        elif self.trunk is not None:
+            n_features = self.trunk.n_channels
+            self.from_keypoints.extend(nn.Linear(n_features, dim) for _ in range(n_cameras))
         tokens = 1 + n_cameras * per_camera
         self.gpt = GPT(config.n_layers, dim, config.n_heads, config.dropout, config.n_obs_steps, tokens)
         self.bins = UniformBins(spec.action_dim, config.n_bins)  # of normalised actions
@@ -103,20 +102,15 @@ class Policy(ObservingPolicy):
     def predict(self, batch: Batch) -> Tensor:
         return self.bins.decode(self._logits(self._frames(batch)[:, -1]).argmax(-1))
 
-    def encode_images(self, images: Tensor) -> Tensor:
-        """Keypoints, or the M tokens (B, T, N, M D) that the TokenLearner makes of the ResNet's maps."""
-        if self.learner is None:
-            return super().encode_images(images)
-        return self.learner(self.image_maps(images).flatten(0, 2)).unflatten(0, images.shape[:3]).flatten(3)
-
     def _frames(self, batch: Batch) -> Tensor:
         """(B, T, D): the mean of each frame's tokens after the transformer."""
         vectors = [self.joints(batch)] + ([self.object_poses(batch)] if self.spec.env_state_dim else [])
         tokens = [self.from_vectors(torch.cat(vectors, dim=-1))[:, :, None]]
         if self.learner is not None:
-            tokens.append(self.image_features(batch).unflatten(-1, (self.config.n_tokens, -1)).flatten(2, 3))
+            maps = self.maps(batch)
+            tokens.append(self.learner(maps.flatten(0, 2)).unflatten(0, maps.shape[:3]).flatten(2, 3))
         elif self.from_keypoints:
-            features = self.features(batch)
+            features = self.keypoints(batch)
             seen = [project(features[:, :, n]) for n, project in enumerate(self.from_keypoints)]
             tokens.append(torch.stack(seen, dim=2))
         x = torch.cat([token.float() for token in tokens], dim=2)  # (B, T, tokens, D)

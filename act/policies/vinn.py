@@ -59,7 +59,7 @@ class Config(ObservingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.use_images and not self.freeze_backbone:
+        if self.use_images and not (self.freeze_backbone and self.backbone == "keypoints"):
             raise ValueError("VINN trains no trunk; use --backbone keypoints --freeze_backbone, or --no_use_images")
         if self.input_noise:
             raise ValueError(f"input_noise {self.input_noise} means nothing to VINN, which trains nothing; use 0")
@@ -92,8 +92,11 @@ class Policy(ObservingPolicy):
         """Fills the memory with the frames that teach; chooses k where it is adaptive."""
         super().before_training(dataset)
         rows, device = dataset.trainable, self.device
-        optional = {"env_state": dataset.env_state, "features": dataset.features}
-        optional = {key: value[rows, None] for key, value in optional.items() if value is not None}
+        optional: dict[str, Tensor] = {}
+        if dataset.env_state is not None:
+            optional["env_state"] = dataset.env_state[rows, None]
+        if self.spec.cameras:
+            optional["features"] = dataset.features(rows)[:, None]
         self.seen_there, self.qpos_there = self._keys(Batch(dataset.qpos[rows, None], **optional).to(device))
         actions, first, last = dataset.spans(rows)
         self.actions = self.normalizer.encode("action", actions.to(device))
@@ -117,7 +120,7 @@ class Policy(ObservingPolicy):
     def _keys(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the newest observations look like (B, V), normalised, and their joints (B, Q), physical."""
         parts = [self.object_poses(batch)[:, -1]] if self.spec.env_state_dim else []
-        parts += [self.features(batch)[:, -1].flatten(1)] if self.spec.cameras else []
+        parts += [self.keypoints(batch)[:, -1].flatten(1)] if self.spec.cameras else []
         return torch.cat(parts, dim=-1), batch.qpos[:, -1]
 
     def _distances(self, seen: Tensor, qpos: Tensor) -> Tensor:

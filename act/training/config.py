@@ -1,4 +1,4 @@
-"""TrainConfig: everything a training run depends on, frozen, saved as JSON; the presets; train.py's command line."""
+"""TrainConfig: everything a training run depends on, saved as JSON; the presets; the command line of train.py."""
 
 import dataclasses
 import math
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
 from tyro.conf import OmitArgPrefixes, Suppress, arg
 
-from act import policies
+from act import command_line, policies
 from act.data.augment import Augmentation
 from act.data.frames import Cache
 from act.data.labels import Aggregation
@@ -18,90 +17,82 @@ from act.policies.base.policy import PolicyConfig
 from act.types import task_of, tuples
 
 Preset = Literal["paper", "fast", "state"]
-EVALUATION_FLAGS = ("--temporal_agg", "--eval", "--onscreen_render")  # of the original's one program; ours: eval.py
-MAY_CHANGE = (
-    "run_dir",
-    "device",
-    "cache",
-    "compile",
-    "log_every",
-    "save_every",
-    "eval_rollouts",
-)  # between resumptions
+EVALUATION_FLAGS = ("--temporal_agg", "--eval", "--onscreen_render")  # of the original's one program; here: eval.py
+MAY_CHANGE = ("run_dir", "device", "cache", "compile", "log_every", "save_every", "eval_rollouts")  # when resuming
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. Fields of the policy follow those of the training."""
+    """Data, optimisation and bookkeeping of one training run."""
 
     task_name: str
     """Task and style of the demonstrations: sim_transfer_cube_scripted, sim_insertion_human, ..."""
     policy: OmitArgPrefixes[PolicyConfig]
     """Sizes and ablations of the policy."""
     policy_class: str = "ACT"
-    """The policy: the name of a file in act/policies, in any case."""
+    """Policy: the name of a file in act/policies, in any case."""
     preset: Preset = "paper"
-    """Where defaults come from: the paper; what learns best on two CPU cores; the same with object poses for images."""
+    """Source of the defaults: the paper; what learns best on two CPU cores; the same with object poses for images."""
     dataset_dir: tuple[Path, ...] = ()
-    """Directories with episode_*.hdf5: demonstrations, rounds of DAgger; data/TASK_NAME if not given."""
+    """Folders with episode_*.hdf5: demonstrations, rounds of DAgger (default: data/TASK_NAME)."""
     aggregation: Aggregation = "uniform"
-    """How demonstrations, an expert's labels and the policy's own steps are weighed: act/data/labels.py."""
+    """Weights of demonstrations, expert labels and the policy's own steps in DAgger (act/data/labels.py)."""
     warm_start: Path | None = None
-    """A run whose policy training begins with, statistics included; fresh weights if not given."""
+    """Start from the weights and statistics of this run instead of fresh ones."""
     run_dir: Annotated[Path | None, arg(aliases=["--ckpt_dir"])] = None
-    """Where checkpoints and logs go; runs/TASK_POLICY_PRESET_seedSEED if not given."""
+    """Folder for checkpoints and logs (default: runs/TASK_POLICY_PRESET_seedSEED)."""
     cameras: tuple[str, ...] = ("top",)
     """Cameras the policy looks through."""
     image_size: tuple[int, int] = (480, 640)
-    """(height, width) [pixels] at which it looks."""
+    """Height and width [pixels] at which the policy looks."""
     frame_stride: int = 1
-    """Observations are drawn from every so many control steps: neighbours look alike, and frames cost time to see."""
+    """Use every Nth frame as a training observation (neighbouring frames are nearly identical)."""
     steps: int = 10_000
-    """Optimizer updates."""
+    """Number of optimizer updates."""
     num_epochs: int | None = None
-    """The original's measure, instead of steps: one random sample per training episode is an epoch."""
+    """Length of the training in the original's unit: an epoch is one random sample per training episode."""
     batch_size: int = 8
-    """Samples (episode, t) per step, of each process."""
+    """Samples (episode, t) per step and process."""
     processes: Annotated[int, Suppress] = 1
-    """How many train together: `accelerate launch --num_processes N train.py ...` says it."""
+    """Processes that train together; `accelerate launch --num_processes N train.py ...` sets it."""
     lr: float = 1e-5
     """Peak learning rate of AdamW."""
     lr_backbone: float = 1e-5
-    """The same for a visual trunk that is trained along."""
+    """Peak learning rate of the visual backbone, where it is trained."""
     weight_decay: float = 1e-4
-    """Of matrices; biases and norms do not decay."""
+    """AdamW weight decay (not applied to biases and norms)."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from 0; at most half of all."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate after the warm-up."""
     ema_decay: float = 0.0
-    """Decay per step of the moving average of the weights that is deployed; 0: the weights themselves."""
+    """Decay per step of the exponential moving average of the weights, which is then deployed (0: no average)."""
     grad_clip: float = 0.0
-    """Largest norm of the gradient; 0: any."""
+    """Clip the gradient norm to this value (0 disables)."""
     augmentation: Augmentation = "none"
-    """Change of training images."""
+    """Random change of training images."""
     seed: int = 0
-    """Of the initial weights, the batches and all noise."""
+    """Seed of the initial weights, the batches and all noise."""
     val_fraction: float = 0.2
-    """Share of the episodes that is held out; 0 trains on all."""
+    """Fraction of episodes held out for validation (0: train on all)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the training step; auto: bf16 where the chip has it, as images are acted on."""
+    """Arithmetic of the training step; auto: bf16 where the device multiplies it fast."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1"""
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1."""
     cache: Cache = "auto"
-    """Where images are kept as uint8; auto: GPU or RAM if they fit, otherwise decoded per sample."""
+    """Where uint8 images are kept; auto: GPU or RAM if they fit, otherwise they are decoded per sample."""
     compile: bool = False
-    """torch.compile the loss."""
+    """Compile the loss with torch.compile."""
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     validate_every: int = 500
-    """Steps between looks at the held-out episodes."""
+    """Steps between validations on the held-out episodes."""
     save_every: int = 500
     """Steps between resumable checkpoints (RUN/last) and deployable ones (RUN/policy.safetensors)."""
     eval_every: int = 0
-    """Steps between rollouts on validation seeds, which then choose the weights that are kept. 0: never, the last."""
+    """Steps between rollouts on validation seeds, which then choose the weights that are kept (0: keep the last)."""
     eval_rollouts: int = 20
-    """Rollouts each time."""
+    """Number of these rollouts."""
 
     def __post_init__(self) -> None:
         if isinstance(self.dataset_dir, Path):
@@ -122,15 +113,30 @@ class TrainConfig:
                 raise ValueError(f"{name} {getattr(self, name)} must be a number that is not negative")
         if min(self.image_size) < 1:
             raise ValueError(f"image_size {tuple(self.image_size)}: give height and width [pixels], e.g. 480 640")
+        if len(set(self.cameras)) < len(self.cameras):
+            raise ValueError(f"cameras {' '.join(self.cameras)}: name each once")
         if self.num_epochs is not None and self.num_epochs < 1:
             raise ValueError(f"num_epochs {self.num_epochs} must be at least 1")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.val_fraction < 1:
             raise ValueError(f"ema_decay {self.ema_decay} and val_fraction {self.val_fraction} must be in [0, 1)")
-        looks = getattr(self.policy, "use_images", True) and not getattr(self.policy, "freeze_backbone", False)
-        if self.augmentation != "none" and not looks:
+        if self.augmentation != "none" and not self.policy.trains_backbone:
             raise ValueError(
-                f"augmentation {self.augmentation} changes images, which only a trunk that is trained along would see"
+                f"augmentation {self.augmentation} changes images, which only a backbone that is trained would see; "
+                "leave it out, or give --no_freeze_backbone"
             )
+
+    @property
+    def without_effect(self) -> dict[str, str]:
+        """Fields of the training that mean nothing beside the others, and when they would."""
+        unused = {} if self.eval_every else {"eval_rollouts": "with --eval_every"}
+        unused |= {} if self.num_epochs is None else {"steps": "without --num_epochs"}
+        if not self.policy.looks:
+            unused |= dict.fromkeys(("cameras", "image_size", "cache"), "with --use_images")
+        if not self.policy.trains_backbone:
+            unused["lr_backbone"] = "for a backbone that is trained, with --use_images and --no_freeze_backbone"
+        if not self.val_fraction:
+            unused["validate_every"] = "with --val_fraction above 0"
+        return unused
 
     @property
     def env_name(self) -> str:
@@ -139,11 +145,11 @@ class TrainConfig:
 
     @property
     def demo_style(self) -> str:
-        """scripted or human, as the task's name says; empty where it does not."""
+        """scripted or human, as the task's name says; empty for other names."""
         return next((style for style in ("scripted", "human") if self.task_name.endswith(f"_{style}")), "")
 
     def resolved(self, n_train_episodes: int) -> "TrainConfig":
-        """With num_epochs turned into steps: an epoch is one sample of each training episode.
+        """With num_epochs converted to steps: an epoch is one sample of each training episode.
 
         A policy that does not learn by gradient takes one step, which changes nothing.
         """
@@ -155,20 +161,14 @@ class TrainConfig:
         return dataclasses.replace(self, steps=steps, num_epochs=None)
 
     def with_paths(self) -> "TrainConfig":
-        """With the directories that were not given."""
+        """With the default folders where none were given."""
         run = f"{self.task_name}_{self.policy_class.lower()}_{self.preset}_seed{self.seed}"
-        config = dataclasses.replace(
+        return dataclasses.replace(
             self,
             dataset_dir=self.dataset_dir or (Path("data") / self.task_name,),
             run_dir=self.run_dir or Path("runs") / run,
+            policy=self.policy.with_paths(f"runs/{self.env_name}_trunk"),
         )
-        wants_trunk = (
-            getattr(self.policy, "backbone_weights", None) == "sim" and getattr(self.policy, "trunk", None) == ""
-        )
-        if not wants_trunk:
-            return config
-        changes: dict[str, Any] = {"trunk": f"runs/{self.env_name}_trunk"}
-        return dataclasses.replace(config, policy=dataclasses.replace(self.policy, **changes))
 
     def to_json(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
@@ -186,7 +186,7 @@ class TrainConfig:
         return cls(**fields)
 
 
-# What a preset says of training; what it says of the policy is Config.preset in the policy's file.
+# A preset's fields of the training; its fields of the policy are in Config.preset of the policy's file.
 _FAST: dict[str, Any] = {
     "cameras": ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"),
     "image_size": (240, 320),
@@ -211,7 +211,7 @@ _TRAINING: dict[str, dict[str, Any]] = {
 def preset(name: str, policy_class: str = "ACT", task_name: str = "sim_transfer_cube_scripted") -> TrainConfig:
     """The configuration `name` of a policy. Raises ValueError listing presets or policies for an unknown one."""
     if name not in _TRAINING:
-        raise ValueError(f"There is no preset {name!r}; there is {', '.join(_TRAINING)}.")
+        raise ValueError(f"unknown preset {name!r}; available: {', '.join(_TRAINING)}")
     config = policies.load(policy_class).Config
     training = _TRAINING[name] | config.training(name)
     values: dict[str, Any] = {"preset": name, "policy_class": policy_class.upper(), **training}
@@ -221,32 +221,33 @@ def preset(name: str, policy_class: str = "ACT", task_name: str = "sim_transfer_
 def parse(argv: Sequence[str]) -> TrainConfig:
     """The configuration of a command line: defaults of --preset and --policy_class, then every other flag.
 
-    Raises ValueError for the original's evaluation flags; ends the program with code 2 and help for a wrong flag.
+    Raises ValueError for the original's evaluation flags and for flags without effect beside the others; ends the
+    program with code 2 and a sentence for a wrong flag.
     """
     for flag in EVALUATION_FLAGS:
         if flag in argv:
             raise ValueError(
                 f"{flag} belongs to evaluation: python eval.py --ckpt_dir RUN {flag.replace('--eval', '')}".strip()
             )
-    default = preset(_peek(argv, "--preset", "paper"), _peek(argv, "--policy_class", "ACT"), "")
-    config = tyro.cli(
+    chosen = preset(_peek(argv, "--preset", "paper"), _peek(argv, "--policy_class", "ACT"), "")
+    config = command_line.parse(
         TrainConfig,
-        args=list(argv),
-        default=default,
-        prog="train.py",
-        description="Trains a policy.",
-        use_underscores=True,
+        argv,
+        program="train.py",
+        description="Train a policy on recorded demonstrations. Interrupted, the same command resumes.",
+        example="python train.py --preset fast --task_name sim_transfer_cube_scripted",
+        page="README.md",
+        default=chosen,
     )
-    for name, when in config.policy.without_effect.items():
-        if getattr(config.policy, name) != getattr(default.policy, name):
-            raise ValueError(f"--{name} {getattr(config.policy, name)} has an effect only {when}; leave it out")
+    command_line.refuse_without_effect(config.policy, chosen.policy, config.policy.without_effect)
+    command_line.refuse_without_effect(config, chosen, config.without_effect)
     if not config.task_name:
-        raise ValueError("--task_name is missing; it says what was recorded: sim_transfer_cube_scripted, for example.")
+        raise ValueError("--task_name is missing; it names what was recorded, e.g. sim_transfer_cube_scripted")
     return config
 
 
 def _peek(argv: Sequence[str], flag: str, default: str) -> str:
-    """The value of `--flag value` or `--flag=value`, before the rest is looked at."""
+    """The value of `--flag value` or `--flag=value`, before the rest is parsed."""
     for i, word in enumerate(argv):
         name, given, value = word.partition("=")
         if name.startswith("--") and name[2:].replace("-", "_") == flag[2:]:

@@ -5,7 +5,6 @@ run that was killed and resumed has the losses of one that was not, on a CPU bit
 Nothing waits for the device between two lines of the log.
 """
 
-import hashlib
 import json
 import math
 import time
@@ -14,22 +13,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from act import policies
-from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes, split
-from act.data.normalize import Normalizer
+from act.data.dataset import EpisodeDataset
 from act.distributed import ALONE, Processes, averaged
 from act.nn.device import choose_device
 from act.policies.base.policy import Policy
-from act.policies.base.storage import load_policy, save_policy
+from act.policies.base.storage import save_policy
 from act.provenance import git_commit
 from act.training.checkpoint import State, load_state, save_state
 from act.training.config import TrainConfig
+from act.training.preparation import episodes_digest, prepare
 from act.training.trainer import ADVICE, Trainer, TrainingDiverged
-from act.types import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -48,63 +44,13 @@ class Metrics:
         values = {k: v for k, v in asdict(self).items() if k not in ("losses", "validation")}
         return {**values, **self.losses, **held_out}
 
-
-def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | None, PolicySpec]:
-    """Training and held-out episodes of a configuration, images still on disk, and their sizes."""
-    policy = config.policy
-    cameras = config.cameras if getattr(policy, "use_images", True) else ()
-    use_env_state = getattr(policy, "use_env_state", False)
-    looks = (cameras, config.image_size, use_env_state, config.frame_stride)
-    sampling = Sampling(policy.chunk_size, policy.n_obs_steps, *looks, policy.needs_whole_chunks)
-    paths = [path for directory in config.dataset_dir for path in find(directory)]
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f"--dataset_dir {' '.join(map(str, config.dataset_dir))}: name each folder once")
-    episodes = dict(zip(paths, load_episodes(paths, cameras), strict=True))
-    names, held_out = split(paths, config.val_fraction, config.seed)
-    train = EpisodeDataset([episodes[name] for name in names], sampling)
-    train.aggregate(config.aggregation)
-    if not len(train.trainable):
-        directories = ", ".join(map(str, config.dataset_dir))
-        whole = f" with all its {policy.chunk_size} actions" if policy.needs_whole_chunks else ""
-        smaller = ", a smaller chunk_size," if policy.needs_whole_chunks else ""
-        raise ValueError(
-            f"{directories}: no expert's label{whole} at an observed frame (frame_stride {config.frame_stride}); "
-            f"add demonstrations, or choose{smaller} a frame_stride that divides the control steps of the labels"
-        )
-    e_dim = train.env_state.shape[1] if train.env_state is not None else 0
-    recorded = train.episodes[0].image_size if cameras else None
-    spec = PolicySpec(cameras, config.image_size, train.qpos.shape[1], train.action.shape[1], e_dim, recorded)
-    validation = EpisodeDataset([episodes[name] for name in held_out], sampling) if held_out else None
-    return train, validation if validation is not None and len(validation.trainable) else None, spec
-
-
-def make_policy(config: TrainConfig, train: EpisodeDataset, spec: PolicySpec) -> Policy:
-    """A fresh policy with the statistics of the training episodes; its initial weights follow from the seed.
-
-    With config.warm_start weights and statistics are that run's. Raises ValueError when they do not fit.
-    """
-    torch.manual_seed(config.seed)
-    normalizer = Normalizer.of(spec)
-    train.fit(normalizer)
-    policy = policies.load(config.policy_class).Policy.create(config.policy, spec, normalizer)
-    if config.warm_start is not None:
-        try:
-            policy.load_state_dict(load_policy(config.warm_start).state_dict())
-        except RuntimeError as error:
-            raise ValueError(f"--warm_start {config.warm_start} holds another policy: {error}") from None
-    return policy
-
-
-def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device: torch.device) -> None:
-    """Caches what the policy sees of `dataset`: features of a frozen trunk, kept beside the episodes, or images."""
-    if not policy.spec.cameras:
-        return
-    if not policy.has_frozen_trunk:
-        dataset.frames.keep(config.cache, device)
-        return
-    weights = {key: value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
-    directory = config.dataset_dir[0] / ".features" / dataset.frames.fingerprint(weights)
-    dataset.frames.precompute_features(policy.encode_images, device, directory)
+    def __str__(self) -> str:
+        """The losses, as the progress bar shows them."""
+        only = len(self.losses) == 1
+        shown = [f"{key} {value:.4f}" for key, value in self.losses.items() if key != "loss" or only]
+        held_out = self.validation.get("deployed_l1")
+        shown += [f"held-out {held_out:.4f}"] if held_out is not None else []
+        return ", ".join(shown + ([f"success {100 * self.success:.0f} %"] if self.success is not None else []))
 
 
 Evaluate = Callable[[Policy], float]
@@ -131,7 +77,7 @@ def fit(
     """
     assert config.run_dir is not None
     device = choose_device(config.device)
-    saved, episodes = saved_state(policy, train, held_out, config), fingerprint(train, held_out)
+    saved, episodes = saved_state(policy, train, held_out, config), episodes_digest(train, held_out)
     policy.to(device)
     with processes.main_first():  # features of a frozen trunk are computed once
         for dataset in (train, held_out):
@@ -162,21 +108,6 @@ def fit(
         window, since = _Window(), time.perf_counter()
 
 
-def fingerprint(train: EpisodeDataset, held_out: EpisodeDataset | None) -> str:
-    """Of names, sizes, joints and actions of the episodes that are learned from, and of those that are not.
-
-    A file's size alone tells no two episodes apart whose numbers and images are stored as they are.
-    """
-    told = hashlib.sha256()
-    for dataset in (train, held_out):
-        for episode in dataset.episodes if dataset else []:
-            told.update(repr((episode.path.parent.name, episode.path.name, episode.path.stat().st_size)).encode())
-            told.update(np.ascontiguousarray(episode.qpos).data)
-            told.update(np.ascontiguousarray(episode.action).data)
-        told.update(b"|")
-    return told.hexdigest()[:16]
-
-
 def saved_state(
     policy: Policy, train: EpisodeDataset, held_out: EpisodeDataset | None, config: TrainConfig
 ) -> State | None:
@@ -190,10 +121,10 @@ def saved_state(
     if saved is None:
         return None
     way_out = "bring them back, or choose another --run_dir"
-    if saved.episodes not in ("", fingerprint(train, held_out)):
+    if saved.episodes not in ("", episodes_digest(train, held_out)):
         raise ValueError(f"{run} was trained on other episodes than there are now; {way_out}")
-    seen = {f"policy.{key}": value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
-    if policy.has_frozen_trunk and any(not torch.equal(saved.tensors[key], value) for key, value in seen.items()):
+    frozen = {f"policy.{key}": value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
+    if policy.has_frozen_trunk and any(not torch.equal(saved.tensors[key], value) for key, value in frozen.items()):
         raise ValueError(f"{run} was trained behind another trunk than is there now; {way_out}")
     return saved
 

@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 from act.data.images import decode_image
 from act.files import whole_file
-from act.nn.device import bf16_is_fast, choose_device
+from act.nn.device import bf16_is_fast, choose_device, one_core_each
 from act.nn.vision import KeypointConfig, KeypointTrunk, to_float
 
 N_PARTS = (
@@ -163,7 +162,7 @@ class Teacher:
         n_scenes, n_cameras = len(self.scenes.images) - self.held_out, len(self.scenes.cameras)
         for replica in self.replicas:
             replica.train()
-        with _one_core_each(min(N_PARTS, torch.get_num_threads())) as pool:
+        with one_core_each(min(N_PARTS, torch.get_num_threads())) as pool:
             for _ in range(self.flags.steps):
                 scene = torch.from_numpy(rng.integers(n_scenes, size=self.flags.batch_size))
                 camera = torch.from_numpy(rng.integers(n_cameras, size=self.flags.batch_size))
@@ -212,15 +211,6 @@ class Teacher:
 def _replica(trunk: KeypointTrunk) -> KeypointTrunk:
     """The same parameters (not copies), with batch statistics of its own."""
     return copy.deepcopy(trunk, {id(parameter): parameter for parameter in trunk.parameters()})
-
-
-@contextmanager
-def _one_core_each(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute side by side: two halves of a batch are done sooner than every operation cut in two."""
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield pool
-    torch.set_num_threads(before)
 
 
 def teach(flags: Flags) -> tuple[Path, dict[str, dict[str, float]]]:

@@ -57,15 +57,15 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch_and_resume(tmp
 
     theirs = [*flags, "--run_dir", together, "--batch_size", "4"]
     stopped = launch("tests/fakes/train_until.py", 4, *theirs)
-    assert "stopped; the same command goes on" in stopped.stderr, stopped.stderr
+    assert "stopped; the same command continues" in stopped.stderr, stopped.stderr
     config = TrainConfig.from_json(json.loads((together / "config.json").read_text()))
     state = load_state(together, config)
     assert state is not None and state.step == 4 and config.processes == 2
 
     finished = launch("train.py", *theirs)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.count("is trained (8 steps") == 1  # one of them talks
-    assert "8 steps of 2 x 4, from step 4" in finished.stdout
+    assert finished.stdout.count("policy.safetensors: 8 steps, ") == 1  # only the first process prints
+    assert "8 steps, batch size 2 x 4, from step 4" in finished.stdout
     ours, lines = RunFolder(together).metrics(), RunFolder(alone).metrics()
     assert [line["step"] for line in ours] == [2, 4, 6, 8]
     for key in ("loss", "l1", "val_loss"):

@@ -5,7 +5,8 @@ A policy file adds a frozen `Config(PolicyConfig)`, `Policy.loss` and `Policy.pr
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -26,17 +27,16 @@ class TrainingData(Protocol):
     action: Tensor  # (frames, A)
     env_state: Tensor | None  # (frames, E)
     observed: Tensor  # rows of the frames with an observation
-    trainable: Tensor  # rows among them that are ever drawn: of a teacher's episodes not all are
+    trainable: Tensor  # rows among them that are ever drawn: not all frames of a DAgger episode are labelled
     starts: Tensor  # (episodes + 1,) int64: episode e is frames starts[e] ... starts[e + 1] - 1
     last: Tensor  # (frames,) int64: the last row of the chunk that begins at each frame, however long it is
 
-    @property
-    def features(self) -> Tensor | None:
-        """(frames, N, F), where the policy has a frozen trunk; NaN where not observed."""
+    def features(self, rows: Tensor) -> Tensor:
+        """(n, N, F) or (n, N, C, h, w) of observed rows (n,), where the policy has a frozen backbone."""
         ...
 
     def images(self, rows: Tensor) -> Tensor:
-        """(n, N, H, W, 3) uint8 of rows (n,), where the policy's trunk is not frozen."""
+        """(n, N, H, W, 3) uint8 of rows (n,), where the policy's backbone is not frozen."""
         ...
 
     def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,6 +70,20 @@ class PolicyConfig:
     def n_obs_steps(self) -> int:
         """T: observations of history the policy sees."""
         return 1
+
+    @property
+    def looks(self) -> bool:
+        """Whether the policy looks through cameras."""
+        return True
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether training changes the visual backbone, so that augmented images mean something."""
+        return self.looks
+
+    def with_paths(self, default_trunk: str) -> Self:
+        """The same with `default_trunk` where pretrained backbone weights are wanted and no folder is named."""
+        return self
 
     @property
     def needs_whole_chunks(self) -> bool:
@@ -124,36 +138,42 @@ class Policy(nn.Module):
         """Normalised chunks (B, K, A) for the newest observations of `batch`."""
         raise NotImplementedError
 
-    def answer(self, batch: Batch) -> Tensor:
-        """`predict`, in the way that takes least time for this batch."""
+    def act_on(self, batch: Batch) -> Tensor:
+        """`predict`, in the way that takes the least time; batch norms and dropout are in eval mode."""
         return self.predict(batch)
 
     @torch.no_grad()
     def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
         """Chunks (B, K, A) float32 in physical units for B histories of `n_obs_steps` observations, oldest first."""
-        was_training = self.training
-        self.eval()
         cameras = self.spec.cameras if self.needs_images else ()
         batch = Batch.from_histories(histories, cameras, self.spec.image_size, self.spec.env_state_dim > 0)
-        chunks = self.normalizer.decode("action", self.answer(batch.to(self.device)).float())
-        self.train(was_training)
+        with self._acting():
+            chunks = self.normalizer.decode("action", self.act_on(batch.to(self.device)).float())
         return chunks.cpu().numpy()
 
     @torch.no_grad()
     def encode_observations(self, observations: Sequence[Observation]) -> list[Observation]:
-        """The observations with `features` (N, F) in place of images: what an agent keeps for `predict_chunk`."""
+        """The observations with `features` in place of images: what an agent keeps for `predict_chunk`."""
         if not self.needs_images:
             return list(observations)
-        was_training = self.training
-        self.eval()
         batch = Batch.from_histories([[obs] for obs in observations], self.spec.cameras, self.spec.image_size)
         assert batch.images is not None
-        features = self.encode_images(batch.images.to(self.device))[:, 0].float().cpu().numpy()
-        self.train(was_training)
+        with self._acting():
+            features = self.encode_images(batch.images.to(self.device))[:, 0].float().cpu().numpy()
         return [
             {key: value for key, value in obs.items() if key != "images"} | {"features": feature}
             for obs, feature in zip(observations, features, strict=True)
         ]
+
+    @contextmanager
+    def _acting(self) -> Iterator[None]:
+        """Inside, dropout and batch norms are in eval mode."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
 
     @property
     def chunk_size(self) -> int:
@@ -177,9 +197,9 @@ class Policy(nn.Module):
         return False
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """(B, T, N, H, W, 3) uint8 -> features (B, T, N, F): all that the policy keeps of images.
+        """(B, T, N, H, W, 3) uint8 -> features (B, T, N, F) or (B, T, N, C, h, w): all that is kept of images.
 
-        A frozen trunk's are computed once per frame of the data; an agent computes them once per control step.
+        Those of a frozen backbone are computed once per frame of the data, an agent's once per control step.
         """
         raise NotImplementedError(f"{type(self).__module__} has no features of images")
 

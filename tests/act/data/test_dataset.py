@@ -117,7 +117,7 @@ def test_episodes_are_held_out_whole_and_repeatably():
 def test_bad_data_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"episode_1.*not finite"):
         load_episodes(write(tmp_path, bad=1))
-    with pytest.raises(ValueError, match=r"no camera top.*has cam0, cam1.*--cameras"):
+    with pytest.raises(ValueError, match=r"unknown camera 'top'; available: cam0, cam1.*--cameras"):
         load_episodes(write(tmp_path), ("top",))
     with pytest.raises(ValueError, match=r"record some"):
         (tmp_path / "empty").mkdir()

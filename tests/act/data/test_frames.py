@@ -4,6 +4,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from act.data import frames
@@ -57,7 +58,7 @@ def test_features_are_computed_once_and_kept(tmp_path):
         return images.float().mean((-3, -2))
 
     dataset = make(tmp_path)
-    directory = tmp_path / dataset.frames.fingerprint({"w": torch.ones(2)})
+    directory = tmp_path / dataset.frames.features_key({"w": torch.ones(2)})
     dataset.frames.precompute_features(encode, torch.device("cpu"), directory)
     batch = dataset.sample(2, 3)
     assert sum(calls) == len(dataset) and batch.images is None and batch.features is not None
@@ -66,9 +67,8 @@ def test_features_are_computed_once_and_kept(tmp_path):
     again = EpisodeDataset(dataset.episodes[1:], dataset.sampling)
     again.frames.precompute_features(encode, torch.device("cpu"), directory)
     assert sum(calls) == len(dataset)
-    assert again.features is not None and dataset.features is not None
-    assert torch.equal(again.features, dataset.features[LENGTHS[0] :])
-    assert dataset.frames.fingerprint({"w": torch.zeros(2)}) != directory.name
+    assert torch.equal(again.features(again.observed), dataset.features(dataset.observed[LENGTHS[0] :]))
+    assert dataset.frames.features_key({"w": torch.zeros(2)}) != directory.name
 
 
 def test_features_belong_to_one_recording(tmp_path):
@@ -79,8 +79,7 @@ def test_features_belong_to_one_recording(tmp_path):
         dataset = make(tmp_path / folder)
         encode = lambda images, value=value: images.new_full((*images.shape[:3], 2), value).float()  # noqa: E731
         dataset.frames.precompute_features(encode, torch.device("cpu"), directory)
-        assert dataset.features is not None
-        means.append(float(dataset.features.mean()))
+        means.append(float(dataset.features(dataset.observed).mean()))
     assert means == [1, 2]
 
 
@@ -92,13 +91,31 @@ def test_features_of_which_half_was_copied_are_computed_anew(tmp_path):
     for file in (tmp_path / "kept").iterdir():
         file.write_bytes(file.read_bytes()[:40])
     again.frames.precompute_features(encode, torch.device("cpu"), tmp_path / "kept")
-    assert again.features is not None and dataset.features is not None and torch.equal(again.features, dataset.features)
+    assert torch.equal(again.features(again.observed), dataset.features(dataset.observed))
     assert all(file.stat().st_size > 40 for file in (tmp_path / "kept").iterdir())
 
 
 def test_features_that_cannot_be_kept_are_computed_all_the_same(tmp_path, capsys):
     dataset = make(tmp_path)
     (tmp_path / "file").touch()
-    dataset.frames.precompute_features(lambda images: images.float().mean((-3, -2)), torch.device("cpu"), tmp_path / "file" / "x")
-    assert dataset.features is not None and not dataset.features.isnan().any()
+    encode = lambda images: images.float().mean((-3, -2))  # noqa: E731
+    dataset.frames.precompute_features(encode, torch.device("cpu"), tmp_path / "file" / "x")
+    assert len(dataset.features(dataset.observed)) == len(dataset)
     assert "file/x cannot be written: features of the frames are not kept" in capsys.readouterr().err
+
+
+def test_maps_stay_episode_by_episode_in_bf16_and_are_found_by_row(tmp_path):
+    """Maps of a ResNet are a thousand times larger than keypoints: they are read from their files, page by page."""
+    dataset = EpisodeDataset(make(tmp_path).episodes, dataclasses.replace(make(tmp_path).sampling, frame_stride=2))
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        return images.float().mean(-1).unsqueeze(-3)[..., :4, :4]  # (B, T, N, 1, 4, 4)
+
+    dataset.frames.precompute_features(encode, torch.device("cpu"), tmp_path / "kept")
+    row = int(dataset.starts[1]) + 2
+    maps = dataset.features(torch.tensor([[row]]))
+    assert maps.dtype == torch.bfloat16 and maps.shape[:2] == (1, 1) and maps.shape[-3:] == (1, 4, 4)
+    expected = dataset.episodes[1].read_images("cam1", 2, 3).mean(-1)[0, :4, :4]
+    assert np.allclose(maps[0, 0, 0, 0].float().numpy(), expected, rtol=0.01)
+    with pytest.raises(IndexError, match=r"only every 2\. frame has features"):
+        dataset.features(torch.tensor([row + 1]))

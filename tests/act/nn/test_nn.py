@@ -147,7 +147,7 @@ def test_imagenet_weights_find_their_places(monkeypatch):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_()  # type: ignore[union-attr]
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda *_, **__: source.state_dict())
-    trunk = ResNet18Trunk(frozen_norm=True)
+    trunk = ResNet18Trunk()
     trunk.load_imagenet()
     seen: list[torch.Tensor] = []
     source.avgpool.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -158,7 +158,7 @@ def test_imagenet_weights_find_their_places(monkeypatch):
 
 
 def test_frozen_norms_leave_no_layer_behind_and_the_convolutions_learn():
-    trunk = ResNet18Trunk(frozen_norm=True)
+    trunk = ResNet18Trunk()
     trunk(to_float(images(1))).square().mean().backward()
     assert len(list(trunk.parameters())) == 20  # one weight per convolution
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in trunk.parameters())
@@ -185,7 +185,7 @@ def test_without_the_network_imagenet_says_what_else_works(monkeypatch):
 
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", offline)
     with pytest.raises(ValueError, match=r"no route to host.*--backbone_weights none"):
-        ResNet18Trunk(frozen_norm=True).load_imagenet()
+        ResNet18Trunk().load_imagenet()
 
 
 def test_images_become_floats_with_channels_last():

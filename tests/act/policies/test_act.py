@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from act.policies import act
-from act.training.fit import load_data, make_policy
+from act.training.preparation import load_data, make_policy
 from tests.act.training.test_fit import TINY, make
 
 

@@ -13,6 +13,7 @@ from act import policies
 from act.data.batch import Batch
 from act.data.dataset import EpisodeDataset, Sampling
 from act.data.episodes import Episode
+from act.data.frames import Features
 from act.data.normalize import Normalizer
 from act.nn.chunks import cubic_spline
 from act.nn.vision import KeypointConfig, KeypointTrunk
@@ -82,7 +83,7 @@ def make(name: str, index: int = 0, n_cameras: int = 1):
 
 
 def make_dataset(policy) -> EpisodeDataset:
-    """Two short episodes of nonsense, with features where the policy's trunk is frozen, else with images."""
+    """Two short episodes of noise, with features where the policy's backbone is frozen, else with images."""
 
     def episode(length: int) -> Episode:
         qpos, qvel, action = (rng.random((length, 14), np.float32) for _ in range(3))
@@ -92,7 +93,8 @@ def make_dataset(policy) -> EpisodeDataset:
     sampling = Sampling(policy.chunk_size, policy.n_obs_steps, use_env_state=spec.env_state_dim > 0)
     dataset = EpisodeDataset([episode(20), episode(15)], sampling)
     if policy.has_frozen_trunk:
-        dataset.frames.features = torch.rand(35, len(spec.cameras), policy.trunk.config.n_features)
+        vectors = torch.rand(35, len(spec.cameras), policy.trunk.n_channels)
+        dataset.frames.features = Features(list(vectors.split([20, 15])), dataset.starts, 1)
     else:
         images = rng.integers(0, 256, (35, len(spec.cameras), *spec.image_size, 3), dtype=np.uint8)
         dataset.frames.cameras, dataset.frames.images = spec.cameras, torch.from_numpy(images)
@@ -223,7 +225,7 @@ def test_a_saved_policy_answers_the_same(name, index, n_cameras):
 def test_registration_is_the_file_name():
     assert "act" in policies.available() and "policy" not in policies.available()
     assert policies.load("ACT").Policy is Policy
-    with pytest.raises(ValueError, match="no policy 'pi0'; there is act"):
+    with pytest.raises(ValueError, match="unknown policy 'pi0'; available: act"):
         policies.load("pi0")
 
 
@@ -248,7 +250,7 @@ def test_the_paper_network_has_the_papers_parameters():
         ({"actions_per_query": 7}, "chunk_size 100 must be a multiple of actions_per_query 7"),
         ({"latent": "prior", "use_cvae": False}, "needs use_cvae"),
         ({"use_images": False}, "neither images nor env_state"),
-        ({"backbone_weights": "sim"}, "resnet18 has no weights 'sim'; it takes imagenet or none"),
+        ({"backbone": "keypoints"}, "keypoints has no weights 'imagenet'; it takes sim or none"),
         ({"backbone": "keypoints", "backbone_weights": "none", "freeze_backbone": True}, "random weights"),
     ],
 )

@@ -41,7 +41,7 @@ def test_what_is_remembered_of_images_answers_as_the_images_do():
     policy = make("rt1", RESNET, 2)
     (history,) = observations(policy, 1)
     remembered = policy.encode_observations(history)
-    assert remembered[0]["features"].shape == (2, 2 * 16) and "images" not in remembered[0]
+    assert remembered[0]["features"].shape == (2, 512, 1, 2) and "images" not in remembered[0]
     assert (policy.predict_chunk([history]) == policy.predict_chunk([remembered])).all()
 
 

@@ -14,7 +14,8 @@ from act.data.normalize import Normalizer
 from act.policies.base.storage import load_policy
 from act.policies.vinn import Config, Policy
 from act.training.config import preset
-from act.training.fit import fit, load_data, make_policy
+from act.training.fit import fit
+from act.training.preparation import load_data, make_policy
 from act.types import PolicySpec
 from tests.act.data.test_dataset import write
 

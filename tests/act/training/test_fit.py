@@ -25,7 +25,8 @@ from act.policies.base.storage import load_policy
 from act.run_folder import RunFolder
 from act.training.checkpoint import MetricsLog, load_state
 from act.training.config import TrainConfig, preset
-from act.training.fit import fit, load_data, make_policy, prepare
+from act.training.fit import fit
+from act.training.preparation import load_data, make_policy, prepare
 from act.training.trainer import Trainer, TrainingDiverged
 from tests.act.data.test_dataset import SIZE, write
 
@@ -172,7 +173,7 @@ def test_a_run_that_is_trained_already_names_other_episodes_too(tmp_path, capsys
     config = make(tmp_path)
     train.train(config, tmp_path / "run", ALONE)
     train.train(config, tmp_path / "run", ALONE)
-    assert "is trained already (8 steps)" in capsys.readouterr().out
+    assert "is already trained (8 steps)" in capsys.readouterr().out
     (tmp_path / "data" / "episode_1.hdf5").rename(tmp_path / "data" / "episode_9.hdf5")
     with pytest.raises(ValueError, match="trained on other episodes"):
         train.train(config, tmp_path / "run", ALONE)
@@ -389,7 +390,7 @@ def test_images_train_end_to_end_with_augmentation(tmp_path):
 
 
 def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="use auto, cpu"):
+    with pytest.raises(ValueError, match="available: auto, cpu"):
         choose_device("tpu7")
     assert choose_device("cpu").type == "cpu"
 

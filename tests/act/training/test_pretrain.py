@@ -2,42 +2,21 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
 from act.nn.vision import KeypointTrunk, peaks
-from act.recording.scenes import SceneRecording, record_scenes
+from act.recording.attempts import Recording
+from act.recording.scenes import record_scenes
 from act.training.pretrain import heat_map_loss, main, read_scenes
-from tests.act.recording.test_scenes import DotScene
-
-SIZE = (32, 48)
-CAMERAS = ("one", "two")
-
-
-class BlobSampler:
-    """A bright square anywhere on noise, seen by two cameras."""
-
-    cameras, keypoints = CAMERAS, ("blob",)
-
-    def sample(self, rng):
-        images, keypoints = {}, {}
-        for camera in CAMERAS:
-            x, y = rng.integers(6, SIZE[1] - 6), rng.integers(6, SIZE[0] - 6)
-            images[camera] = rng.integers(0, 40, (*SIZE, 3), dtype=np.uint8)
-            images[camera][y - 2 : y + 3, x - 2 : x + 3] = 230
-            keypoints[camera] = np.array([[x, y]], np.float32)
-        return DotScene(images, keypoints, {camera: np.array([True]) for camera in CAMERAS}, np.zeros(14, np.float32))
-
-
-def make_scene_sampler(*_args):
-    return BlobSampler()
+from tests.fakes.toy_scenes import BLOB_SIZE as SIZE
+from tests.fakes.toy_scenes import CAMERAS, BlobSampler
 
 
 @pytest.fixture
 def scenes_file(tmp_path):
     path = tmp_path / "scenes.hdf5"
-    record_scenes(SceneRecording("blob", CAMERAS, SIZE, "fast", 0, __name__), path, 200, workers=1)
+    record_scenes(Recording("sim_blob_scripted", cameras=CAMERAS, image_size=SIZE), BlobSampler, path, 200, workers=1)
     return path
 
 

@@ -11,7 +11,7 @@ from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies.base.storage import load_policy
 from act.training import trainer as trainer_module
 from act.training.checkpoint import load_state
-from act.training.fit import load_data, make_policy
+from act.training.preparation import load_data, make_policy
 from act.training.trainer import Trainer
 from tests.act.data.test_dataset import SIZE
 from tests.act.training.test_fit import TINY, make, run

@@ -1,0 +1,87 @@
+"""What a training run begins with: episodes as data sets, a fresh policy, and caches of what the policy sees."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+from act import policies
+from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes, split
+from act.data.normalize import Normalizer
+from act.policies.base.policy import Policy
+from act.policies.base.storage import load_policy
+from act.training.config import TrainConfig
+from act.types import PolicySpec
+
+
+def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | None, PolicySpec]:
+    """Training and held-out episodes of a configuration, images still on disk, and their sizes."""
+    policy = config.policy
+    cameras = config.cameras if policy.looks else ()
+    use_env_state = getattr(policy, "use_env_state", False)
+    looks = (cameras, config.image_size, use_env_state, config.frame_stride)
+    sampling = Sampling(policy.chunk_size, policy.n_obs_steps, *looks, policy.needs_whole_chunks)
+    paths = [path for directory in config.dataset_dir for path in find(directory)]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f"--dataset_dir {' '.join(map(str, config.dataset_dir))}: name each folder once")
+    episodes = dict(zip(paths, load_episodes(paths, cameras), strict=True))
+    names, held_out = split(paths, config.val_fraction, config.seed)
+    train = EpisodeDataset([episodes[name] for name in names], sampling)
+    train.aggregate(config.aggregation)
+    if not len(train.trainable):
+        directories = ", ".join(map(str, config.dataset_dir))
+        whole = f" with all its {policy.chunk_size} actions" if policy.needs_whole_chunks else ""
+        smaller = ", a smaller chunk_size," if policy.needs_whole_chunks else ""
+        raise ValueError(
+            f"{directories}: no expert's label{whole} at an observed frame (frame_stride {config.frame_stride}); "
+            f"add demonstrations, or choose{smaller} a frame_stride that divides the control steps of the labels"
+        )
+    e_dim = train.env_state.shape[1] if train.env_state is not None else 0
+    recorded = train.episodes[0].image_size if cameras else None
+    spec = PolicySpec(cameras, config.image_size, train.qpos.shape[1], train.action.shape[1], e_dim, recorded)
+    validation = EpisodeDataset([episodes[name] for name in held_out], sampling) if held_out else None
+    return train, validation if validation is not None and len(validation.trainable) else None, spec
+
+
+def make_policy(config: TrainConfig, train: EpisodeDataset, spec: PolicySpec) -> Policy:
+    """A fresh policy with the statistics of the training episodes; its initial weights follow from the seed.
+
+    With config.warm_start weights and statistics are that run's. Raises ValueError when they do not fit.
+    """
+    torch.manual_seed(config.seed)
+    normalizer = Normalizer.of(spec)
+    train.fit(normalizer)
+    policy = policies.load(config.policy_class).Policy.create(config.policy, spec, normalizer)
+    if config.warm_start is not None:
+        try:
+            policy.load_state_dict(load_policy(config.warm_start).state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"--warm_start {config.warm_start} holds another policy: {error}") from None
+    return policy
+
+
+def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device: torch.device) -> None:
+    """Caches what the policy sees of `dataset`: features of a frozen backbone, kept beside the episodes, or images."""
+    if not policy.spec.cameras:
+        return
+    if not policy.has_frozen_trunk:
+        dataset.frames.keep(config.cache, device)
+        return
+    weights = {key: value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
+    directory = config.dataset_dir[0] / ".features" / dataset.frames.features_key(weights)
+    dataset.frames.precompute_features(policy.encode_images, device, directory)
+
+
+def episodes_digest(train: EpisodeDataset, held_out: EpisodeDataset | None) -> str:
+    """16 hexadecimal digits of names, sizes, joints and actions of the episodes, those held out apart.
+
+    A file's size alone does not distinguish two episodes whose numbers and images are stored uncompressed.
+    """
+    digest = hashlib.sha256()
+    for dataset in (train, held_out):
+        for episode in dataset.episodes if dataset else []:
+            digest.update(repr((episode.path.parent.name, episode.path.name, episode.path.stat().st_size)).encode())
+            digest.update(np.ascontiguousarray(episode.qpos).data)
+            digest.update(np.ascontiguousarray(episode.action).data)
+        digest.update(b"|")
+    return digest.hexdigest()[:16]
