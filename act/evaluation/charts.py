@@ -1,7 +1,7 @@
-"""The drawings of a report: inline SVG, coloured by the page's style sheet (classes `c0`..`c7`, `good`, `bad`, ...).
+"""The charts of a report: inline SVG, coloured by the page's style sheet (classes `c0`..`c7`, `good`, `bad`, ...).
 
-Every function returns one `<svg>` element, `curves` a figure around it; coordinates inside are pixels of its view box,
-which the page scales.
+Every function returns one `<svg>` element, and `curves` a figure around one. Coordinates inside are pixels of the view
+box, which the page scales.
 """
 
 import math
@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-TABLE_SIZE = (1.2192, 0.762)  # [m], x and y extent of the table top (ALOHA's table)
-TABLE_CENTRE = (0.0, 0.6)  # [m]
-ARM_BASES = {"left arm": (-0.469, 0.5), "right arm": (0.469, 0.5)}  # [m]
+from act.evaluation.workspace import ALOHA, Workspace
+
 REGION_MARGIN = 0.012  # [m] around the sampled positions
 
 
@@ -26,7 +25,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an object lay at the start of a rollout [m], and whether the rollout succeeded."""
+    """Position of an object at the start of a rollout [m], and whether the rollout succeeded."""
 
     x: float
     y: float
@@ -63,14 +62,14 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, log_y: bool
 
 
 def curves(series: Sequence[Series], x_label: str, y_label: str, log_y: bool = False, style: str = "") -> str:
-    """The same as a figure with its legend; nothing where there is nothing to draw."""
+    """A line chart as a figure with its legend; an empty string where there is nothing to draw."""
     chart = line_chart(series, x_label, y_label, log_y)
     names = "".join(f'<li class="c{number % 8}">{escape(line.name)}</li>' for number, line in enumerate(series))
     return f'<figure class="{style}">{chart}<ul class="legend">{names}</ul></figure>' if chart else ""
 
 
 def interval_strip(low: float, rate: float, high: float, marks: Sequence[tuple[str, float]]) -> str:
-    """A rate with its interval on a line from 0 to 100 %, other people's rates as ticks under it (all in 0..1)."""
+    """A rate with its interval on a line from 0 to 100 %, and published rates as ticks under it (all in 0..1)."""
     width, height, left, right, y = 560, 72, 14, 14, 22
 
     def px(share: float) -> float:
@@ -88,21 +87,21 @@ def interval_strip(low: float, rate: float, high: float, marks: Sequence[tuple[s
         row = 0 if x - half > row_ends[0] + 8 else 1
         row_ends[row] = x + half
         parts.append(_text(x, y + 27 + 16 * row, text, "tick middle"))
-    return _svg(width, height, parts, "success and its 95 % interval beside published figures")
+    return _svg(width, height, parts, "success and its 95 % interval beside published results")
 
 
-def table_top(objects: Sequence[tuple[str, Sequence[Placement]]]) -> str:
+def table_top(objects: Sequence[tuple[str, Sequence[Placement]]], workspace: Workspace = ALOHA) -> str:
     """The table from above (x right, y away from the operator): arms, and each object's sampled region outlined."""
     width = 640
-    scale = (width - 8) / TABLE_SIZE[0]
-    height = round(TABLE_SIZE[1] * scale) + 8
-    x0, y1 = TABLE_CENTRE[0] - TABLE_SIZE[0] / 2, TABLE_CENTRE[1] + TABLE_SIZE[1] / 2
+    scale = (width - 8) / workspace.size[0]
+    height = round(workspace.size[1] * scale) + 8
+    x0, y1 = workspace.centre[0] - workspace.size[0] / 2, workspace.centre[1] + workspace.size[1] / 2
 
     def at(x: float, y: float) -> tuple[float, float]:
         return 4 + (x - x0) * scale, 4 + (y1 - y) * scale
 
     parts = [f'<rect class="table" x="4" y="4" width="{width - 8}" height="{height - 8}" rx="10"/>']
-    for name, (x, y) in ARM_BASES.items():
+    for name, (x, y) in workspace.arm_bases.items():
         px, py = at(x, y)
         parts.append(f'<rect class="arm" x="{px - 26:.1f}" y="{py - 22:.1f}" width="52" height="44" rx="9"/>')
         parts.append(_text(px, py + 40, name, "tick middle"))
@@ -113,7 +112,7 @@ def table_top(objects: Sequence[tuple[str, Sequence[Placement]]]) -> str:
         parts.append(f'<rect class="region" x="{px:.1f}" y="{py:.1f}" {size} rx="4"/>')
         parts.append(_text((px + qx) / 2, py - 8, name, "tick middle"))
         parts += [_placement(*at(p.x, p.y), p, 2.6) for p in placements]
-    return _svg(width, height, parts, "where the objects lay, on the whole table")
+    return _svg(width, height, parts, "positions of the objects on the whole table")
 
 
 def region_zoom(placements: Sequence[Placement]) -> str:
@@ -133,11 +132,11 @@ def region_zoom(placements: Sequence[Placement]) -> str:
     parts += [_text(at(x, 0)[0], height - 12, f"{x:.2f}", "tick middle") for x in x_ticks]
     parts += [_text(left - 6, at(0, y)[1] + 4, f"{y:.2f}", "tick end") for y in y_ticks]
     parts += [_placement(*at(p.x, p.y), p, 5.0) for p in sorted(placements, key=lambda p: not p.success)]
-    return _svg(width, height, parts, "where the object lay, enlarged")
+    return _svg(width, height, parts, "positions of the object, enlarged")
 
 
 def _grouped(marks: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Labels and places of marks; those within 0.1 of the first of their group share one label."""
+    """Labels and positions of marks; marks within 0.1 of the first one of their group share one label."""
     groups: list[list[tuple[str, float]]] = []
     for mark in sorted(marks, key=lambda mark: mark[1]):
         if groups and mark[1] - groups[-1][0][1] < 0.1:

@@ -1,4 +1,4 @@
-"""The look of a report: one HTML page around its sections, with a style sheet that needs no network."""
+"""HTML of a report: the page around its sections, tables, and a style sheet that needs no network."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -48,9 +48,9 @@ th[colspan] { text-align: center; }
 tr:not(:has(td)) th { color: var(--dim); font-size: 13px; }
 td small { display: block; color: var(--dim); font-size: 12px; }
 th small { color: var(--dim); font-weight: 400; }
-.ours > * { background: var(--soft); }
-.ours > th:first-child { padding-left: 10px; font-weight: 600; border-radius: 6px 0 0 6px; }
-.ours > :last-child { border-radius: 0 6px 6px 0; }
+.result > * { background: var(--soft); }
+.result > th:first-child { padding-left: 10px; font-weight: 600; border-radius: 6px 0 0 6px; }
+.result > :last-child { border-radius: 0 6px 6px 0; }
 .other > * { color: var(--dim); }
 .bar { display: inline-block; width: 110px; height: 8px; border-radius: 9px; background: var(--rule);
   margin-right: 8px; }
@@ -117,34 +117,35 @@ footer { color: var(--dim); font-size: 13px; margin: 24px 4px 0; }
 
 
 def page(title: str, sections: Sequence[str]) -> str:
-    """The whole page; `sections` are HTML, `title` is text."""
+    """The whole page as HTML. title: text; sections: HTML."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)} · evaluation</title><style>{STYLE}</style></head><body><main>"
         f'<header><p class="eyebrow">Evaluation on two simulated arms</p><h1>{escape(title)}</h1></header>'
         f"{''.join(sections)}"
-        "<footer>Intervals: Wilson, 95 %. Rows of different eyes (backbone weights) are never mixed.</footer>"
+        "<footer>Intervals: Wilson, 95 %. Rows of policies with different backbone weights are in different tables."
+        "</footer>"
         "</main></body></html>\n"
     )
 
 
 def section(title: str, body: str, note: str = "") -> str:
-    """A card of the page under its title, which is text; body and note are HTML."""
+    """A card of the page. title: text; body and note: HTML."""
     after = f'<p class="note">{note}</p>' if note else ""
     return f'<section class="card"><h2>{escape(title)}</h2>{body}{after}</section>'
 
 
 def table(rows: Iterable[str], style: str = "") -> str:
-    """A table that scrolls where it is wider than the page."""
+    """A table, which scrolls when it is wider than the page. rows: HTML."""
     return f'<div class="scroll {style}"><table>{"".join(rows)}</table></div>'
 
 
 def heads(*names: str) -> str:
-    """The first row of a table; names are text."""
+    """The first row of a table. names: text."""
     return "<tr>" + "".join(f"<th>{escape(name)}</th>" for name in names) + "</tr>"
 
 
 def row(head: str, cells: Sequence[str], style: str = "") -> str:
-    """One row of a table, its head and cells HTML."""
+    """One row of a table. head and cells: HTML; style: CSS classes."""
     return f'<tr class="{style}"><th>{head}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -1,4 +1,4 @@
-"""What the ACT paper reports in its Table I (Zhao et al. 2023, arXiv 2304.13705), and others since then, by task."""
+"""Published results by task: Table I of the ACT paper (Zhao et al. 2023, arXiv 2304.13705), and later reruns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PaperTask:
-    """A row block of the ACT paper's Table I: success [%] per stage, (scripted, human) demonstrations."""
+    """One task of Table I: success [%] per stage, each as (scripted, human) demonstrations.
+
+    stages: the paper's name of a stage, and the reward from which on it counts as reached.
+    methods: by name, a pair per stage. others: by name, the pair of the last stage; None where nothing is published.
+    """
 
     title: str
-    stages: tuple[tuple[str, int], ...]  # (the paper's name, the reward that counts as reached)
+    stages: tuple[tuple[str, int], ...]
     methods: Mapping[str, tuple[tuple[float, float], ...]]
-    others: Mapping[str, tuple[float | None, float | None]]  # later work, last stage only
+    others: Mapping[str, tuple[float | None, float | None]]
 
 
 PAPER = {

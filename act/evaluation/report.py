@@ -1,33 +1,38 @@
-"""results.json (and metrics.jsonl) of one or several runs -> one HTML page that needs no network.
+"""Writes the report: results.json and metrics.jsonl of one or several runs -> one HTML page that needs no network.
 
     python -m act report runs/demo [runs/other ...] --out report.html
 
-Success with its interval beside the paper's, every stage, learning curves, success by object position, latency,
-videos, and the settings that make each number reproducible. Light and dark follow the reader's system.
+The page shows success with its interval beside the paper's, every stage, learning curves, success by object position,
+latency, videos, and the settings that make each number reproducible. It follows the light or dark mode of the system.
 """
 
-import argparse
 import base64
 import os
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from act.evaluation.charts import Placement, Series, curves, interval_strip, region_zoom, table_top
+from tyro.conf import Positional, arg
+
+from act import command_line
+from act.evaluation.charts import Placement, interval_strip, region_zoom, table_top
+from act.evaluation.learning_curves import learning_curves
 from act.evaluation.page import heads, page, row, section, table
 from act.evaluation.paper import PAPER, PaperTask
 from act.evaluation.results import Evaluation, load, with_run_names
 from act.files import whole_file
 
 EMBEDDED_VIDEO_BYTES = 4_000_000  # larger videos are linked, not embedded
-CURVE_POINTS = 300  # per line; more are averaged in bins
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
-    """Writes one page about all evaluations found in `runs`; whole or not at all."""
+    """Writes one page about all evaluations found in `runs` (folders, or results.json files).
+
+    Raises ValueError for a folder without results.
+    """
     evaluations = [evaluation for run in runs for evaluation in load(run)]
     with whole_file(out) as temporary:
         temporary.write_text(render(evaluations, out.parent), encoding="utf-8")
@@ -41,13 +46,14 @@ def render(evaluations: Sequence[Evaluation], folder: Path) -> str:
     sections = ["".join(_headline(evaluation) for evaluation in evaluations)]
     for task in tasks:
         of_task = [evaluation for evaluation in evaluations if evaluation.results["task"] == task]
-        for eyes in (kinds := list(dict.fromkeys(evaluation.eyes for evaluation in of_task))):
-            group = [evaluation for evaluation in of_task if evaluation.eyes == eyes]
-            told = f", eyes: {eyes}" if len(kinds) > 1 else ""
-            if task in PAPER and (comparable := [e for e in group if e.style is not None]):
-                sections.append(_paper_table(PAPER[task], comparable, told))
-            sections.append(_stage_table(group, told))
-    sections += [_curves(evaluations), _positions(evaluations), _videos(evaluations, folder)]
+        kinds = list(dict.fromkeys(evaluation.backbone_weights for evaluation in of_task))
+        for weights in kinds:
+            group = [evaluation for evaluation in of_task if evaluation.backbone_weights == weights]
+            suffix = f", backbone weights: {weights}" if len(kinds) > 1 else ""
+            if task in PAPER and (comparable := [e for e in group if e.paper_column is not None]):
+                sections.append(_paper_table(PAPER[task], comparable, suffix))
+            sections.append(_stage_table(group, suffix))
+    sections += [learning_curves(evaluations), _positions(evaluations), _videos(evaluations, folder)]
     sections += [_latency(evaluations), _settings(evaluations)]
     return page(title[:1].upper() + title[1:], sections)
 
@@ -57,11 +63,11 @@ def _headline(evaluation: Evaluation) -> str:
     success, strict = results["success"], results["strict_success"]
     paper = PAPER.get(results["task"])
     marks = []
-    if paper and (style := evaluation.style) is not None:
-        marks = [(name, rows[-1][style] / 100) for name, rows in paper.methods.items()]
+    if paper and (column := evaluation.paper_column) is not None:
+        marks = [(name, rows[-1][column] / 100) for name, rows in paper.methods.items()]
     badge = '<span class="badge">preliminary: fewer than 200 rollouts</span>' if results["preliminary"] else ""
     facts = [f"{results['n']} rollouts", f"strict success {_percent(strict)} ({_interval(strict)})"]
-    facts += [f"eyes: {evaluation.eyes}"]
+    facts += [f"backbone weights: {evaluation.backbone_weights}"]
     facts += [f"{settings['seed_set']} seeds"] if settings.get("seed_set") else []
     strip = interval_strip(success["low"], success["rate"], success["high"], marks)
     note = "<p class='note'>Ticks: success in the ACT paper's Table I.</p>" if marks else ""
@@ -72,7 +78,7 @@ def _headline(evaluation: Evaluation) -> str:
     )
 
 
-def _paper_table(paper: PaperTask, group: Sequence[Evaluation], told: str) -> str:
+def _paper_table(paper: PaperTask, group: Sequence[Evaluation], suffix: str) -> str:
     header = "<tr><th></th>" + "".join(f'<th colspan="2">{name}</th>' for name, _ in paper.stages) + "</tr>"
     header += "<tr><th>demonstrations</th>" + "<th>scripted</th><th>human</th>" * len(paper.stages) + "</tr>"
     rows = []
@@ -80,60 +86,32 @@ def _paper_table(paper: PaperTask, group: Sequence[Evaluation], told: str) -> st
         rates = [evaluation.results["stages"][reward - 1] for _, reward in paper.stages]
         cells = [["–", "–"] for _ in rates]
         for cell, rate in zip(cells, rates, strict=True):
-            cell[evaluation.style or 0] = f"<b>{100 * rate['rate']:.1f}</b><small>{_interval(rate)}</small>"
-        rows.append(row(escape(evaluation.name), [c for pair in cells for c in pair], "ours"))
+            cell[evaluation.paper_column or 0] = f"<b>{100 * rate['rate']:.1f}</b><small>{_interval(rate)}</small>"
+        rows.append(row(escape(evaluation.name), [c for pair in cells for c in pair], "result"))
     for name, stages in paper.methods.items():
         rows.append(row(f"{name} <small>(paper)</small>", [f"{v:g}" for pair in stages for v in pair]))
     for name, pair in paper.others.items():
         blank = ["–"] * (2 * len(paper.stages) - 2)
         rows.append(row(name, blank + ["–" if v is None else f"{v:g}" for v in pair], "other"))
     note = (
-        "Success in %, ours with 95 % Wilson intervals. Paper: Zhao et al. 2023, Table I, 3 seeds × 50 rollouts. The "
-        "last two rows are other people's reruns and claims, from their own demonstrations and protocols."
+        "Success in %; the highlighted rows are these runs, with 95 % Wilson intervals. Paper: Zhao et al. 2023, "
+        "Table I, 3 seeds × 50 rollouts. The last two rows are reruns and claims by others, with different "
+        "demonstrations and protocols."
     )
-    return section(f"{paper.title}: beside the paper{told}", table([header, *rows]), note)
+    return section(f"{paper.title}: beside the paper{suffix}", table([header, *rows]), note)
 
 
-def _stage_table(group: Sequence[Evaluation], told: str) -> str:
+def _stage_table(group: Sequence[Evaluation], suffix: str) -> str:
     names = [rate["name"] for rate in group[0].results["stages"]]
     rows = [heads("reached", *(evaluation.name for evaluation in group))]
     rows += [
         row(escape(name), [_bar(evaluation.results["stages"][number]) for evaluation in group])
         for number, name in enumerate(names)
     ]
-    rows.append(row("success", [_bar(evaluation.results["success"]) for evaluation in group], "ours"))
-    rows.append(row("strict success", [_bar(evaluation.results["strict_success"]) for evaluation in group], "ours"))
+    rows.append(row("success", [_bar(evaluation.results["success"]) for evaluation in group], "result"))
+    rows.append(row("strict success", [_bar(evaluation.results["strict_success"]) for evaluation in group], "result"))
     rows.append(row("mean return", [f"{evaluation.results['mean_return']:.0f}" for evaluation in group]))
-    return section(f"Every stage{told}", table(rows), "Share of the rollouts that got this far.")
-
-
-def _curves(evaluations: Sequence[Evaluation]) -> str:
-    runs = {evaluation.run: evaluation.metrics for evaluation in evaluations if evaluation.metrics}
-    charts = (
-        ("loss", True, lambda key: key.endswith(("loss", "l1"))),
-        ("success [%]", False, lambda key: key == "success"),
-    )
-    figures = []
-    for label, log_y, wanted in charts:
-        series = [line for run, metrics in runs.items() for line in _series(metrics, wanted, _prefix(run, runs), label)]
-        series = list({tuple(line.ys): line for line in reversed(series)}.values())[::-1]  # the loss may BE the l1
-        positive = all(y > 0 for line in series for y in line.ys)  # a likelihood's logarithm need not be
-        figures.append(curves(series, "optimizer steps", label, log_y and positive))
-    return section("Learning", f'<div class="pair">{"".join(figures)}</div>') if any(figures) else ""
-
-
-def _series(
-    metrics: Sequence[Mapping[str, Any]], wanted: Callable[[str], bool], prefix: str, label: str
-) -> list[Series]:
-    keys = dict.fromkeys(key for line in metrics for key in line if wanted(key))
-    series = []
-    for key in keys:
-        pairs = [(line["step"], line[key]) for line in metrics if "step" in line and _is_number(line.get(key))]
-        if pairs:
-            bins = _binned(pairs)
-            scale = 100 if "%" in label else 1
-            series.append(Series(f"{prefix}{key}", [x for x, _ in bins], [scale * y for _, y in bins]))
-    return series
+    return section(f"Every stage{suffix}", table(rows), "Share of the rollouts that reached each stage.")
 
 
 def _positions(evaluations: Sequence[Evaluation]) -> str:
@@ -148,23 +126,23 @@ def _positions(evaluations: Sequence[Evaluation]) -> str:
             figures.append(f'{heading}<div class="table-top"><figure>{table_top(objects)}</figure>{zooms}</div>')
     note = (
         '<span class="key good">●</span> success <span class="key bad">✕</span> failure. '
-        "Seen from above, metres; dashed: around all starting positions."
+        "Positions at the start, seen from above, in metres; the dashed line encloses all of them."
     )
     return section("Success by object position", "".join(figures), note) if figures else ""
 
 
 def _objects(results: Mapping[str, Any]) -> list[tuple[str, list[Placement]]]:
-    """Per object its placements; env_state0 holds 7 numbers per object: x y z [m] and a quaternion."""
+    """The placements of each object; env_state0 holds 7 numbers per object: x y z [m] and a quaternion."""
     episodes = [episode for episode in results["episodes"] if len(episode["env_state0"]) >= 7]
     if not episodes:
         return []
     count = min(len(episode["env_state0"]) for episode in episodes) // 7
-    names = results.get("objects", ())  # of older results unknown
+    names = results.get("objects", ())  # older results do not name them
     names = names if len(names) == count else tuple(f"object {i + 1}" for i in range(count))
     objects = []
     for i, name in enumerate(names):
-        places = [(e["env_state0"][7 * i], e["env_state0"][7 * i + 1], e) for e in episodes]
-        placements = [Placement(x, y, episode["success"], _fate(episode)) for x, y, episode in places]
+        positions = [(e["env_state0"][7 * i], e["env_state0"][7 * i + 1], e) for e in episodes]
+        placements = [Placement(x, y, episode["success"], _outcome(episode)) for x, y, episode in positions]
         objects.append((name, placements))
     return objects
 
@@ -172,18 +150,18 @@ def _objects(results: Mapping[str, Any]) -> list[tuple[str, list[Placement]]]:
 def _videos(evaluations: Sequence[Evaluation], folder: Path) -> str:
     figures = []
     for evaluation in evaluations:
-        fates = {episode["seed"]: episode for episode in evaluation.results["episodes"]}
+        by_seed = {episode["seed"]: episode for episode in evaluation.results["episodes"]}
         for file in sorted(evaluation.folder.rglob("*.mp4")):
             numbers = [int(number) for number in re.findall(r"\d+", file.stem)]
-            episode = next((fates[number] for number in reversed(numbers) if number in fates), None)
-            caption = f"{evaluation.name} · " + (_fate(episode) if episode else file.stem)
+            episode = next((by_seed[number] for number in reversed(numbers) if number in by_seed), None)
+            caption = f"{evaluation.name} · " + (_outcome(episode) if episode else file.stem)
             mark = "" if episode is None else ' class="good"' if episode["success"] else ' class="bad"'
             source = _video_source(file, folder)
             figures.append(
                 f'<figure><video controls loop muted playsinline preload="metadata" src="{source}"></video>'
                 f"<figcaption><i{mark}></i>{escape(caption)}</figcaption></figure>"
             )
-    return section("Watch it", f'<div class="videos">{"".join(figures)}</div>') if figures else ""
+    return section("Videos", f'<div class="videos">{"".join(figures)}</div>') if figures else ""
 
 
 def _video_source(file: Path, folder: Path) -> str:
@@ -204,7 +182,7 @@ def _latency(evaluations: Sequence[Evaluation]) -> str:
                 cells = [f"{latency['batch_size']}", f"{latency['p50_ms']:.1f}", f"{latency['p99_ms']:.1f}", verdict]
                 rows.append(row(f"{escape(evaluation.name)} <small>{what}</small>", [*cells, f"{latency['queries']}"]))
     header = heads("policy query", "batch", "p50 [ms]", "p99 [ms]", "within 20 ms", "queries")
-    return section("Latency against the 20 ms of 50 Hz", table([header, *rows])) if rows else ""
+    return section("Latency beside the control period of 20 ms", table([header, *rows])) if rows else ""
 
 
 def _settings(evaluations: Sequence[Evaluation]) -> str:
@@ -239,9 +217,9 @@ def _interval(rate: Mapping[str, Any]) -> str:
     return f"{100 * rate['low']:.1f}–{100 * rate['high']:.1f}"
 
 
-def _fate(episode: Mapping[str, Any]) -> str:
-    fate = "success" if episode["success"] else f"reached stage {episode['max_reward']:g}"
-    return f"seed {episode['seed']}, {fate}"
+def _outcome(episode: Mapping[str, Any]) -> str:
+    outcome = "success" if episode["success"] else f"reached stage {episode['max_reward']:g}"
+    return f"seed {episode['seed']}, {outcome}"
 
 
 def _plain(value: Any) -> str:
@@ -252,31 +230,37 @@ def _plain(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _prefix(run: str, runs: Mapping[str, Any]) -> str:
-    return f"{run} " if len(runs) > 1 else ""
+@dataclass(frozen=True)
+class Options:
+    """One call of `python -m act report`."""
 
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-
-
-def _binned(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    size = -(-len(pairs) // CURVE_POINTS)
-    bins = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in bins]
+    runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN [RUN ...]", help_behavior_hint="")]
+    """Folders of runs, or results.json files."""
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: RUN/report.html)")] = None
+    """The page to write."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m act report", description="Writes the page of one or several runs.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or a results.json")
-    parser.add_argument("--out", type=Path, help="the page (default: report.html in the first run's folder)")
-    options = parser.parse_args(arguments)
-    first: Path = options.runs[0]
+    return command_line.run("report", lambda: _write(parse(arguments)))
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """The options of a command line; ValueError when no run is given."""
+    options = command_line.parse(
+        Options,
+        arguments,
+        program="python -m act report",
+        description="Writes one HTML page about all evaluations of one or several runs.",
+        example="python -m act report runs/a runs/b --out both.html",
+        page="docs/evaluation.md",
+    )
+    if not options.runs:
+        raise ValueError("no run is given; give at least one folder: python -m act report runs/demo")
+    return options
+
+
+def _write(options: Options) -> None:
+    first = options.runs[0]
     out = options.out or (first.parent if first.is_file() else first) / "report.html"
-    try:
-        write_report(options.runs, out)
-    except (ValueError, OSError) as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 2
+    write_report(options.runs, out)
     print(f"wrote {out}")
-    return 0

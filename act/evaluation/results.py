@@ -1,4 +1,4 @@
-"""What an evaluation left behind: results.json, the learning curve of its run, and a name that tells it from others."""
+"""Finished evaluations: results.json as a report reads it, the learning curve of its run, and a name for each."""
 
 import json
 from collections.abc import Sequence
@@ -6,49 +6,58 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from act.run_folder import read_metrics
+from act.evaluation.execution import Execution
+from act.run_folder import RunFolder
 
+# Keys that every results.json has.
 NEEDED = ("task", "n", "preliminary", "success", "strict_success", "stages", "mean_return", "episodes", "seeds")
-NEEDED += ("wall_time_s", "rollouts_per_min", "settings", "provenance")  # of a results.json
+NEEDED += ("wall_time_s", "rollouts_per_min", "settings", "provenance")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One results.json: where it lies, what it holds, the curve of its run, and what tells that from others."""
+    """One results.json, with what a report shows beside it.
+
+    folder: where results.json and the videos are.
+    results: content of results.json, see act.evaluation.evaluate.write_results.
+    metrics: lines of metrics.jsonl of the run; none where there is no such file.
+    run_path: folder of the run, or where the settings say that it was.
+    run: name of the run on the page.
+    execution: how chunks were executed; None where the settings do not say it.
+    """
 
     folder: Path
     results: dict[str, Any]
     metrics: list[dict[str, Any]] = field(default_factory=list)
-    home: Path = Path()  # of its run
+    run_path: Path = Path()
     run: str = ""
+    execution: Execution | None = None
 
     @property
     def name(self) -> str:
         """The run and how it was executed; two evaluations of a run that differ in execution have different names."""
         settings = self.results["settings"]
-        mode, steps, m = (settings.get(key) for key in ("mode", "n_action_steps", "ensemble_m"))
-        if mode == "chunk" and steps != settings.get("chunk_size"):
-            mode = f"chunk, {steps} steps of it"
-        elif mode == "ensemble" and steps != 1:
-            mode = f"ensemble, every {steps} steps"
-        weight = "" if m in (None, 0.01) else f"m {m:g}"
+        run = self.run or Path(settings.get("run") or "").name
+        execution = str(self.execution) if self.execution else ""
         seeds = "validation seeds" if settings.get("seed_set") == "validation" else ""
-        parts = (self.run or Path(settings.get("run") or "").name, mode, weight, settings.get("engine"), seeds)
-        return " · ".join(filter(None, parts)) or "run"
+        return " · ".join(filter(None, (run, execution, settings.get("engine"), seeds))) or "run"
 
     @property
-    def eyes(self) -> str:
-        """Where the policy learned to see."""
+    def backbone_weights(self) -> str:
+        """Where the visual backbone was pretrained: "sim", "imagenet", ..., or "none"."""
         return self.results["settings"].get("backbone_weights") or "none"
 
     @property
-    def style(self) -> int | None:
-        """Column of the paper's table: 0 trained on scripted demonstrations, 1 on human ones, None on others."""
+    def paper_column(self) -> int | None:
+        """Column of the paper's table: 0 for scripted demonstrations, 1 for human ones, None for all others."""
         return {"scripted": 0, "human": 1}.get(self.results["settings"].get("demo_style"))
 
 
 def load(path: Path) -> list[Evaluation]:
-    """Every results.json in `path` (a file, or a folder and all below it), with the metrics.jsonl of its run."""
+    """Every results.json in `path` (a file, or a folder and all below it).
+
+    Raises ValueError where there is none, and for one that eval.py has not written.
+    """
     files = [path] if path.is_file() else sorted(path.rglob("results.json"))
     if not files:
         raise ValueError(f"{path} holds no results.json: run `python eval.py {path}` first")
@@ -56,12 +65,12 @@ def load(path: Path) -> list[Evaluation]:
 
 
 def with_run_names(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """The same with `run`, the end of their run's path that no other run's on the page has."""
-    homes = [evaluation.home for evaluation in evaluations]
-    longest = max((len(home.parts) for home in homes), default=1)
-    names = [["/".join(home.parts[-count:]) for home in homes] for count in range(1, longest + 1)]
-    found = next((some for some in names if len(set(some)) == len(set(homes))), names[-1] if names else [])
-    return [replace(evaluation, run=name) for evaluation, name in zip(evaluations, found, strict=True)]
+    """The same evaluations, each with `run`: the shortest end of its path that differs from those of other runs."""
+    paths = [evaluation.run_path for evaluation in evaluations]
+    longest = max((len(path.parts) for path in paths), default=1)
+    names = [["/".join(path.parts[-count:]) for path in paths] for count in range(1, longest + 1)]
+    distinct = next((some for some in names if len(set(some)) == len(set(paths))), names[-1] if names else [])
+    return [replace(evaluation, run=name) for evaluation, name in zip(evaluations, distinct, strict=True)]
 
 
 def _read_results(file: Path) -> dict[str, Any]:
@@ -78,8 +87,10 @@ def _read_results(file: Path) -> dict[str, Any]:
 
 
 def _read(file: Path) -> Evaluation:
-    """Its run is where the nearest metrics.jsonl is, at most three folders up; else what the settings say."""
-    results, places = _read_results(file), (file.parent.resolve(), *list(file.resolve().parents)[1:4])
-    known = Path(results["settings"].get("run") or file.parent).resolve()
-    home, metrics = next(((place, found) for place in places if (found := read_metrics(place))), (known, []))
-    return Evaluation(file.parent, results, metrics, home)
+    """The run is the nearest folder with a metrics.jsonl, at most three folders up; else the one in the settings."""
+    results = _read_results(file)
+    settings, above = results["settings"], (file.parent.resolve(), *list(file.resolve().parents)[1:4])
+    named = Path(settings.get("run") or file.parent).resolve()
+    run_path, metrics = next(((path, found) for path in above if (found := RunFolder(path).metrics())), (named, []))
+    execution = Execution.from_settings(settings) if settings.get("mode") else None
+    return Evaluation(file.parent, results, metrics, run_path, execution=execution)

@@ -7,9 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from act.evaluation import charts, report
+from act.evaluation import charts, learning_curves, report
 from act.evaluation.charts import Placement, Series
 from act.evaluation.evaluate import Latency, LoggedEpisode, summarize, write_results
+from act.evaluation.workspace import ALOHA
 from act.types import EnvSpec, RolloutResult
 
 CUBE_STAGES = ("touched", "lifted", "received", "transfer")
@@ -52,13 +53,13 @@ def test_the_headline_stands_beside_the_papers_figures(tmp_path: Path):
         assert row and re.findall(r"<td>(.*?)</td>", row[1])[4] == str(success)
 
 
-def test_rows_of_different_eyes_are_in_different_tables(tmp_path: Path):
-    runs = [write_run(tmp_path / eyes, backbone_weights=eyes) for eyes in ("sim", "none")]
+def test_rows_of_different_backbone_weights_are_in_different_tables(tmp_path: Path):
+    runs = [write_run(tmp_path / weights, backbone_weights=weights) for weights in ("sim", "none")]
     page = page_of(*runs)
-    for eyes, other in (("sim", "none"), ("none", "sim")):
-        table = page.split(f"beside the paper, eyes: {eyes}")[1].split("</section>")[0]
-        assert f"<th>{eyes} · chunk</th>" in table and f"<th>{other} · chunk</th>" not in table
-    assert "beside the paper, eyes" not in page_of(runs[0])
+    for weights, other in (("sim", "none"), ("none", "sim")):
+        table = page.split(f"beside the paper, backbone weights: {weights}")[1].split("</section>")[0]
+        assert f"<th>{weights} · chunk</th>" in table and f"<th>{other} · chunk</th>" not in table
+    assert "beside the paper, backbone" not in page_of(runs[0])
 
 
 def test_few_rollouts_are_called_preliminary(tmp_path: Path):
@@ -66,7 +67,7 @@ def test_few_rollouts_are_called_preliminary(tmp_path: Path):
     assert "preliminary" not in page_of(write_run(tmp_path / "many", n=200))
 
 
-def test_runs_of_the_same_name_are_told_apart_and_keep_their_curves(tmp_path: Path):
+def test_runs_of_the_same_name_have_different_names_on_the_page_and_keep_their_curves(tmp_path: Path):
     runs = [write_run(tmp_path / name / "round1" / "run") for name in ("bc_seed0", "dagger_seed0")]
     (runs[1] / "metrics.jsonl").write_text('{"step": 0, "loss": 9}\n{"step": 1, "loss": 8}\n')
     page = page_of(*runs)
@@ -124,9 +125,13 @@ def test_names_from_outside_are_escaped(tmp_path: Path):
     assert "<script>" not in page and "a&lt;script&gt;b" in page
 
 
-def test_a_run_without_results_is_told_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_run_without_results_and_a_call_without_runs_say_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     assert report.main([str(tmp_path)]) == 2
-    assert f"run `python eval.py {tmp_path}` first" in capsys.readouterr().err
+    assert f"report: {tmp_path} holds no results.json: run `python eval.py {tmp_path}` first" in capsys.readouterr().err
+    assert report.main([]) == 2
+    assert "no run is given" in capsys.readouterr().err
 
 
 def test_losses_below_zero_are_drawn_too(tmp_path: Path):
@@ -146,7 +151,7 @@ def test_the_program_writes_beside_the_first_run(tmp_path: Path, capsys: pytest.
 def test_curves_keep_what_was_measured():
     assert charts.line_chart([Series("loss", [0, 1], [0.0, -1.0])], "step", "loss", log_y=True) == ""
     assert "circle" in charts.line_chart([Series("one point", [5], [0.5])], "step", "loss")
-    assert report._binned([(x, 2.0 * x) for x in range(700)])[0] == (1.0, 2.0)
+    assert learning_curves.binned([(x, 2.0 * x) for x in range(700)])[0] == (1.0, 2.0)
 
 
 def test_failures_differ_from_successes_by_shape_not_only_colour():
@@ -159,3 +164,15 @@ def test_marks_that_lie_together_share_a_label():
         ("RT-1, VINN 2–3", pytest.approx(0.025)),
         ("ACT 86", 0.86),
     ]
+
+
+def test_the_drawn_table_is_the_one_of_the_simulator():
+    assets = Path(__file__).parents[3] / "assets"
+    (table,) = ElementTree.parse(assets / "table.xml").getroot().findall(".//geom[@name='table']")
+    x, y, _ = map(float, table.attrib["pos"].split())
+    half_x, half_y, _ = map(float, table.attrib["size"].split())
+    assert (ALOHA.centre, ALOHA.size) == ((x, y), (2 * half_x, 2 * half_y))
+    arms = ElementTree.parse(assets / "bimanual.xml").getroot()
+    for side in ("left", "right"):
+        (mount,) = arms.findall(f".//frame[@name='{side}_mount']")
+        assert ALOHA.arm_bases[f"{side} arm"] == tuple(map(float, mount.attrib["pos"].split()[:2]))

@@ -1,4 +1,4 @@
-"""What an evaluation left is read whole and named so that it can be told from others."""
+"""Results are read whole, and evaluations that differ have different names."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from act.evaluation import results
 from tests.act.evaluation.test_report import write_run
 
 
-def test_the_ways_a_run_was_executed_can_be_told_apart(tmp_path: Path):
+def test_evaluations_that_differ_in_execution_have_different_names(tmp_path: Path):
     ways = {
         "demo · chunk": {"mode": "chunk", "n_action_steps": 60},
         "demo · chunk · int8": {"mode": "chunk", "n_action_steps": 60, "engine": "int8"},
         "demo · chunk · validation seeds": {"mode": "chunk", "n_action_steps": 60, "seed_set": "validation"},
-        "demo · chunk, 20 steps of it": {"mode": "chunk", "n_action_steps": 20},
+        "demo · chunk, every 20 steps": {"mode": "chunk", "n_action_steps": 20},
         "demo · ensemble": {"mode": "ensemble", "n_action_steps": 1, "ensemble_m": 0.01},
-        "demo · ensemble, every 4 steps · m 0.1": {"mode": "ensemble", "n_action_steps": 4, "ensemble_m": 0.1},
+        "demo · ensemble, every 4 steps, m 0.1": {"mode": "ensemble", "n_action_steps": 4, "ensemble_m": 0.1},
     }
     for name, execution in ways.items():
         run = write_run(tmp_path / name / "demo", n=1, chunk_size=60, **execution)
@@ -23,10 +23,10 @@ def test_the_ways_a_run_was_executed_can_be_told_apart(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [('{"task": "tr', "is not whole JSON"), ("5", "lacks task, n, "), ('{"settings": []}', "lacks .*, settings")],
 )
-def test_a_broken_results_file_is_named(text: str, told: str, tmp_path: Path):
+def test_a_broken_results_file_is_named(text: str, message: str, tmp_path: Path):
     (tmp_path / "results.json").write_text(text)
-    with pytest.raises(ValueError, match=rf"results\.json {told}"):
+    with pytest.raises(ValueError, match=rf"results\.json {message}"):
         results.load(tmp_path)
