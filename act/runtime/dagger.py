@@ -155,7 +155,7 @@ class GatedAgent:
     def needs_images(self) -> bool:
         if self.operator.needs_images():
             return True
-        gated = any(mode is not Mode.AUTONOMOUS for mode in self.modes)  # there the policy is asked at every step
+        gated = any(mode is not Mode.AUTONOMOUS for mode in self.modes)  # then the policy is asked at every step
         return self.policy.needs_images and (gated or any(driver.needs_images() for driver in self.drivers))
 
     def select_action(self, observations: Sequence[Observation]) -> np.ndarray:

@@ -115,7 +115,7 @@ class AsyncAgent:
         self._covered = asked + self.policy.chunk_size
 
     def _query(self, histories: list[list["_Seen"]]) -> np.ndarray:
-        """Chunks (B, K, A). It runs in the thread, and so new images are encoded there, not in the control loop."""
+        """Chunks (B, K, A). It runs in the thread, so that new images are not encoded in the control loop."""
         start = self.clock.now()
         new = {id(seen): seen for history in histories for seen in history if "images" in seen.obs}
         for seen, obs in zip(new.values(), remembered(self.policy, [seen.obs for seen in new.values()]), strict=True):

@@ -16,8 +16,8 @@ class PageProcess:
     Raises ValueError if the address cannot be opened, and RuntimeError if the process dies.
     """
 
-    # act.workers.Worker is no fit, and not only because sim_envs never imports act: there every call is answered,
-    # while here both ends send whenever they have something to say.
+    # This is no act.workers.Worker: sim_envs never imports act, and a worker answers calls one by one, while page and
+    # loop both send whenever they have something to say.
     def __init__(self, config: PageConfig):
         check_address(config.host, config.token)
         if missing := [name for name in ("viser", "mjviser") if importlib.util.find_spec(name) is None]:

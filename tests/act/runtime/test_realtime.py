@@ -1,4 +1,4 @@
-"""Real time: exact with a clock that only moves when told, and for a second on the wall clock, in the simulator."""
+"""Real time: exactly, with a clock that tests move; and for one second on the wall clock, in the simulator."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ K = 6
 
 
 class Clock:
-    """Stands still but for `sleep` and for what tests add to `time`."""
+    """Moves only by `sleep` and when tests add to `time`."""
 
     time = 100.0
 
@@ -36,7 +36,7 @@ class Clock:
 
 
 class Later(Executor):
-    """An executor that works when `finish` says so: queries take as many control steps as a test wants."""
+    """An executor that works when `finish` is called: queries take as many control steps as a test wants."""
 
     def __init__(self) -> None:
         self.waiting: list = []
@@ -54,7 +54,7 @@ class Later(Executor):
 
 
 class Plan:
-    """The action for control step t, asked at control step s (told by qpos[0]), is 100 s + t in every joint."""
+    """The action for control step t, asked at control step s (which qpos[0] says), is 100 s + t in every joint."""
 
     def __init__(self, n_obs_steps: int = 1, needs_images: bool = False, duration: float = 0.0):
         self.chunk_size, self.n_obs_steps, self.needs_images = K, n_obs_steps, needs_images
@@ -141,17 +141,17 @@ def test_a_rollout_in_paced_environments_is_the_same_rollout_in_real_time():
 
 
 class Arm:
-    """A robot that is where it was told to be, and writes down when it was told."""
+    """A robot that reaches its targets at once, and notes when they were sent."""
 
     def __init__(self, clock: Clock):
-        self.clock, self.qpos, self.told = clock, np.zeros(14, np.float32), []
+        self.clock, self.qpos, self.sent = clock, np.zeros(14, np.float32), []
 
     def observe(self) -> Observation:
         self.clock.time += 0.004  # reading cameras takes time
         return {"qpos": self.qpos, "qvel": np.zeros(14, np.float32)}
 
     def act(self, action: np.ndarray) -> None:
-        self.told.append(self.clock.time)
+        self.sent.append(self.clock.time)
         self.qpos = action
 
 
@@ -161,7 +161,7 @@ def test_anything_that_observes_and_acts_gets_its_actions_on_the_grid():
     envs = RobotEnvs(arm, EnvSpec("arm", (), 5), clock)
     (result,) = rollout(envs, PolicyAgent(Plan(), n_action_steps=K), seeds=[0])
     assert result.length == 5 and float(arm.qpos[0]) == 4
-    np.testing.assert_allclose(np.diff(arm.told)[1:], 0.02)  # the first one follows reset at once
+    np.testing.assert_allclose(np.diff(arm.sent)[1:], 0.02)  # the first one follows reset at once
     assert envs.pace.missed == 0
 
 
