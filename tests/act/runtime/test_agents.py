@@ -12,7 +12,7 @@ K = 5
 
 
 class CountingPolicy:
-    """Answers chunk k = 100 * query + k in every joint, and remembers what it was shown."""
+    """Answers chunk k = 100 * query + k in every joint, and records the histories that it was given."""
 
     def __init__(self, n_obs_steps: int = 1, needs_images: bool = True):
         self.chunk_size, self.n_obs_steps, self.needs_images = K, n_obs_steps, needs_images
@@ -72,7 +72,7 @@ def test_fewer_action_steps_mean_more_queries() -> None:
     assert run(PolicyAgent(CountingPolicy(), n_action_steps=2), 5) == [0, 1, 100, 101, 200]
 
 
-def test_ensembling_asks_at_every_control_step_unless_told_otherwise() -> None:
+def test_an_ensemble_asks_at_every_control_step_by_default() -> None:
     every, third = CountingPolicy(), CountingPolicy()
     actions = run(PolicyAgent(every, ensemble_m=0.0), 3)
     np.testing.assert_allclose(actions, [0, (1 + 100) / 2, (2 + 101 + 200) / 3], rtol=1e-6)
@@ -102,7 +102,7 @@ def test_history_is_oldest_first_and_begins_with_the_first_observation_repeated(
 
 
 class RememberingPolicy(CountingPolicy):
-    """Keeps qpos + 1000 of an observation, and counts how many it has looked at."""
+    """Keeps qpos + 1000 of an observation, and counts how many observations it has encoded."""
 
     looked_at = 0
 

@@ -155,7 +155,7 @@ class Arm:
         self.qpos = action
 
 
-def test_anything_that_observes_and_acts_gets_its_actions_on_the_grid():
+def test_any_robot_gets_its_actions_on_the_grid():
     clock = Clock()
     arm = Arm(clock)
     envs = RobotEnvs(arm, EnvSpec("arm", (), 5), clock)
@@ -237,7 +237,7 @@ class Encoding(Plan):
         return super().predict_chunk(histories)
 
 
-def test_every_frame_of_a_history_is_encoded_once_and_where_the_policy_is_asked():
+def test_every_frame_of_a_history_is_encoded_once_and_in_the_thread_of_the_policy():
     later, policy = Later(), Encoding(n_obs_steps=3, needs_images=True)
     agent = AsyncAgent(policy, n_action_steps=2, ensemble_m=0.0, executor=later, say=lambda _: None)
     agent.reset(1)
@@ -262,7 +262,7 @@ def test_an_answer_to_the_last_episode_is_never_executed():
     assert float(agent.select_action(obs_at(2))[0, 0]) == 2
 
 
-def test_a_query_ahead_of_time_leaves_no_trace_and_queries_come_after_the_loop():
+def test_warming_up_leaves_no_trace_and_queries_have_less_priority_than_the_loop():
     policy, priorities = Plan(n_obs_steps=2), []
     ask = policy.predict_chunk
 
@@ -290,7 +290,7 @@ def test_an_error_of_the_policy_is_raised_and_impossible_numbers_are_refused():
 
 
 # ----------------------------------------------------------------------------------------------------------- wall clock
-def test_a_slow_policy_in_its_own_process_answers_as_itself():
+def test_a_policy_in_a_process_of_its_own_gives_the_same_answers():
     with PolicyProcess(Plan) as policy:
         assert (policy.chunk_size, policy.n_obs_steps, policy.needs_images) == (K, 1, False)
         np.testing.assert_array_equal(policy.predict_chunk([obs_at(3)]), Plan().predict_chunk([obs_at(3)]))

@@ -40,7 +40,7 @@ class BrokenEnv(ToyEnv):
 
 
 class LooseEnv(ToyEnv):
-    """What was reached does not last, and every target is beyond the limits."""
+    """Its success does not last, and every target is beyond the limits."""
 
     def step(self, action: np.ndarray) -> Any:
         obs, reward, terminated, truncated, info = super().step(action)
@@ -48,7 +48,7 @@ class LooseEnv(ToyEnv):
 
 
 class NamedEnv(ToyEnv):
-    """Tells which process it is in."""
+    """Says in which process it lives."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         obs, info = super().reset(seed=seed, options=options)
@@ -56,7 +56,7 @@ class NamedEnv(ToyEnv):
 
 
 class Staggered(GoalAgent):
-    """Environment b starts moving at t = b + 1; looks at images at even t."""
+    """Environment b starts moving at t = b + 1; needs images at even t."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -75,7 +75,7 @@ class Staggered(GoalAgent):
 
 
 class Notes:
-    """An observer that writes down what happened."""
+    """An observer that notes every call."""
 
     def __init__(self, images: bool = False):
         self.images, self.steps, self.ends, self.resets = images, [], [], []
@@ -107,7 +107,7 @@ def test_results_come_in_the_order_of_the_seeds_whatever_the_batch() -> None:
     assert all(r["success"] and r["max_reward"] == 2 and r["length"] == 20 for r in alone)
 
 
-def test_stages_tell_when_each_reward_was_first_reached() -> None:
+def test_stages_say_when_each_reward_was_first_reached() -> None:
     (result,) = rollout(toys(1), GoalAgent(0), seeds=[0])
     wait = int(np.random.default_rng(0).integers(1, 5))
     assert result.stages == [wait, wait] and result.episode_return == 2 * (20 - wait)
@@ -122,7 +122,7 @@ def test_success_strict_success_and_clipped_targets_are_what_the_environment_say
     assert (summary.success.rate, summary.strict_success.rate, summary.clipped) == (1.0, 0.0, 3.0)
 
 
-def test_an_episode_that_ends_early_is_left_alone_until_the_wave_ends() -> None:
+def test_an_episode_that_ends_early_is_not_stepped_until_the_wave_ends() -> None:
     notes = Notes()
     envs = toys(3, ImpatientEnv, cameras=("top",))
     results = list(rollout(envs, Staggered(), [notes], seeds=[4, 5, 6]))
@@ -132,7 +132,7 @@ def test_an_episode_that_ends_early_is_left_alone_until_the_wave_ends() -> None:
     assert sorted(notes.steps) == [(b, t) for b in range(3) for t in range(lengths[b])]
 
 
-def test_images_are_made_only_when_somebody_looks() -> None:
+def test_images_are_rendered_only_when_somebody_needs_them() -> None:
     notes = Notes()
     list(rollout(toys(1, cameras=("top",)), GoalAgent(0), [notes], seeds=[0]))
     assert not any(notes.had_images)
