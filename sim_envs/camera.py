@@ -1,4 +1,4 @@
-"""Rendering: named cameras to uint8 images, without a display, one graphics context per process and kind of image."""
+"""Renders named cameras to uint8 images without a display. Environments of one process share renderers."""
 
 import atexit
 import os
@@ -13,28 +13,34 @@ import numpy as np
 
 
 class RenderingUnavailableError(OSError):
-    """No OpenGL implementation could be started; the message says what to install."""
+    """OpenGL could not be started; the message names the package to install."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What is drawn. On a software renderer samples and shadows cost ten images, scenery as much as everything else."""
+    """Chooses what is rendered.
 
-    multisampling: int  # samples per pixel; 0: jagged edges
+    On a software renderer, multisampling and shadows make an image ten times slower, and scenery twice as slow.
+    """
+
+    multisampling: int  # samples per pixel; 0 gives jagged edges
     shadows: bool
-    scenery: bool  # sky, floor and textures; black and plain without
+    scenery: bool  # sky, floor and textures; without it the background is black
 
 
 QUALITIES = {"fast": Quality(0, False, False), "pretty": Quality(4, True, True)}
-SCENERY_GROUP = 1  # geom group of what only scenery shows
+SCENERY_GROUP = 1  # group of the geoms that are rendered only with scenery
 
 
 class CameraRenderer:
-    """Draws one scene at one size (H, W) [pixels]. Owns a graphics context; use it from the process that made it."""
+    """Renders one scene at one size (H, W) [pixels]. It owns a graphics context, so only its own process may use it.
+
+    Raises ValueError for an unknown quality and RenderingUnavailableError when OpenGL cannot be started.
+    """
 
     def __init__(self, scene: Path, image_size: tuple[int, int], quality: str = "fast"):
         if quality not in QUALITIES:
-            raise ValueError(f"quality {quality!r} is unknown; choose one of {', '.join(QUALITIES)}")
+            raise ValueError(f"unknown quality {quality!r}; available: {', '.join(QUALITIES)}")
         settings = QUALITIES[quality]
         model = mujoco.MjModel.from_xml_path(str(scene))
         height, width = image_size
@@ -47,7 +53,7 @@ class CameraRenderer:
             raise RenderingUnavailableError(
                 f"MuJoCo could not start OpenGL with MUJOCO_GL={os.environ.get('MUJOCO_GL', 'unset')} ({error}); "
                 "on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 (or libosmesa6); "
-                "in your own programs import sim_envs before mujoco"
+                "in your own programs, import sim_envs before mujoco"
             ) from error
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = settings.shadows
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
@@ -56,24 +62,25 @@ class CameraRenderer:
         self._option.flags[mujoco.mjtVisFlag.mjVIS_TEXTURE] = settings.scenery
         self._option.geomgroup[SCENERY_GROUP] = settings.scenery
         self._close = weakref.finalize(self, _close, self._renderer)
-        atexit.register(self._close)  # registered after MuJoCo's own, so it runs before EGL is gone
+        atexit.register(self._close)  # runs before MuJoCo's own exit handler, which ends EGL
 
     def render(self, data: Any, camera: str) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of `camera` for an MjData of this scene."""
+        """Returns an image (H, W, 3) uint8 RGB of `camera`, for an MjData of this scene."""
         self._renderer.update_scene(data, camera, self._option)
         return self._renderer.render()
 
     def close(self) -> None:
+        """Frees the graphics context."""
         self._close()
 
 
 def _close(renderer: Any) -> None:
-    """Frees a renderer in its own context: MuJoCo would free names of whichever context is current."""
+    """Frees a renderer in its own context, because MuJoCo frees the objects of the context that is current."""
     renderer._gl_context.make_current()
     renderer.close()
 
 
 @cache
 def shared_renderer(scene: Path, image_size: tuple[int, int], quality: str) -> CameraRenderer:
-    """The one renderer of this process for that scene, size and quality: environments of one kind share it."""
+    """Returns the renderer of this process for a scene, size and quality; it is made once and shared."""
     return CameraRenderer(scene, image_size, quality)

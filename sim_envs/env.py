@@ -1,4 +1,4 @@
-"""The environment: Gymnasium outside, dm_control inside. 50 Hz control, 2 ms physics, cameras only when due."""
+"""Defines the environment: Gymnasium outside, dm_control inside, 50 Hz control, 2 ms physics steps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,21 +14,24 @@ from sim_envs.task import BimanualTask
 
 CONTROL_TIMESTEP = 0.02  # [s]
 DEFAULT_CAMERAS = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")  # those of the real ALOHA
-LARGEST_SIDE = 4096  # [pixels] of an image
-MJCF_CAMERAS = {"cam_left_wrist": "left/wrist", "cam_right_wrist": "right/wrist"}  # ours -> the arm file's
+LARGEST_SIDE = 4096  # [pixels] largest height and width of an image
+MJCF_CAMERAS = {
+    "cam_left_wrist": "left/wrist",
+    "cam_right_wrist": "right/wrist",
+}  # name here -> in MJCF
 CAMERAS = (*DEFAULT_CAMERAS, "top", "angle")
 
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """What a program must know of an environment; the same fields as act.types.EnvSpec."""
+    """Describes an environment. It has the same fields as act.types.EnvSpec, because sim_envs never imports act."""
 
     task_name: str
     stage_names: tuple[str, ...]
     episode_len: int  # [control steps]
     cameras: tuple[str, ...]
     image_size: tuple[int, int]  # (H, W)
-    objects: tuple[str, ...]  # in the order of env_state
+    objects: tuple[str, ...]  # names, in the order of env_state
 
     @property
     def max_reward(self) -> int:
@@ -36,31 +39,43 @@ class EnvSpec:
 
 
 def check_view(cameras: tuple[str, ...], image_size: tuple[int, int], quality: str) -> None:
-    """ValueError, which names the value and what there is, for what cannot be drawn."""
+    """Raises ValueError, naming the value and the choices, for a view that cannot be rendered."""
     if not all(1 <= side <= LARGEST_SIDE for side in image_size):
         raise ValueError(f"image_size {tuple(image_size)}: height and width must be 1 to {LARGEST_SIDE} pixels")
     unknown = [camera for camera in cameras if camera not in CAMERAS]
     if unknown:
-        raise ValueError(f"camera {unknown[0]!r} is unknown; choose from {', '.join(CAMERAS)}")
+        raise ValueError(f"unknown camera {unknown[0]!r}; available: {', '.join(CAMERAS)}")
     if quality not in QUALITIES:
-        raise ValueError(f"quality {quality!r} is unknown; choose one of {', '.join(QUALITIES)}")
+        raise ValueError(f"unknown quality {quality!r}; available: {', '.join(QUALITIES)}")
 
 
 class BimanualEnv(gymnasium.Env):
-    """Two ViperX arms and a task. Observation, action and units: act/types.py; reward: the task's stage.
+    """Simulates two ViperX arms and a task. The reward is the task's stage.
+
+    Observations and actions (14,) have the form and units of act/types.py: joints [rad], grippers [0 closed, 1 open].
+
+    Example:
+        env = sim_envs.make("transfer_cube", cameras=("cam_high",), image_size=(240, 320))
+        obs, info = env.reset(seed=0)
+        obs, reward, terminated, truncated, info = env.step(obs["qpos"])      # holds still for 0.02 s
+        image = obs["images"]["cam_high"]                                     # (240, 320, 3) uint8
 
     Args:
         task: class of the task.
-        cameras: which images the observation holds; none are rendered when empty.
+        cameras: which images observations have; an empty tuple renders nothing.
         image_size: (H, W) of every image [pixels].
         quality: "fast" (no shadows, no multisampling) or "pretty".
-        render_mode: "rgb_array" lets `render()` return the view of `angle`.
+        render_mode: "rgb_array" makes `render()` return the image of the camera `angle`.
 
-    `images_due = False` makes the next `reset` or `step` leave the images out; the rollout loop uses it so that cameras
-    are drawn only for somebody. `step` raises ValueError, with the state untouched, on a wrong or non-finite action.
+    Attributes:
+        env_spec: describes the environment (EnvSpec).
+        images_due: False makes the next `reset` or `step` leave the images out. The rollout loop sets it, so that
+            cameras are rendered only when an agent or an observer needs images.
+
+    Raises ValueError for unknown cameras and qualities, and for image sizes that cannot be rendered.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (as Gymnasium has it)
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (Gymnasium's own form)
 
     def __init__(
         self,
@@ -80,7 +95,7 @@ class BimanualEnv(gymnasium.Env):
         self._observation: Any = None
         size = (image_size[0], image_size[1])
         self.env_spec = EnvSpec(task.name, task.stage_names, task.episode_len, cameras, size, task.objects)
-        self._task = task(np.random.default_rng(0))  # replaced by the generator of reset(seed)
+        self._task = task(np.random.default_rng(0))  # reset(seed) replaces this generator
         physics = mujoco.Physics.from_xml_path(str(task.scene))
         self._control = control.Environment(physics, self._task, control_timestep=CONTROL_TIMESTEP, legacy_step=True)
         self._limits = Robot(physics.model.ptr).limits
@@ -90,9 +105,12 @@ class BimanualEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Starts an episode. `options={"env_state": (7n,)}` places the objects instead of sampling them."""
+        """Starts an episode. `options={"env_state": (7n,)}` places the objects instead of sampling their poses.
+
+        Raises ValueError for unknown options and for poses that are not finite or have a zero quaternion.
+        """
         if unknown := set(options or {}) - {"env_state"}:
-            raise ValueError(f"options {sorted(unknown)}: there is only env_state")
+            raise ValueError(f"unknown options {sorted(unknown)}; available: env_state")
         super().reset(seed=seed)
         self._task.rng = self.np_random
         self._task.env_state0 = self._checked_env_state((options or {}).get("env_state"))
@@ -101,11 +119,14 @@ class BimanualEnv(gymnasium.Env):
         return self._with_images(self._observation), self._info(stage=0)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """One control step of 0.02 s towards absolute joint targets (14,); truncated at the task's episode_len.
+        """Simulates one control step of 0.02 s towards absolute joint targets (14,).
 
-        Terminated where nothing can succeed any more: an object has fallen off the table, or the physics diverges (arms
-        driven hard into each other): the last sound state again, reward 0 and `info["diverged"]`. Raises gymnasium's
-        ResetNeeded before the first `reset`.
+        The episode is truncated at the task's episode_len. It is terminated when success has become impossible: an
+        object has fallen off the table, or the physics has diverged, as when arms are driven hard into each other.
+        After a divergence the observation is the last sound one, the reward is 0 and `info["diverged"]` is True.
+
+        Raises ValueError for an action of another shape or with non-finite numbers, and leaves the state unchanged;
+        raises gymnasium's ResetNeeded before the first `reset`.
         """
         if self._observation is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
@@ -127,15 +148,16 @@ class BimanualEnv(gymnasium.Env):
         return self._with_images(self._observation), float(stage), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
+        """Returns the image of the camera `angle`, or None without render_mode "rgb_array"."""
         return self.render_camera("angle") if self.render_mode == "rgb_array" else None
 
     def render_camera(self, camera: str, image_size: tuple[int, int] | None = None) -> np.ndarray:
-        """(H, W, 3) uint8 view of any camera, whatever the observation holds."""
+        """Returns an image (H, W, 3) uint8 of any camera, also of one that observations do not have."""
         renderer = shared_renderer(self._task.scene, image_size or self.env_spec.image_size, self.quality)
         return renderer.render(self.physics.data.ptr, MJCF_CAMERAS.get(camera, camera))
 
     def push(self, body: str, velocity: np.ndarray) -> None:
-        """Gives an object a velocity (3,) [m/s]: a disturbance for tests of recovery."""
+        """Gives an object a velocity (3,) [m/s], a disturbance for tests of recovery."""
         self.physics.named.data.qvel[body][:3] = velocity
 
     @property
@@ -147,7 +169,7 @@ class BimanualEnv(gymnasium.Env):
         return self._task
 
     def _make_observation_space(self) -> gymnasium.spaces.Dict:
-        """Bounds no state exceeds: limits are soft, two arms that collide push joints and fingers well past them."""
+        """Returns spaces with wide bounds, because joint limits are soft: colliding arms push joints well past them."""
         box = gymnasium.spaces.Box
         n = len(self._task.objects)
         pose = np.tile(np.array([100.0] * 3 + [1.01] * 4, np.float32), n)

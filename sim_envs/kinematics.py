@@ -1,8 +1,9 @@
-"""From end effectors to joints: hand poses of both arms <-> the 14 numbers of qpos and action.
+"""Converts between hand poses of both arms and the 14 numbers of qpos and action.
 
-A hand's pose is that of its tool centre point ("left/tcp", "right/tcp"): between the finger pads, x forward out of the
-hand, y the axis along which it opens. The right arm is the left one turned by 180 degrees about the vertical, and so
-is its hand's frame. Forward kinematics by MuJoCo, inverse kinematics by mink (a small quadratic program per iteration).
+A hand's pose is the pose of its tool centre point ("left/tcp", "right/tcp"): its origin is between the finger pads, x
+points forward out of the hand, and the hand opens along y. The right arm and the frame of its hand are those of the
+left arm, turned by 180 degrees about the vertical. MuJoCo computes forward kinematics; mink computes inverse kinematics
+with a small quadratic program per iteration.
 """
 
 from collections.abc import Mapping
@@ -13,20 +14,20 @@ import mujoco
 import numpy as np
 
 from sim_envs.robot import ARM_JOINTS, SIDES, Robot
-from sim_envs.task import ASSETS
+from sim_envs.task import ASSETS, quaternion_matrix
 
 CONTROL_TIMESTEP = 0.02  # [s]
-ORIENTATION_COST = 0.2  # [m/rad] an error of 1 rad weighs as much as 0.2 m
-MAX_SPEED = np.array([0.45, 0.45, 2.0, 3.0, 3.0, 3.0])  # [rad/s] of the joints, for smooth motion
-ARMS = (slice(0, 6), slice(7, 13))  # in qpos and action
+ORIENTATION_COST = 0.2  # [m/rad] an error of 1 rad counts as much as 0.2 m
+MAX_SPEED = np.array([0.45, 0.45, 2.0, 3.0, 3.0, 3.0])  # [rad/s] largest joint speeds, for smooth motion
+ARMS = (slice(0, 6), slice(7, 13))  # arm joints in qpos and action
 JOINTS = [f"{side}/{joint}" for side in SIDES for joint in (*ARM_JOINTS, "left_finger")]
-STRAIGHT = 0.3  # [rad] a wrist bent less: there a forearm would roll over at once, and is slowed down
-ROLL_COST = 0.1  # of the motion of a forearm's roll while its wrist is straight
-DAMPING = 1e-5  # of the quadratic program; keeps joint steps small near singular postures
+STRAIGHT = 0.3  # [rad] below this bend of the wrist the forearm could roll very fast, so its roll costs
+ROLL_COST = 0.1  # cost of rolling the forearm while the wrist is straight
+DAMPING = 1e-5  # of the quadratic program; it keeps joint steps small near singular postures
 
 
 class Pose(NamedTuple):
-    """Position (3,) [m] and rotation matrix (3, 3) of a frame in another; `a @ b` chains them."""
+    """The position (3,) [m] and rotation matrix (3, 3) of one frame in another. `a @ b` chains poses."""
 
     position: np.ndarray
     rotation: np.ndarray
@@ -35,11 +36,12 @@ class Pose(NamedTuple):
         return Pose(self.position + self.rotation @ other.position, self.rotation @ other.rotation)
 
     def inverse(self) -> "Pose":
+        """Returns the pose of the other frame in this one."""
         return Pose(-self.rotation.T @ self.position, self.rotation.T)
 
 
 def rotation_matrix(vector: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation by |vector| [rad] about the direction of vector (3,)."""
+    """Returns the rotation matrix (3, 3) of a turn by |vector| [rad] about the direction of vector (3,)."""
     angle = float(np.linalg.norm(vector))
     quat, matrix = np.empty(4), np.empty(9)
     mujoco.mju_axisAngle2Quat(quat, np.asarray(vector, np.float64) / max(angle, 1e-12), angle)
@@ -48,7 +50,7 @@ def rotation_matrix(vector: np.ndarray) -> np.ndarray:
 
 
 def rotation_vector(matrix: np.ndarray) -> np.ndarray:
-    """(3,) axis times angle [rad] of a rotation matrix; the angle is at most pi."""
+    """Returns axis times angle (3,) [rad] of a rotation matrix (3, 3); the angle is at most pi."""
     quat, vector = np.empty(4), np.empty(3)
     mujoco.mju_mat2Quat(quat, np.ascontiguousarray(matrix, np.float64).ravel())
     mujoco.mju_quat2Vel(vector, quat, 1.0)
@@ -56,19 +58,18 @@ def rotation_vector(matrix: np.ndarray) -> np.ndarray:
 
 
 def pose_of(numbers: np.ndarray) -> Pose:
-    """The pose of an object from its seven numbers in env_state: x y z [m], quaternion wxyz."""
+    """Returns the pose of an object from its 7 numbers in env_state: x y z [m], quaternion wxyz."""
     numbers = np.asarray(numbers, np.float64)
-    matrix = np.empty(9)
-    mujoco.mju_quat2Mat(matrix, numbers[3:7] / np.linalg.norm(numbers[3:7]))
-    return Pose(numbers[:3], matrix.reshape(3, 3))
+    return Pose(numbers[:3], quaternion_matrix(numbers[3:7]))
 
 
 def servo_response(model: mujoco.MjModel) -> np.ndarray:
-    """Share (nv,) of the distance to its target that each joint covers in one control step.
+    """Returns the share (nv,) of the distance to its target that each joint covers in one control step.
 
-    MuJoCo's friction-loss is a soft constraint: below its limit it acts like grease of viscosity b / R (damping and
-    regularization of the constraint; MuJoCo's documentation, "Computation: solver parameters"), so that a position
-    servo of stiffness kp closes in with the time constant b / (R kp). One actuator per joint, in the same order.
+    MuJoCo's friction loss is a soft constraint. Below its limit it acts like viscous friction b / R, with the damping b
+    and the regularization R of the constraint (MuJoCo's documentation, "Computation: solver parameters"). A position
+    servo of stiffness kp therefore approaches its target with the time constant b / (R kp). The model must have one
+    actuator per joint, in the same order.
     """
     impedance, width, timeconst = model.dof_solimp[:, 0], model.dof_solimp[:, 1], model.dof_solref[:, 0]
     viscosity = 2.0 / (width * timeconst) / ((1.0 - impedance) / impedance * model.dof_invweight0)
@@ -76,7 +77,17 @@ def servo_response(model: mujoco.MjModel) -> np.ndarray:
 
 
 class Kinematics:
-    """Both arms without the world: about 0.5 ms per iteration of `solve` on one core. Not shared between threads."""
+    """Solves the kinematics of both arms, without objects and collisions. Threads must not share an instance.
+
+    One iteration of `solve` takes about 0.5 ms on one core.
+
+    Example:
+        kinematics = Kinematics()
+        pose = kinematics.hands(obs["qpos"])["left"]
+        goal = Pose(pose.position + [0.0, 0.0, 0.05], pose.rotation)          # 5 cm higher
+        next_qpos = kinematics.solve(obs["qpos"], {"left": goal}, iterations=2)
+        action = kinematics.targets(obs["qpos"], next_qpos)                   # (14,) for env.step
+    """
 
     def __init__(self) -> None:
         self._model = mujoco.MjModel.from_xml_path(str(ASSETS / "bimanual.xml"))
@@ -98,15 +109,16 @@ class Kinematics:
         self._glide = 0.96 * breakaway * self._response
 
     def hands(self, qpos: np.ndarray) -> dict[str, Pose]:
-        """Where the hands are for qpos (14,)."""
+        """Returns the poses of both hands for qpos (14,), by side."""
         self._place(qpos)
         return self._hands()
 
     def solve(self, qpos: np.ndarray, goals: Mapping[str, Pose], iterations: int = 20) -> np.ndarray:
-        """Joint positions (14,) within the limits that bring each named hand closest to its goal.
+        """Returns joint positions (14,) within the limits that bring each named hand closest to its goal.
 
-        Starts from qpos (14,) and stays in its branch; arms not named and both grippers keep their values. Goals out of
-        reach give the nearest pose found. For targets a few centimetres away two iterations suffice.
+        The search starts from qpos (14,) and stays near it. Arms without a goal and both grippers keep their values.
+        For a goal out of reach the result is the nearest pose found. Two iterations suffice for goals a few centimetres
+        away.
         """
         self._place(qpos)
         tasks: list[mink.Task] = [self._damping, *(self._tasks[side] for side in goals)]
@@ -122,10 +134,11 @@ class Kinematics:
     def targets(
         self, qpos: np.ndarray, next_qpos: np.ndarray, speed: float = 1.0, loads: Mapping[str, float] | None = None
     ) -> np.ndarray:
-        """The action (14,) that moves the arms from qpos to next_qpos in one control step; grippers as in next_qpos.
+        """Returns the action (14,) that moves the arms from qpos to next_qpos in one control step.
 
-        It undoes the servos' lag and their sag under the weight of the arms and of what the hands hold (`loads` [kg] by
-        side). An arm that would have to move faster than `speed` times MAX_SPEED goes the same way more slowly.
+        It compensates the lag of the servos and their sag under the weight of the arms and of held objects (`loads`
+        [kg] by side). An arm that would exceed `speed` times MAX_SPEED moves in the same direction, but more slowly.
+        The grippers are those of next_qpos.
         """
         delta = np.asarray(next_qpos, np.float64) - qpos
         for arm in ARMS:
@@ -138,15 +151,16 @@ class Kinematics:
         return self._robot.clip(action)
 
     def _guard_straight_wrists(self) -> None:
+        """Makes rolling a forearm costly while its wrist is straight, where the roll is undetermined."""
         bent = self._configuration.data.qpos[self._wrists] / STRAIGHT
         self._damping.cost[self._rolls] = ROLL_COST * np.maximum(0.0, 1.0 - bent**2)
 
     def _sag(self, qpos: np.ndarray, loads: Mapping[str, float]) -> np.ndarray:
-        """How far (14,) gravity pulls the joints below their targets [rad]."""
+        """Returns how far (14,) [rad] gravity pulls the joints away from their targets."""
         self._place(qpos)
         model, data = self._model, self._configuration.data
         torque = np.empty(model.nv)
-        mujoco.mj_comVel(model, data)  # of arms at rest: qvel is never set
+        mujoco.mj_comVel(model, data)  # the arms are at rest, because qvel is never set
         mujoco.mj_rne(model, data, 0, torque)
         for side, load in loads.items():
             jacobian = np.empty((3, model.nv))

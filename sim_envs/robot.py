@@ -1,7 +1,7 @@
-"""The two arms: joint order, gripper units, limits, and the packing of qpos, qvel, action and ctrl.
+"""Defines the two arms: joint order, gripper units, limits, and the conversion of qpos, qvel, action and ctrl.
 
 qpos, qvel and action are 14 numbers: left 6 joints [rad], left gripper [0 closed, 1 open], right 6, right gripper.
-MuJoCo's actuators take 16 (two mirrored fingers per hand): `ctrl`, which never leaves this file.
+MuJoCo's actuators take 16 numbers (two mirrored fingers per hand), called `ctrl`; only this file uses them.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ ACTION_DIM = 14
 
 @dataclass(frozen=True)
 class Gripper:
-    """Finger slide [m] to opening [0 closed, 1 open] and back. Constants of the original's puppet gripper.
+    """Converts a finger's slide [m] to an opening [0 closed, 1 open] and back.
+
+    The constants are those of the follower gripper of the original code (github.com/tonyzhaozh/act).
 
     The pads meet at a slide of 0.0224 m, so a closed hand reads 0.10; a 40 mm cube between them reads 0.61.
     """
@@ -30,11 +32,11 @@ class Gripper:
         return self.open - self.closed
 
     def opening(self, slide: Any) -> Any:
-        """Opening(s) of slide(s) [m]."""
+        """Returns the opening(s) of slide(s) [m]."""
         return (slide - self.closed) / self.span
 
     def slide(self, opening: Any) -> Any:
-        """Slide(s) [m] of opening(s)."""
+        """Returns the slide(s) [m] of opening(s)."""
         return self.closed + opening * self.span
 
 
@@ -42,7 +44,7 @@ GRIPPER = Gripper()
 
 
 class Robot:
-    """Where the arms' numbers live in a compiled model of a scene with both arms (a dm_control or MuJoCo MjModel)."""
+    """Reads and writes the joints of both arms in a compiled scene (a MuJoCo or dm_control MjModel and its MjData)."""
 
     def __init__(self, model: Any):
         joints = [[f"{side}/{joint}" for joint in (*ARM_JOINTS, "left_finger")] for side in SIDES]
@@ -57,33 +59,33 @@ class Robot:
         self._ctrl_adr = np.array([model.actuator(name).id for name in order])
         limits = np.array([model.jnt_range[i] for i in ids], dtype=np.float64)
         limits[self._gripper] = (0.0, 1.0)
-        self.limits = limits  # (14, 2) [rad], grippers 0-1
+        self.limits = limits  # (14, 2) [rad], grippers 0 to 1
 
     def qpos(self, data: Any) -> np.ndarray:
-        """(14,) float32; the gripper is read from its left finger."""
+        """Returns qpos (14,) float32 [rad], grippers [0 closed, 1 open]; a gripper is read from its left finger."""
         qpos = np.array(data.qpos[self._qpos_adr], dtype=np.float64)
         qpos[self._gripper] = GRIPPER.opening(qpos[self._gripper])
         return qpos.astype(np.float32)
 
     def qvel(self, data: Any) -> np.ndarray:
-        """(14,) float32 [rad/s], grippers [1/s]."""
+        """Returns qvel (14,) float32 [rad/s], grippers [1/s]."""
         qvel = np.array(data.qvel[self._dof_adr], dtype=np.float64)
         qvel[self._gripper] /= GRIPPER.span
         return qvel.astype(np.float32)
 
     def set_qpos(self, data: Any, qpos: np.ndarray) -> None:
-        """Places the arms; the fingers of a hand mirror each other. Call mj_forward afterwards."""
+        """Sets the joints to qpos (14,); the fingers of a hand mirror each other. Call mj_forward afterwards."""
         full = np.array(qpos, dtype=np.float64)
         full[self._gripper] = GRIPPER.slide(full[self._gripper])
         data.qpos[self._qpos_adr] = full
         data.qpos[self._right_finger_adr] = -full[self._gripper]
 
     def clip(self, action: np.ndarray) -> np.ndarray:
-        """(14,) targets within the joint limits."""
+        """Returns targets (14,) clipped to the joint limits."""
         return np.clip(action, self.limits[:, 0], self.limits[:, 1])
 
     def to_ctrl(self, action: np.ndarray) -> np.ndarray:
-        """(16,) actuator targets, ordered as the model's actuators."""
+        """Returns actuator targets (16,) of an action (14,), in the order of the model's actuators."""
         ctrl = np.empty(len(self._ctrl_adr))
         slide = GRIPPER.slide(np.asarray(action, dtype=np.float64)[self._gripper])
         for k in range(len(SIDES)):

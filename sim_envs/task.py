@@ -1,12 +1,13 @@
-"""What a task is: a scene, its objects and where they start, stages that become the reward, a rule for strict success.
+"""Defines what a task is: a scene, objects and their start, stages that become the reward, and strict success.
 
-A new task is one file in `sim_envs/tasks/` with a class `Task(BimanualTask)`; docs/adding_a_task.md walks through one.
+A new task is one file in `sim_envs/tasks/` with a class `Task(BimanualTask)`; docs/adding_a_task.md explains the steps.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import mujoco
 import numpy as np
 from dm_control.suite import base
 
@@ -20,47 +21,51 @@ def assets_folder() -> Path:
 
 
 ASSETS = assets_folder()
-HOME_KEY = 0  # the keyframe `home` of every scene
+HOME_KEY = 0  # index of the keyframe `home` in every scene
 TABLE = ("table",)
-FALLEN = -0.05  # [m] below the table's top: nothing that lies there is reached again
+FALLEN = -0.05  # [m] height of an object that has fallen off the table, whose top is at 0
 
 
 class BimanualTask(base.Task):
-    """A dm_control task for two arms. Subclasses fill in the class variables and `sample_objects`, `stage`, `holds`."""
+    """The base class of tasks for two arms, on dm_control.
 
-    name: ClassVar[str]  # the file's name
-    scene: ClassVar[Path]  # MJCF
-    stage_names: ClassVar[tuple[str, ...]]  # of reward 1, 2, ...
-    objects: ClassVar[tuple[str, ...]]  # free bodies, in the order of env_state
-    keypoints: ClassVar[tuple[str, ...]]  # sites a vision system should find
+    Subclasses define the class variables and the methods `sample_objects`, `stage` and `holds`.
+    """
+
+    name: ClassVar[str]  # the name of the file
+    scene: ClassVar[Path]  # MJCF file
+    stage_names: ClassVar[tuple[str, ...]]  # names of the stages with reward 1, 2, ...; the last one is success
+    objects: ClassVar[tuple[str, ...]]  # names of the free bodies, in the order of env_state
+    keypoints: ClassVar[tuple[str, ...]]  # sites whose pixels random scenes have as labels
     episode_len: ClassVar[int] = 400  # [control steps]
-    strict_steps: ClassVar[int] = 1  # control steps in a row that `holds` must have been true
+    strict_steps: ClassVar[int] = 1  # consecutive control steps at the end for which `holds` must be true
 
     def __init__(self, rng: np.random.Generator):
-        super().__init__(random=0)  # dm_control's own generator is never used
+        super().__init__(random=0)  # the generator of dm_control is never used
         self.rng = rng
-        self.env_state0: np.ndarray | None = None  # (7n,) poses asked for by the caller, else sampled
+        self.env_state0: np.ndarray | None = None  # start poses (7n,) of the caller; None samples them
 
     # -- to be filled in ------------------------------------------------------------------------------------------
 
     def sample_objects(self, rng: np.random.Generator) -> np.ndarray:
-        """Start poses (7n,) [m, quaternion wxyz], at rest on the table."""
+        """Returns start poses (7n,) [m, quaternion wxyz] of objects that rest on the table."""
         raise NotImplementedError
 
     def stage(self, physics: Any) -> int:
-        """Index of the stage the scene is in now, 0 to len(stage_names)."""
+        """Returns the stage of the current state, 0 to len(stage_names)."""
         raise NotImplementedError
 
     def holds(self, physics: Any) -> bool:
-        """Whether the result is there now, by the stricter rule of the task's docstring."""
+        """Returns whether the current state fulfils the strict rule in the docstring of the task."""
         raise NotImplementedError
 
     def bring_together(self, rng: np.random.Generator, env_state: np.ndarray) -> None:
-        """Moves objects (7n,), in place, to a random moment just before the goal; used to draw random scenes."""
+        """Moves objects (7n,) in place to a random moment just before the goal. Only random scenes use it."""
 
     # -- dm_control's contract ------------------------------------------------------------------------------------
 
     def initialize_episode(self, physics: Any) -> None:
+        """Puts the arms at home and the objects at their start poses."""
         physics.reset(keyframe_id=HOME_KEY)
         self.robot = Robot(physics.model.ptr)
         env_state = self.sample_objects(self.rng) if self.env_state0 is None else self.env_state0
@@ -71,14 +76,17 @@ class BimanualTask(base.Task):
         super().initialize_episode(physics)
 
     def before_step(self, action: np.ndarray, physics: Any) -> None:
+        """Sends joint targets (14,) to the actuators."""
         physics.set_control(self.robot.to_ctrl(action))
 
     def after_step(self, physics: Any) -> None:
+        """Updates the stage, the best stage so far, and the number of consecutive steps for which `holds` was true."""
         self.current_stage = self.stage(physics)
         self.best_stage = max(self.best_stage, self.current_stage)
         self.streak = self.streak + 1 if self.holds(physics) else 0
 
     def get_observation(self, physics: Any) -> Any:
+        """Returns qpos (14,), qvel (14,) and env_state (7n,), all float32."""
         return {
             "qpos": self.robot.qpos(physics.data),
             "qvel": self.robot.qvel(physics.data),
@@ -86,35 +94,37 @@ class BimanualTask(base.Task):
         }
 
     def get_reward(self, physics: Any) -> Any:
+        """Returns the current stage."""
         return float(self.current_stage)
 
-    # -- the questions tasks ask ----------------------------------------------------------------------------------
+    # -- what tasks and environments ask -------------------------------------------------------------------------------
 
     @property
     def success(self) -> bool:
-        """The highest stage was reached at some control step so far."""
+        """Whether the highest stage was reached at any control step so far."""
         return self.best_stage == len(self.stage_names)
 
     @property
     def strict_success(self) -> bool:
+        """Whether `holds` has been true for the last `strict_steps` control steps."""
         return self.streak >= self.strict_steps
 
     def fallen(self, physics: Any) -> bool:
-        """Whether an object has fallen off the table."""
+        """Returns whether an object has fallen off the table."""
         return any(physics.named.data.qpos[body][2] < FALLEN for body in self.objects)
 
     def env_state(self, physics: Any) -> np.ndarray:
-        """Object poses (7n,) float32 [m, quaternion wxyz]."""
+        """Returns the poses (7n,) float32 of the objects [m, quaternion wxyz]."""
         return np.concatenate([physics.named.data.qpos[body] for body in self.objects]).astype(np.float32)
 
     def touching(self, physics: Any, a: Sequence[str], b: Sequence[str]) -> bool:
-        """Whether any geom named in `a` is in contact with any named in `b`."""
+        """Returns whether any geom named in `a` touches any geom named in `b`."""
         pairs = physics.data.contact.geom
         in_a, in_b = self._members(physics, a)[pairs], self._members(physics, b)[pairs]
         return bool(np.any((in_a[:, 0] & in_b[:, 1]) | (in_b[:, 0] & in_a[:, 1])))
 
     def _members(self, physics: Any, names: Sequence[str]) -> np.ndarray:
-        """(n + 1,) bool over all geoms: those named. The last entry is for -1, a flex in place of a geom."""
+        """Returns (n_geoms + 1,) bool: the named geoms. The last entry is for index -1, a flex instead of a geom."""
         key = tuple(names)
         if key not in self._geoms:
             self._geoms[key] = np.zeros(physics.model.ngeom + 1, dtype=bool)
@@ -123,5 +133,12 @@ class BimanualTask(base.Task):
 
 
 def resting_pose(x: float, y: float, z: float, yaw: float = 0.0) -> np.ndarray:
-    """Pose (7,) of an object lying on the table, turned by `yaw` [rad] about the vertical."""
+    """Returns the pose (7,) of an object at (x, y, z) [m], turned by `yaw` [rad] about the vertical."""
     return np.array([x, y, z, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)])
+
+
+def quaternion_matrix(quaternion: np.ndarray) -> np.ndarray:
+    """Returns the rotation matrix (3, 3) of a quaternion (4,) wxyz, which need not have unit length."""
+    matrix = np.empty(9)
+    mujoco.mju_quat2Mat(matrix, quaternion / np.linalg.norm(quaternion))
+    return matrix.reshape(3, 3)

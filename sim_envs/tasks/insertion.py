@@ -1,4 +1,4 @@
-"""Insertion: the right arm picks up a peg, the left arm a socket, and the peg is pushed into the socket in mid-air."""
+"""Defines the insertion: the right arm picks up a peg, the left arm a socket, and the peg is pushed in in mid-air."""
 
 from typing import Any
 
@@ -9,21 +9,21 @@ from sim_envs.task import ASSETS, TABLE, BimanualTask, resting_pose
 
 PEG, PIN = ("peg",), ("pin",)
 WALLS = ("socket_bottom", "socket_top", "socket_back", "socket_front")
-PEG_REGION = np.array([[0.1, 0.2], [0.4, 0.6]])  # x, y of the peg [m], uniform
+PEG_REGION = np.array([[0.1, 0.2], [0.4, 0.6]])  # range of x and of y of the peg [m], sampled uniformly
 SOCKET_REGION = np.array([[-0.2, -0.1], [0.4, 0.6]])
-DEPTH = 0.015  # [m] how far in the peg must be for strict success; the pin stands 0.020 inside the mouth
+DEPTH = 0.015  # [m] depth of the peg for strict success; the pin is 0.020 m inside the mouth
 
 
 class Task(BimanualTask):
-    """Stages, as in the paper's Table I but counting either finger of a hand (the original counts one of each):
+    """The stages are those of the paper's Table I. Either finger of a hand counts; the original code checks one finger.
 
     1 touched   the left hand touches the socket, the right hand the peg
     2 grasp     and neither lies on the table
     3 contact   the peg touches the socket, neither lies on the table
     4 insert    the peg touches the pin inside the socket, neither lies on the table
 
-    Strict success: at the end the peg touches the pin or is at least 15 mm inside the mouth, between the walls, and
-    neither peg nor socket lies on the table.
+    Strict success: at the end, the peg touches the pin or is at least 15 mm inside the mouth between the walls, and
+    neither object lies on the table.
     """
 
     name = "insertion"
@@ -63,7 +63,10 @@ class Task(BimanualTask):
 
 
 def insertion_depth(env_state: np.ndarray) -> float:
-    """How far [m] the peg's left end is inside the socket's right mouth; negative outside, -inf beside the opening."""
+    """Returns how far [m] the peg's left end is inside the socket's right mouth.
+
+    The depth is negative outside of the mouth and -inf beside the opening.
+    """
     peg, socket = np.asarray(env_state[:7], np.float64), np.asarray(env_state[7:14], np.float64)
     tip = peg[:3] + _rotation(peg[3:]) @ np.array([-0.06, 0.0, 0.0])
     local = _rotation(socket[3:]).T @ (tip - socket[:3])
@@ -73,7 +76,10 @@ def insertion_depth(env_state: np.ndarray) -> float:
 
 
 def _rotation(quat: np.ndarray) -> np.ndarray:
-    """(3, 3) matrix of a quaternion wxyz."""
+    """Returns the rotation matrix (3, 3) of a quaternion (4,) wxyz.
+
+    It differs from task.quaternion_matrix in the last bits, so replacing it would change recorded random scenes.
+    """
     w, x, y, z = quat / np.linalg.norm(quat)
     return np.array(
         [

@@ -1,4 +1,4 @@
-"""Peg in cup: the left arm picks up a cup, the right arm a lying peg, turns it upright and stands it in the cup."""
+"""Defines peg in cup: the left arm picks up a cup; the right arm picks up a peg and stands it in the cup."""
 
 from typing import Any
 
@@ -6,32 +6,32 @@ import mujoco
 import numpy as np
 
 from sim_envs.robot import FINGERS
-from sim_envs.task import ASSETS, TABLE, BimanualTask, resting_pose
+from sim_envs.task import ASSETS, TABLE, BimanualTask, quaternion_matrix, resting_pose
 
 PEG = ("peg",)
 FLOOR = ("cup_floor",)
 CUP = (*FLOOR, "cup_left", "cup_right", "cup_back", "cup_front")
-PEG_REGION = np.array([[0.1, 0.17], [0.4, 0.6]])  # x, y of the peg's middle [m], uniform
+PEG_REGION = np.array([[0.1, 0.17], [0.4, 0.6]])  # range of x and of y of the peg's middle [m], sampled uniformly
 CUP_REGION = np.array([[-0.1, 0.0], [0.4, 0.6]])
-MAX_YAW = 0.35  # [rad] both start turned by up to this much
+MAX_YAW = 0.35  # [rad] largest turn of both objects at the start
 INNER = 0.020  # [m] half the cup's inner width
 CUP_DEPTH = 0.056  # [m] from rim to floor, inside
 HALF_CUP = 0.030  # [m] half the cup's outer height; its floor is 4 mm thick
 HALF_PEG = 0.060  # [m] half the peg's length
 ABOVE = 0.05  # [m] how far above the rim the tip still counts as over the cup
-STANDING = 0.015  # [m] a tip this near the floor stands on it; a leaning peg's tip has its middle 4 mm up
+STANDING = 0.015  # [m] largest height of the tip of a standing peg; the tip of a leaning peg is 4 mm high
 
 
 class Task(BimanualTask):
-    """Stages:
+    """The stages:
 
     1 touched    the left hand touches the cup, the right hand the peg
     2 grasp      and neither lies on the table
     3 over       the peg's yellow tip is inside the cup or up to 50 mm above its opening, neither lies on the table
     4 inserted   the peg stands on the cup's floor, inside, neither lies on the table
 
-    Strict success: at the end, for 0.5 s (25 control steps), the peg has stood in the cup with the right hand off it,
-    and the left hand has held the cup off the table.
+    Strict success: for the last 0.5 s (25 control steps), the peg stands in the cup, the right hand does not touch it,
+    and the left hand holds the cup off the table.
     """
 
     name = "peg_in_cup"
@@ -66,10 +66,10 @@ class Task(BimanualTask):
         )
 
     def bring_together(self, rng: np.random.Generator, env_state: np.ndarray) -> None:
-        """The peg above the opening or inside the cup, nearly upright."""
+        """Puts the peg above the opening or inside the cup, nearly upright."""
         peg, cup = env_state[:7], env_state[7:14]
         height = rng.uniform(0.0, CUP_DEPTH + ABOVE) + HALF_PEG + 0.004 - HALF_CUP
-        peg[:3] = cup[:3] + _matrix(cup[3:]) @ np.array([*rng.normal(0, 0.006, 2), height])
+        peg[:3] = cup[:3] + quaternion_matrix(cup[3:]) @ np.array([*rng.normal(0, 0.006, 2), height])
         mujoco.mju_mulQuat(peg[3:], cup[3:].copy(), np.array([np.sqrt(0.5), 0.0, np.sqrt(0.5), 0.0]))  # tip down
         peg[3:] += rng.normal(0, 0.03, 4)
         peg[3:] /= np.linalg.norm(peg[3:])
@@ -83,14 +83,7 @@ class Task(BimanualTask):
 
 
 def tip_in_cup(env_state: np.ndarray) -> np.ndarray:
-    """Where (3,) [m] the middle of the peg's yellow end is, in the cup's frame, from the middle of its inner floor."""
+    """Returns the position (3,) [m] of the peg's yellow end in the cup's frame, from the middle of the inner floor."""
     peg, cup = np.asarray(env_state[:7], np.float64), np.asarray(env_state[7:14], np.float64)
-    tip = peg[:3] + HALF_PEG * _matrix(peg[3:])[:, 0]
-    return _matrix(cup[3:]).T @ (tip - cup[:3]) + np.array([0.0, 0.0, CUP_DEPTH - HALF_CUP])
-
-
-def _matrix(quat: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation matrix of a quaternion wxyz."""
-    matrix = np.empty(9)
-    mujoco.mju_quat2Mat(matrix, quat / np.linalg.norm(quat))
-    return matrix.reshape(3, 3)
+    tip = peg[:3] + HALF_PEG * quaternion_matrix(peg[3:])[:, 0]
+    return quaternion_matrix(cup[3:]).T @ (tip - cup[:3]) + np.array([0.0, 0.0, CUP_DEPTH - HALF_CUP])

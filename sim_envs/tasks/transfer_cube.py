@@ -1,4 +1,4 @@
-"""Transfer cube: the right arm picks up a 40 mm cube and hands it to the left arm."""
+"""Defines the cube transfer: the right arm picks up a 40 mm cube and hands it to the left arm."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from sim_envs.robot import FINGERS
 from sim_envs.task import ASSETS, TABLE, BimanualTask, resting_pose
 
 CUBE = ("cube",)
-REGION = np.array([[0.0, 0.2], [0.4, 0.6]])  # x, y of the cube [m], uniform
+REGION = np.array([[0.0, 0.2], [0.4, 0.6]])  # range of x and of y of the cube [m], sampled uniformly
 
 
 class Task(BimanualTask):
-    """Stages, as in the paper's Table I but counting either finger of a hand (the original counts one of each):
+    """The stages are those of the paper's Table I. Either finger of a hand counts; the original code checks one finger.
 
     1 touched   the right hand touches the cube          3 received  the left hand touches it
     2 lifted    and it is off the table                  4 transfer  and it is off the table
 
-    Strict success: at the end the left hand alone has held the cube off the table for 0.5 s (25 control steps).
+    Strict success: at the end, the left hand alone has held the cube off the table for 0.5 s (25 control steps).
     """
 
     name = "transfer_cube"
@@ -41,7 +41,7 @@ class Task(BimanualTask):
 
     def holds(self, physics: Any) -> bool:
         return (
-            self.touching(physics, CUBE, FINGERS["left"])  # either finger: the other flickers in a vertical grip
+            self.touching(physics, CUBE, FINGERS["left"])  # either finger: one may lift off in a vertical grip
             and not self.touching(physics, CUBE, FINGERS["right"])
             and not self.touching(physics, CUBE, TABLE)
         )

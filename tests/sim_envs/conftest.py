@@ -1,3 +1,3 @@
-"""MuJoCo picks its OpenGL when it is first imported; sim_envs sets that up, so it must come first."""
+"""Imports sim_envs before MuJoCo, because MuJoCo chooses its OpenGL backend when it is first imported."""
 
 import sim_envs  # noqa: F401

@@ -1,4 +1,4 @@
-"""Rendering: qualities, sizes, and what is said when no OpenGL can be had."""
+"""Renderers show the scene in every quality, and name the package when OpenGL is missing."""
 
 import mujoco
 import numpy as np
@@ -36,7 +36,7 @@ def test_the_papers_cameras_stand_where_the_originals_do(data, name, position, d
     np.testing.assert_allclose(ahead, [0, np.sqrt(1 - down**2), -down], atol=1e-4)
 
 
-def test_a_renderer_that_is_closed_does_not_harm_the_others(data):
+def test_closing_a_renderer_does_not_disturb_the_others(data):
     first, second = (CameraRenderer(SCENE, (48, 64), "pretty") for _ in range(2))
     expected = second.render(data, "angle")
     first.close()
@@ -45,6 +45,11 @@ def test_a_renderer_that_is_closed_does_not_harm_the_others(data):
 
 def test_environments_of_one_kind_share_a_renderer():
     assert shared_renderer(SCENE, (48, 64), "fast") is shared_renderer(SCENE, (48, 64), "fast")
+
+
+def test_an_unknown_quality_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match="unknown quality 'nope'; available: fast, pretty"):
+        CameraRenderer(SCENE, (48, 64), "nope")
 
 
 def test_without_opengl_the_error_names_the_package(monkeypatch):

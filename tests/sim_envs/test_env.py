@@ -1,4 +1,4 @@
-"""The environment's promises: what it accepts, what it refuses, when it draws."""
+"""The environment accepts and refuses what it says, and renders only when images are due."""
 
 import gymnasium
 import numpy as np
@@ -45,15 +45,15 @@ def test_targets_outside_the_limits_are_clipped_and_counted(env):
     assert env.physics.data.ctrl.max() < 1.7  # the elbow's, not 5
 
 
-def test_images_are_drawn_only_when_due(env, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(type(env), "render_camera", lambda self, camera, size=None: drawn.append(camera))
+def test_images_are_rendered_only_when_due(env, monkeypatch):
+    rendered = []
+    monkeypatch.setattr(type(env), "render_camera", lambda self, camera, size=None: rendered.append(camera))
     env.images_due = False
     obs, _ = env.reset(seed=0)
     assert "images" not in obs
     env.images_due = True
     obs = env.step(obs["qpos"])[0]
-    assert list(obs["images"]) == drawn == ["cam_high", "cam_left_wrist"]
+    assert list(obs["images"]) == rendered == ["cam_high", "cam_left_wrist"]
 
 
 def test_images_show_the_scene_from_each_camera(env):
@@ -81,15 +81,15 @@ def test_impossible_object_poses_are_refused(env, bad):
 def test_unknown_names_are_answered_with_the_choices():
     with pytest.raises(ValueError, match=r"unknown task 'nope'; available: .*transfer_cube"):
         sim_envs.make("nope")
-    with pytest.raises(ValueError, match=r"camera 'nope' is unknown; choose from cam_high"):
+    with pytest.raises(ValueError, match=r"unknown camera 'nope'; available: cam_high"):
         sim_envs.make("insertion", cameras=("nope",))
-    with pytest.raises(ValueError, match=r"quality 'nope' is unknown; choose one of fast"):
+    with pytest.raises(ValueError, match=r"unknown quality 'nope'; available: fast, pretty"):
         sim_envs.make("insertion", quality="nope")
     with pytest.raises(ValueError, match=r"cameras 'top': give a tuple"):
         sim_envs.make("insertion", cameras="top")
     with pytest.raises(ValueError, match=r"image_size \(16, 40000\): height and width must be 1 to 4096"):
         sim_envs.make("insertion", image_size=(16, 40000))
-    with pytest.raises(ValueError, match=r"options \['envstate'\]: there is only env_state"):
+    with pytest.raises(ValueError, match=r"unknown options \['envstate'\]; available: env_state"):
         sim_envs.make("insertion", cameras=()).reset(options={"envstate": []})
 
 
@@ -107,7 +107,7 @@ def test_physics_that_diverges_ends_the_episode_as_a_failure(env, monkeypatch):
 
 
 @pytest.mark.parametrize("due", [True, False])
-def test_what_is_seen_of_a_divergence_is_the_last_sound_state(monkeypatch, due: bool):
+def test_after_a_divergence_the_observation_is_the_last_sound_state(monkeypatch, due: bool):
     env = sim_envs.make("transfer_cube", cameras=("top",), image_size=(24, 32))
 
     def diverge(*_args):

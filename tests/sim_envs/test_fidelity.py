@@ -1,4 +1,4 @@
-"""Our scene against the original's: the same joint targets must do the same things."""
+"""The same joint targets move the arms as they do in the original simulator."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Hand poses to joint targets and back."""
+"""Hand poses become joint targets and back."""
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ def test_targets_hold_still_against_gravity(kinematics):
     np.testing.assert_allclose(obs["qpos"][arm], start[arm], atol=2e-3)
 
 
-def test_targets_slow_a_whole_arm_down_rather_than_bend_its_way(kinematics):
+def test_targets_slow_a_whole_arm_down_and_keep_its_direction(kinematics):
     near, far = HOME + 1e-3 * np.arange(14), HOME + np.arange(14.0)
     still = kinematics.targets(HOME, HOME)
     small, large = (kinematics.targets(HOME, goal) - still for goal in (near, far))

@@ -1,4 +1,4 @@
-"""Units and packing of the two arms."""
+"""qpos, qvel, action and ctrl of the two arms have the right units and order."""
 
 import mujoco
 import numpy as np

@@ -1,4 +1,4 @@
-"""The insertion: its stages and what strict success asks, by what touches what."""
+"""The stages and the strict success of the insertion follow from contacts and depth."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_stages_follow_from_what_touches_what(monkeypatch, touching, depth, stag
 
 def test_depth_is_how_far_the_peg_is_inside_the_mouth():
     def depth(x: float, y: float = 0.0) -> float:
-        """Of a peg (120 mm) whose middle is (x, y) from that of a socket (120 mm)."""
+        """Returns the depth of a peg (120 mm) whose middle is (x, y) [m] away from that of a socket (120 mm)."""
         pose = np.array([1.0, 0, 0, 0])
         return insertion.insertion_depth(np.concatenate([[x, y, 0.3], pose, [0, 0, 0.3], pose]))
 

@@ -1,4 +1,4 @@
-"""Peg in cup: its geometry, what does not count as success, and the expert's way through all stages."""
+"""Peg in cup has the right geometry, counts only real success, and its expert passes all stages."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The contract of a task, over every file in sim_envs/tasks: a new task is tested the moment it exists."""
+"""Every file in sim_envs/tasks fulfils the contract of a task; a new task is tested as soon as it exists."""
 
 import warnings
 
@@ -25,7 +25,7 @@ def env(request):
 def test_gymnasium_finds_nothing_wrong(env):
     made = gymnasium.make(sim_envs.gymnasium_id(env.env_spec.task_name), cameras=())
     with warnings.catch_warnings():
-        # Absolute joint targets are what the robot takes; a normalised box would be a lie.
+        # The robot takes absolute joint targets, so the action space is not normalized.
         warnings.filterwarnings("ignore", message=".*symmetric and normalized.*")
         check_env(made.unwrapped)
     made.close()
@@ -86,7 +86,7 @@ def test_objects_of_the_paper_start_anywhere_in_the_originals_regions(name, leas
     np.testing.assert_allclose(starts.max(0), greatest, atol=2e-3)
 
 
-def test_home_is_free_of_collisions_but_for_closed_fingers(env):
+def test_home_has_no_collisions_except_closed_fingers(env):
     env.reset(seed=0)
     contacts = env.physics.data.contact
     names = [{env.physics.model.id2name(g, "geom") for g in pair} for pair in contacts.geom]
@@ -101,7 +101,7 @@ def test_every_part_of_the_model_has_a_name(env):
         assert all(model.id2name(i, kind) for i in range(count)), kind
 
 
-def test_random_motion_within_limits_raises_no_warning_of_the_engine(env):
+def test_random_motion_within_limits_raises_no_warning_in_mujoco(env):
     env.reset(seed=0)
     for target in np.random.default_rng(0).uniform(env.action_space.low, env.action_space.high, (5, 14)):
         for _ in range(20):

@@ -1,4 +1,4 @@
-"""The hand-over: its stages and what strict success asks, by what touches the cube."""
+"""The stages and the strict success of the cube transfer follow from what touches the cube."""
 
 import numpy as np
 import pytest
@@ -35,11 +35,11 @@ def test_stages_follow_from_what_touches_the_cube(task, monkeypatch, touching, s
 
 def test_success_is_reached_once_strict_success_is_held_for_half_a_second_to_the_end(task, monkeypatch):
     task.best_stage = task.streak = 0
-    told = []
+    judged = []
     for held in [True] * 24 + [False] + [True] * 25 + [False]:
         monkeypatch.setattr(task, "stage", lambda physics, held=held: 4 if held else 0)
         monkeypatch.setattr(task, "holds", lambda physics, held=held: held)
         task.after_step(None)
-        told.append((task.success, task.strict_success))
-    assert all(success for success, _ in told)
-    assert [index for index, (_, strict) in enumerate(told) if strict] == [49]
+        judged.append((task.success, task.strict_success))
+    assert all(success for success, _ in judged)
+    assert [index for index, (_, strict) in enumerate(judged) if strict] == [49]
