@@ -8,12 +8,12 @@ The environment is stepped at every deadline, whatever network, page and browser
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mujoco
 import numpy as np
 
 from sim_envs.env import CONTROL_TIMESTEP, BimanualEnv
+from sim_envs.kinematics import Pose
 from sim_envs.robot import SIDES
 from sim_envs.teleop.gated_control import GatedControl
 from sim_envs.teleop.messages import PREVIEW, Command, PageLink, PageState
@@ -225,7 +225,7 @@ class Session:
             self._timing_shown = str(self.pace)
         return PageState(
             qpos=np.array(self.env.physics.data.qpos),
-            gizmos={side: seven_of(pose) for side, pose in self.operator.goals(self.obs["qpos"]).items()},
+            gizmos={side: numbers_of(pose) for side, pose in self.operator.goals(self.obs["qpos"]).items()},
             openings={side: self.operator.openings[side] for side in SIDES},
             mode=self.mode,
             engaged=self.operator.engaged,
@@ -246,8 +246,8 @@ class Session:
         return {self.previews[-1]: self.env.render_camera(self.previews[-1], PREVIEW)}
 
 
-def seven_of(pose: Any) -> np.ndarray:
-    """Position x y z [m] and quaternion wxyz of a pose, (7,)."""
+def numbers_of(pose: Pose) -> np.ndarray:
+    """The seven numbers of a pose: position x y z [m], quaternion wxyz. It is the inverse of kinematics.pose_of."""
     quat = np.empty(4)
     mujoco.mju_mat2Quat(quat, np.ascontiguousarray(pose.rotation).ravel())
     return np.concatenate([pose.position, quat])

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from sim_envs import experts
 from sim_envs.robot import SIDES
-from sim_envs.teleop.session import seven_of
+from sim_envs.teleop.session import numbers_of
 
 
 class FakeBrowser:
@@ -183,7 +183,7 @@ class Demonstrator:
         expert = self._agent.experts[0]
         assert expert.phase is not None
         goals = self._phases[expert.phase].goals(expert.read(session.obs))
-        browser.drag({side: seven_of(goal.pose).tolist() for side, goal in goals.items()})
+        browser.drag({side: numbers_of(goal.pose).tolist() for side, goal in goals.items()})
         for side, goal in goals.items():
             wrong = (session.operator.openings[side] > 0.5) != (goal.opening > 0.5)
             if wrong and time.monotonic() - self._pressed[side] > 0.5:

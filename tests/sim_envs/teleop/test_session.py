@@ -11,7 +11,7 @@ from sim_envs.robot import SIDES
 from sim_envs.teleop.operator import Operator, checked_pose
 from sim_envs.teleop.pace import Pace
 from sim_envs.teleop.protocols import Result
-from sim_envs.teleop.session import Session, SessionPlan, seven_of
+from sim_envs.teleop.session import Session, SessionPlan, numbers_of
 
 
 class Mailbox:
@@ -140,7 +140,7 @@ def test_what_is_recorded_repeats_from_its_seed(make_session):
     session = make_session(seeds=range(7, 8))
     session.step("record")
     session.step("engage")
-    hand = seven_of(session.operator.goals(session.obs["qpos"])["right"])
+    hand = numbers_of(session.operator.goals(session.obs["qpos"])["right"])
     pose = checked_pose(hand[:3] + (-0.05, 0.05, -0.1), hand[3:])
     session.step("aim", "right", pose)
     session.step("grip", "left", 1.0, count=30)
@@ -225,7 +225,7 @@ def test_nothing_jumps_when_the_operator_takes_over(make_session):
     before = session.obs["qpos"].copy()
     for side in SIDES:
         shown = session.mailbox.states[-1].gizmos[side]
-        hand = seven_of(session.operator.goals(session.obs["qpos"])[side])
+        hand = numbers_of(session.operator.goals(session.obs["qpos"])[side])
         np.testing.assert_allclose(shown[:3], hand[:3], atol=0.01)
     session.step("engage", count=20)
     assert np.abs(session.obs["qpos"] - before).max() < 0.01
