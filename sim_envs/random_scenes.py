@@ -1,7 +1,7 @@
-"""Random scenes with labels, to teach a network to see: arms and objects placed anywhere plausible, no physics run.
+"""Samples random scenes with labels, which pretrain visual backbones. Nothing moves, and no demonstration is used.
 
-Each scene is one still: random arm configurations, objects on the table or between the fingers of a hand, the images of
-the chosen cameras, and where every keypoint of the task lies in each. No demonstration and no episode seed is used.
+A scene has random arm configurations and objects on the table or between the fingers of a hand. It consists of the
+images of the chosen cameras and the pixel of every keypoint of the task in each image.
 """
 
 from dataclasses import dataclass
@@ -15,30 +15,39 @@ from sim_envs.robot import GRIPPER, SIDES, Robot
 from sim_envs.task import BimanualTask
 
 HOME = np.array([0.0, -0.96, 1.16, 0.0, -0.3, 0.0])  # [rad]
-# Joint ranges [rad] that cover reaching, lifting, handing over and inserting, with a margin.
+# joint ranges [rad] that cover reaching, lifting, handing over and inserting, with a margin
 JOINT_LOW = np.array([-0.7, -1.7, -0.3, -1.1, -1.0, -1.7])
 JOINT_HIGH = np.array([0.7, 0.5, 1.5, 1.1, 1.4, 1.7])
-# Where a tool centre point may be, in the frame of its own arm's base [m]: from beside the base to past the middle.
+# range of a tool centre point in the frame of its own arm's base [m]: from beside the base to past the middle
 TCP_LOW, TCP_HIGH = np.array([0.18, -0.25, 0.003]), np.array([0.62, 0.25, 0.42])
-CENTRE, CENTRE_RADIUS = np.array([0.469, 0.0, 0.20]), 0.14  # the meeting place of the hands, same frame
-HELD_SHARE, CENTRE_SHARE, HOME_SHARE = 0.55, 0.4, 0.1  # of objects, of arms, of arms
-GOAL_SHARE = 0.2  # of scenes show the objects about to come together
-SPREAD = 0.03  # [m] objects lie up to this far outside the task's own regions
+CENTRE, CENTRE_RADIUS = np.array([0.469, 0.0, 0.20]), 0.14  # where the hands meet, same frame
+HELD_SHARE = 0.55  # share of the objects that a hand holds
+CENTRE_SHARE, HOME_SHARE = 0.4, 0.1  # shares of the arms near the meeting place, and at home
+GOAL_SHARE = 0.2  # share of the scenes in which the objects are about to come together
+SPREAD = 0.03  # [m] objects may lie this far outside of the start regions of the task
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One labelled still. Pixels are (x to the right, y down), the centre of the top-left pixel is (0, 0)."""
+    """One labelled scene. Pixels are (x to the right, y down); the centre of the top left pixel is (0, 0)."""
 
     images: dict[str, np.ndarray]  # camera -> (H, W, 3) uint8
     keypoints: dict[str, np.ndarray]  # camera -> (P, 2) float32 [pixels]
-    visible: dict[str, np.ndarray]  # camera -> (P,) bool: inside the image and not hidden
+    visible: dict[str, np.ndarray]  # camera -> (P,) bool: inside of the image and not hidden
     qpos: np.ndarray  # (14,) float32
     env_state: np.ndarray  # (7n,) float32
 
 
 class SceneSampler:
-    """Draws scenes of one task. The same rng state gives the same scenes."""
+    """Samples scenes of one task; the same state of a generator gives the same scene.
+
+    Example:
+        sampler = SceneSampler(sim_envs.load("insertion"), cameras=("cam_high",))
+        scene = sampler.sample(np.random.default_rng(0))
+        x, y = scene.keypoints["cam_high"][0]            # pixel of sampler.keypoints[0]
+
+    Raises ValueError for unknown cameras and qualities, and for image sizes that cannot be rendered.
+    """
 
     def __init__(
         self,
@@ -55,12 +64,13 @@ class SceneSampler:
         self._data = mujoco.MjData(self._model)
         self._robot = Robot(self._model)
         self._renderer = shared_renderer(task.scene, image_size, quality)
-        self._drawn = np.array(mujoco.MjvOption().geomgroup)  # hulls that touch without being seen are in another group
-        self._drawn[SCENERY_GROUP] = QUALITIES[quality].scenery
+        self._visible_groups = np.array(mujoco.MjvOption().geomgroup)  # without that of invisible collision hulls
+        self._visible_groups[SCENERY_GROUP] = QUALITIES[quality].scenery
         self._bank, self._bank_tcp = self._arm_configurations(np.random.default_rng(0), 4000)
         self._central = np.flatnonzero(np.linalg.norm(self._bank_tcp - CENTRE, axis=1) < CENTRE_RADIUS)
 
     def sample(self, rng: np.random.Generator) -> Scene:
+        """Samples one scene, renders its images and computes its labels."""
         qpos = np.concatenate([self._random_arm(rng) for _ in SIDES])
         self._robot.set_qpos(self._data, qpos)
         mujoco.mj_kinematics(self._model, self._data)
@@ -76,7 +86,7 @@ class SceneSampler:
     # -- arms -----------------------------------------------------------------------------------------------------
 
     def _arm_configurations(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Joints (count, 6) whose tool centre point lies in the workspace, and those points in the arm's base frame."""
+        """Samples joints (count, 6) whose tool centre point is in the workspace, and returns the points (count, 3), too."""
         base, site = self._model.body("left/base"), self._model.site("left/tcp").id
         joints, points = [], []
         while len(joints) < count:
@@ -90,7 +100,7 @@ class SceneSampler:
         return np.array(joints), np.array(points)
 
     def _random_arm(self, rng: np.random.Generator) -> np.ndarray:
-        """(7,): six joints and a gripper opening."""
+        """Samples the joints of one arm (7,): six joints [rad] and a gripper opening."""
         kind = rng.uniform()
         if kind < HOME_SHARE:
             joints = HOME + rng.normal(0, 0.05, 6)
@@ -103,6 +113,7 @@ class SceneSampler:
     # -- objects --------------------------------------------------------------------------------------------------
 
     def _place_objects(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
+        """Samples object poses (7n,) and sets them; closes the grippers of `qpos` (14,) on held objects."""
         env_state = self._sampler.sample_objects(rng)
         hands = list(rng.permutation(len(SIDES)))
         for k, body in enumerate(self.task.objects):
@@ -123,7 +134,7 @@ class SceneSampler:
         return env_state
 
     def _in_hand(self, rng: np.random.Generator, side: int, body: str, qpos: np.ndarray) -> np.ndarray:
-        """Pose (7,) between the fingers, as if grasped from the table at some steepness; closes the gripper on it."""
+        """Samples a pose (7,) between the fingers, as if the hand had grasped the object at some angle."""
         site = self._model.site(f"{SIDES[side]}/tcp").id
         position, rotation = self._data.site_xpos[site], self._data.site_xmat[site].reshape(3, 3)
         offset = rng.normal(0, [0.010, 0.002, 0.006])
@@ -137,20 +148,20 @@ class SceneSampler:
         mujoco.mju_mat2Quat(hand, rotation.ravel())
         mujoco.mju_mulQuat(pose[3:], hand, grasp)
         mujoco.mju_mulQuat(pose[3:], pose[3:].copy(), noise)
-        if side == 1:  # objects are drawn facing the left arm; turn by 180 degrees for the right one
+        if side == 1:  # the pose above faces the left arm, so turn it by 180 degrees for the right one
             mujoco.mju_mulQuat(pose[3:], pose[3:].copy(), np.array([0.0, 0.0, 0.0, 1.0]))
         qpos[7 * side + 6] = GRIPPER.opening(0.0224 + self._half_width(body)) + rng.normal(0, 0.01)
         return pose
 
     def _half_width(self, body: str) -> float:
-        """Half the extent [m] of an object across the hand, its y axis."""
+        """Returns half the width [m] of an object across the hand, along its y axis."""
         geoms = [g for g in range(self._model.ngeom) if self._model.geom_bodyid[g] == self._model.body(body).id]
         return max(abs(self._model.geom_pos[g][1]) + self._model.geom_size[g][1] for g in geoms)
 
     # -- labels ---------------------------------------------------------------------------------------------------
 
     def _project(self, camera: str) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (P, 2) of the task's keypoints in a camera, and whether each can be seen there."""
+        """Returns the pixels (P, 2) of the task's keypoints in a camera, and whether each is visible (P,)."""
         camera_id = self._model.camera(camera).id
         origin, rotation = self._data.cam_xpos[camera_id], self._data.cam_xmat[camera_id].reshape(3, 3)
         sites = [self._model.site(name).id for name in self.task.keypoints]
@@ -163,7 +174,7 @@ class SceneSampler:
         return pixels.astype(np.float32), np.array(visible)
 
     def _unhidden(self, origin: np.ndarray, site: int) -> bool:
-        """Whether a point within 12 mm of the site can be seen; the hands' own points are never hidden by design."""
+        """Returns whether a point within 12 mm of the site is visible. Points of the hands always count as visible."""
         if self._model.site(site).name.endswith("/tcp"):
             return True
         own = self._model.site_bodyid[site]
@@ -171,7 +182,7 @@ class SceneSampler:
         hit = np.zeros(1, np.int32)
         for offset in _PROBES:
             ray = centre + offset - origin
-            distance = mujoco.mj_ray(self._model, self._data, origin, ray, self._drawn, 1, -1, hit)
+            distance = mujoco.mj_ray(self._model, self._data, origin, ray, self._visible_groups, 1, -1, hit)
             if distance < 0 or distance >= 1.0 or self._model.geom_bodyid[hit[0]] == own:
                 return True
         return False
@@ -183,9 +194,10 @@ _PROBES = 0.012 * np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1,
 def project(
     points: np.ndarray, origin: np.ndarray, rotation: np.ndarray, fovy: float, image_size: tuple[int, int]
 ) -> np.ndarray:
-    """Pixels (P, 2) of world points (P, 3) [m] in a MuJoCo camera (x right, y up, looking along -z; fovy in degrees).
+    """Returns the pixels (P, 2) of world points (P, 3) [m] in a pinhole camera of MuJoCo.
 
-    Points behind the camera come out as (-1e6, -1e6).
+    `origin` (3,) and `rotation` (3, 3) are the camera's pose: x right, y up, looking along -z. `fovy` is in degrees.
+    Points behind the camera become (-1e6, -1e6).
     """
     height, width = image_size
     local = (points - origin) @ rotation

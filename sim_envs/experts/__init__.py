@@ -1,4 +1,4 @@
-"""Closed-loop scripted experts, one file per task; `make_agent` drives a batch of environments with them."""
+"""Provides a closed-loop scripted expert for each task; `make_agent` drives a batch of environments with them."""
 
 import importlib
 import pkgutil
@@ -7,31 +7,35 @@ from typing import Any
 
 import numpy as np
 
+import sim_envs
 from sim_envs import STYLES
 from sim_envs.experts.expert import SCRIPTED, Expert, HumanVariation
 from sim_envs.kinematics import Kinematics
 
 
 def available() -> tuple[str, ...]:
-    """Names of the tasks that have an expert."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "expert"))
+    """Returns the names of the tasks that have an expert."""
+    files = {module.name for module in pkgutil.iter_modules(__path__)}
+    return tuple(task for task in sim_envs.available() if task in files)
 
 
 def make_agent(task: str, style: str = "scripted", seed: int = 0) -> "ExpertAgent":
-    """An agent that does the task. `style`: "scripted" (one clean way) or "human" (a new variation in every episode).
+    """Makes an agent that performs the task. `style` is "scripted" or "human" (a new variation in every episode).
 
-    Variations follow from `seed` alone: the same seed gives the same one in environment i after the r-th `reset`.
-    To make an episode depend on nothing but its own seed, make an agent with that seed for it.
+    Variations depend only on `seed`, the index of the environment and the number of resets. To make an episode depend
+    only on its own seed, make a new agent with that seed for it.
+
+    Raises ValueError for a task without an expert and for an unknown style.
     """
     if task not in available():
-        raise ValueError(f"task {task!r} has no expert; choose one of {', '.join(available())}")
+        raise ValueError(f"task {task!r} has no expert; available: {', '.join(available())}")
     if style not in STYLES:
-        raise ValueError(f"style {style!r} is unknown; choose one of {', '.join(STYLES)}")
+        raise ValueError(f"unknown style {style!r}; available: {', '.join(STYLES)}")
     return ExpertAgent(importlib.import_module(f"sim_envs.experts.{task}").Expert, style, seed)
 
 
 class ExpertAgent:
-    """One expert per environment, all with one `Kinematics`; see act.types.Agent."""
+    """Has one expert per environment; they share a `Kinematics`. The interface is act.types.Agent."""
 
     def __init__(self, expert: type[Expert], style: str, seed: int):
         self._make, self._style, self._seed = expert, style, seed
@@ -40,18 +44,20 @@ class ExpertAgent:
         self.experts: list[Expert] = []
 
     def reset(self, num_envs: int) -> None:
+        """Starts `num_envs` new episodes, each with a new variation in the human style."""
         self.experts = [self._make(self._variation(index), self._kinematics) for index in range(num_envs)]
         self._resets += 1
 
     def needs_images(self) -> bool:
+        """Returns False: experts use qpos and env_state."""
         return False
 
     def select_action(self, observations: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """(B, 14) float32 joint targets."""
+        """Returns joint targets (B, 14) float32 for B observations."""
         return np.stack([expert.action(obs) for expert, obs in zip(self.experts, observations, strict=True)])
 
     def _variation(self, index: int) -> HumanVariation:
         if self._style == "scripted":
             return SCRIPTED
-        # Zeros at the end of a seed do not count: without the 4, (seed, 0, 0) is the stream that places the objects.
-        return HumanVariation.draw(np.random.default_rng((self._seed, 4, index, self._resets)))
+        # NumPy ignores zeros at the end of a seed. Without the 4, (seed, 0, 0) would be the stream that places objects.
+        return HumanVariation.sample(np.random.default_rng((self._seed, 4, index, self._resets)))

@@ -1,8 +1,8 @@
-"""What all scripted experts share: reading the scene, phases with guards, skills, and smooth motion towards goals.
+"""Defines what all scripted experts share: phases with guards, skills, and smooth motion towards goals.
 
-An expert sees qpos and env_state, nothing else, and every answer is computed from what is measured now: it can be asked
-at any state. Its memory is the name of the current phase, for hysteresis (asked cold, it finds the phase itself) and,
-in the human style only, the control step, for pauses and tremor.
+An expert uses only qpos and env_state and computes every action from the current observation, so it can act in any
+state. Its memory is the current phase, which gives hysteresis (without it, the expert finds the phase from the state),
+and, in the human style only, the control step, which times pauses and tremor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,85 +11,34 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from sim_envs.experts.variation import SCRIPTED, HumanVariation
 from sim_envs.kinematics import CONTROL_TIMESTEP as DT
 from sim_envs.kinematics import Kinematics, Pose, pose_of, rotation_matrix, rotation_vector
 from sim_envs.robot import SIDES
 
-SPEED = 0.3  # [m/s] of a hand
-TURNING = 2.0  # [rad/s] of a hand
-SETTLING = 0.1  # [s] time constant of the last centimetres
-PAYLOAD = 0.05  # [kg] of every object
+SPEED = 0.3  # [m/s] largest speed of a hand
+TURNING = 2.0  # [rad/s] largest turning speed of a hand
+SETTLING = 0.1  # [s] time constant with which a hand approaches its goal in the last centimetres
+PAYLOAD = 0.05  # [kg] mass of every object
 UP = np.array([0.0, 0.0, 1.0])
 DOWN = -UP
 
 
 class Goal(NamedTuple):
-    """What one arm should do: bring its hand to a pose, no faster than `speed` [m/s], and its gripper to an opening."""
+    """The goal of one arm: a pose of its hand and an opening of its gripper, approached at `speed` [m/s] at most."""
 
     pose: Pose
     opening: float
     speed: float = SPEED
-    load: float = 0.0  # [kg] what the hand holds
+    load: float = 0.0  # [kg] mass that the hand holds
 
 
 Goals = dict[str, Goal]
 
 
 @dataclass(frozen=True)
-class HumanVariation:
-    """The variation in which one episode is done. The defaults are the one clean way of the scripted style.
-
-    Every field names the range it is drawn from, uniformly, for the human style.
-    """
-
-    speed: float = 1.0  # 0.75 to 1.45: factor on all speeds
-    pitch: float = np.radians(60.0)  # 55 to 70 degrees [rad]: how far the hands look down when they grasp
-    clearance: float = 0.08  # 0.06 to 0.11 m: height from which they go down
-    grasp_shift: tuple[float, float] = (
-        0.0,
-        0.0,
-    )  # +-0.010 m, left, right: beside the middle of the object, along its x
-    aim: tuple[float, float, float] = (
-        0.0,
-        0.0,
-        0.0,
-    )  # +-0.03, +-0.03, 0 to 0.03 m: miss of the first sweep, corrected near by
-    place: tuple[float, float, float] = (
-        0.0,
-        0.0,
-        0.0,
-    )  # +-0.03, +-0.03, -0.02 to 0.04 m: shift of where the objects meet
-    variant: int = (
-        1  # +1 or -1, even odds: transfer, sense in which the left hand rolls; insertion, -1: the socket is moved
-    )
-    pauses: tuple[tuple[int, int], ...] = ()  # 0 to 2 (first control step 10 to 220, 5 to 15 control steps long)
-    tremor: float = 0.0  # 0.0002 to 0.001 m: amplitude of a slow sway of the hands on each axis
-    sway: tuple[float, ...] = (6.0, 8.0, 10.0, 0.0, 2.0, 4.0)  # x y z: 4 to 12 rad/s; phases 0 to 2 pi rad
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> "HumanVariation":
-        """The variation of one episode."""
-        pauses = [(int(rng.integers(10, 221)), int(rng.integers(5, 16))) for _ in range(rng.integers(0, 3))]
-        return cls(
-            speed=rng.uniform(0.75, 1.45),
-            pitch=np.radians(rng.uniform(55.0, 70.0)),
-            clearance=rng.uniform(0.06, 0.11),
-            grasp_shift=tuple(rng.uniform(-0.010, 0.010, 2)),
-            aim=tuple(rng.uniform((-0.03, -0.03, 0.0), (0.03, 0.03, 0.03))),
-            place=tuple(rng.uniform((-0.03, -0.03, -0.02), (0.03, 0.03, 0.04))),
-            variant=int(rng.choice((-1, 1))),
-            pauses=tuple(pauses),
-            tremor=rng.uniform(0.0002, 0.001),
-            sway=(*rng.uniform(4.0, 12.0, 3), *rng.uniform(0.0, 2 * np.pi, 3)),
-        )
-
-
-SCRIPTED = HumanVariation()
-
-
-@dataclass(frozen=True)
 class Scene:
-    """One observation, read: hand poses and gripper openings by side, object poses by name (symmetry resolved)."""
+    """The poses in one observation: hands and gripper openings by side, objects by name (symmetry resolved)."""
 
     hands: Mapping[str, Pose]
     openings: Mapping[str, float]
@@ -98,7 +47,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Phase:
-    """`begins` is the guard that starts it, from the scene alone; `lasts`, the laxer of the two, keeps it."""
+    """A phase of an episode. `begins` is the guard that starts it, `lasts` is the laxer guard that keeps it."""
 
     name: str
     begins: Callable[[Scene], bool]
@@ -107,15 +56,15 @@ class Phase:
 
 
 class Expert:
-    """A closed-loop expert for one environment. Subclasses give `objects`, `symmetries` and `make_phases`.
+    """A closed-loop expert for one environment. Subclasses define `objects`, `symmetries` and `make_phases`.
 
     Args:
         variation: how this episode is done.
-        kinematics: may be shared by experts that take turns; made when absent.
+        kinematics: may be shared by experts of one thread; None makes a new one.
     """
 
     objects: ClassVar[tuple[str, ...]]  # names, in the order of env_state
-    symmetries: ClassVar[Mapping[str, Sequence[np.ndarray]]]  # rotations (3, 3) that leave an object looking the same
+    symmetries: ClassVar[Mapping[str, Sequence[np.ndarray]]]  # rotations (3, 3) that map an object to itself
 
     def __init__(self, variation: HumanVariation = SCRIPTED, kinematics: Kinematics | None = None):
         self.variation = variation
@@ -124,21 +73,21 @@ class Expert:
         self.reset()
 
     def make_phases(self) -> list[Phase]:
-        """In the order of the task; the last one whose guard holds is the one that acts."""
+        """Returns the phases in the order of the task. The last phase whose guard holds acts."""
         raise NotImplementedError
 
     def reset(self) -> None:
-        """Forgets the phase and the control step; the next call of `action` finds itself anew."""
+        """Forgets the phase and the control step; the next call of `action` finds the phase from the state."""
         self._phase: Phase | None = None
         self._t = 0
 
     @property
     def phase(self) -> str | None:
-        """Name of the phase that made the last action."""
+        """The name of the phase that made the last action, None before the first one."""
         return self._phase.name if self._phase else None
 
     def action(self, obs: Mapping[str, Any]) -> np.ndarray:
-        """Joint targets (14,) float32 for one observation."""
+        """Returns joint targets (14,) float32 for one observation."""
         qpos = np.asarray(obs["qpos"], np.float64)
         scene = self.read(obs)
         self._phase = self._choose(scene)
@@ -150,6 +99,7 @@ class Expert:
         return self._kinematics.targets(qpos, next_qpos, self.variation.speed, loads).astype(np.float32)
 
     def read(self, obs: Mapping[str, Any]) -> Scene:
+        """Returns the poses in an observation. Objects have the equivalent rotation nearest to identity."""
         qpos, env_state = obs["qpos"], obs["env_state"]
         objects = {}
         for k, name in enumerate(self.objects):
@@ -159,7 +109,7 @@ class Expert:
         return Scene(self._kinematics.hands(qpos), openings, objects)
 
     def reach(self, scene: Scene, side: str, grasp: Pose, approach: np.ndarray = DOWN, hurdle: float = 0.0) -> Goal:
-        """`pick` in this episode's variation: the first sweep aims beside the grasp, which is corrected on the way."""
+        """Returns the goal of `pick` in the variation of this episode: the approach misses first and is corrected."""
         goal = pick(scene, side, grasp, approach, self.variation.clearance, hurdle)
         far = ramp(float(np.linalg.norm(scene.hands[side].position - goal.pose.position)), 0.03, 0.15)
         return goal._replace(pose=Pose(goal.pose.position + far * np.array(self.variation.aim), goal.pose.rotation))
@@ -171,19 +121,19 @@ class Expert:
         return self._phases[0]
 
     def _attention(self) -> float:
-        """Factor on the speed: 1, and down to 0.02 within a pause, smoothly."""
+        """Returns a factor on the speed: 1, and smoothly down to 0.02 within a pause."""
         away = 0.0
         for start, length in self.variation.pauses:
             away = max(away, 1.0 - ramp(abs(self._t - start - length / 2), length / 2, length / 2 + 5))
         return 1.0 - 0.98 * away
 
     def _sway(self) -> np.ndarray:
-        """(3,) [m] tremor of this control step."""
+        """Returns the tremor (3,) [m] of this control step."""
         rate, phase = np.array(self.variation.sway[:3]), np.array(self.variation.sway[3:])
         return self.variation.tremor * (np.sin(rate * DT * (self._t + 1) + phase) - np.sin(rate * DT * self._t + phase))
 
     def _next_qpos(self, qpos: np.ndarray, scene: Scene, goals: Goals, speed: float) -> np.ndarray:
-        """Where the arms should be one control step later (14,); the grippers' commands in their places."""
+        """Returns the joint positions (14,) one control step later, with the gripper openings of the goals."""
         targets = {}
         for side, goal in goals.items():
             pose = step(scene.hands[side], goal, speed)
@@ -198,9 +148,9 @@ class Expert:
 
 
 def step(hand: Pose, goal: Goal, speed: float = 1.0) -> Pose:
-    """Where the hand should be one control step later: straight on, slower when near, rotation in proportion.
+    """Returns the pose of a hand one control step later, on a straight line to its goal and slower near it.
 
-    `speed` is a factor on the goal's.
+    The hand turns in proportion to its way. `speed` is a factor on the speed of the goal.
     """
     offset = goal.pose.position - hand.position
     turn = rotation_vector(hand.rotation.T @ goal.pose.rotation)
@@ -210,7 +160,7 @@ def step(hand: Pose, goal: Goal, speed: float = 1.0) -> Pose:
 
 
 def ramp(x: float, low: float, high: float) -> float:
-    """0 at or below `low`, 1 at or above `high`, straight between."""
+    """Returns 0 at or below `low`, 1 at or above `high`, and a linear value between."""
     return float(np.clip((x - low) / (high - low), 0.0, 1.0))
 
 
@@ -218,27 +168,30 @@ def ramp(x: float, low: float, high: float) -> float:
 
 
 def facing(side: str, pitch: float = 0.0, roll: float = 0.0, yaw: float = 0.0) -> np.ndarray:
-    """Rotation (3, 3) of a hand looking at the other arm: nose down by `pitch`, rolled, turned about the vertical."""
+    """Returns the rotation (3, 3) of a hand that points to the other arm.
+
+    It is turned about the vertical by `yaw`, tilted down by `pitch`, and rolled by `roll` [rad].
+    """
     heading = rotation_matrix(np.array([0.0, 0.0, yaw + (0.0 if side == "left" else np.pi)]))
     return heading @ rotation_matrix(np.array([0.0, pitch, 0.0])) @ rotation_matrix(np.array([roll, 0.0, 0.0]))
 
 
 def upright(rotation: np.ndarray, symmetries: Sequence[np.ndarray]) -> np.ndarray:
-    """Of the equivalent rotations of a symmetric object, the one nearest to identity."""
+    """Returns the rotation nearest to identity among the equivalent rotations of a symmetric object."""
     return max((rotation @ symmetry for symmetry in symmetries), key=np.trace)
 
 
 def yaw_of(rotation: np.ndarray) -> float:
-    """Heading [rad] of the x axis in the horizontal plane."""
+    """Returns the heading [rad] of the x axis in the horizontal plane."""
     return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
 
 
 def symmetry_group(turns: Mapping[str, float]) -> list[np.ndarray]:
-    """All products of the given turns {axis "x", "y" or "z": angle [rad], a multiple of pi / 2}."""
+    """Returns all products of the given turns {axis "x", "y" or "z": angle [rad], a multiple of pi / 2}."""
     axes = dict(zip("xyz", np.eye(3), strict=True))
     generators = [np.round(rotation_matrix(axes[axis] * angle)) for axis, angle in turns.items()]
     group = [np.eye(3)]
-    for member in group:  # grows while it is walked
+    for member in group:  # the loop also visits the members that it appends
         for product in (member @ generator for generator in generators):
             if not any(np.array_equal(product, known) for known in group):
                 group.append(product)
@@ -249,9 +202,10 @@ def symmetry_group(turns: Mapping[str, float]) -> list[np.ndarray]:
 
 
 def grasped(scene: Scene, side: str, grasp: Pose, opening: float, margin: float = 0.04) -> bool:
-    """Whether the hand has closed on an object: it is between the pads, which are within `margin` of `opening`.
+    """Returns whether a hand holds an object: it is between the pads, and they are within `margin` of `opening`.
 
-    `opening` is the reading of a gripper closed on the object; a hand that opens upwards sags to 0.08 less.
+    `opening` is the reading of a gripper that is closed on the object. In a hand that opens upwards, the finger that is
+    read sags, so the reading may be 0.08 less.
     """
     local = scene.hands[side].rotation.T @ (grasp.position - scene.hands[side].position)
     between = abs(local[1]) < 0.012 and float(np.linalg.norm(local)) < 0.035
@@ -259,10 +213,11 @@ def grasped(scene: Scene, side: str, grasp: Pose, opening: float, margin: float 
 
 
 def pick(scene: Scene, side: str, grasp: Pose, approach: np.ndarray, clearance: float, hurdle: float = 0.0) -> Goal:
-    """Reach for a grasp pose along `approach` (unit vector, world) and close, as one smooth motion without timers.
+    """Returns the goal that reaches for a grasp pose along `approach` (unit vector, world) and closes the gripper.
 
-    The goal waits `clearance` [m] before the grasp and slides in as the hand lines up (`hurdle` [m] adds to its error);
-    a hand that is deep but beside the object backs out first, a closed one opens first. The fingers close on arrival.
+    The motion is smooth and uses no timers. The goal stays `clearance` [m] before the grasp and moves in as the hand
+    lines up; `hurdle` [m] is added to its error. A hand that is deep but beside the object backs out first, and a
+    closed hand opens first. The fingers close on arrival.
     """
     hand = scene.hands[side]
     offset = hand.position - grasp.position
@@ -279,12 +234,12 @@ def pick(scene: Scene, side: str, grasp: Pose, approach: np.ndarray, clearance: 
 
 
 def carry(scene: Scene, side: str, held: Pose, place: Pose) -> Goal:
-    """Bring a held object to a place: the hand's goal follows from how the object sits in it now."""
+    """Returns the goal that brings a held object to a place; it follows from the object's current pose in the hand."""
     return Goal(place @ held.inverse() @ scene.hands[side], 0.0, load=PAYLOAD)
 
 
 def lift(scene: Scene, side: str, held: Pose, place: Pose) -> Goal:
-    """`carry`, but straight up first while the object is within 3 cm of where it lay."""
+    """Returns the goal of `carry`, but straight up first while the object is lower than 3 to 6 cm."""
     lifted = ramp(held.position[2], 0.03, 0.06)
     position = held.position + lifted * (place.position - held.position)
     position[2] = place.position[2]

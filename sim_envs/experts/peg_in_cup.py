@@ -1,6 +1,6 @@
-"""Expert for the peg in the cup: each hand picks up its object, the peg is turned upright and stood in the cup.
+"""Defines the expert for peg in cup: each hand picks up its object, and the peg is turned upright and put in the cup.
 
-The right hand grasps the peg near its tail, steeply from above; nose up by 90 degrees, it holds the peg tip down.
+The right hand grasps the peg near its tail, steeply from above. Turned up by 90 degrees, it holds the peg tip down.
 """
 
 from typing import ClassVar
@@ -12,20 +12,20 @@ from sim_envs.experts.expert import Goal, Goals, Phase, Scene
 from sim_envs.kinematics import Pose, rotation_matrix, rotation_vector
 from sim_envs.robot import SIDES
 
-OBJECTS = {"left": "cup", "right": "peg"}  # each hand's
-OPENINGS = {"left": 0.707, "right": 0.353}  # of grippers closed on them
+OBJECTS = {"left": "cup", "right": "peg"}  # object of each hand
+OPENINGS = {"left": 0.707, "right": 0.353}  # readings of grippers closed on them
 PITCH = {"left": np.radians(28.0), "right": np.radians(75.0)}  # [rad] how far the hands look down when they grasp
 GRASP = {"left": np.array([-0.004, 0.0, 0.006]), "right": np.array([-0.03, 0.0, 0.010])}  # [m] in the object's frame
 CUP_APPROACH = np.array([0.85, 0.0, -0.53])  # unit vector in the left hand's frame, 32 degrees below its fingers
-MEETING = np.array([-0.02, 0.5, 0.12])  # [m] where the cup is held out
-WAITING = np.array([0.09, 0.0, 0.02])  # [m] where the peg waits for the cup, from its place above it
+MEETING = np.array([-0.02, 0.5, 0.12])  # [m] place where the left hand holds the cup
+WAITING = np.array([0.09, 0.0, 0.02])  # [m] offset of the waiting peg from its place above the cup
 HALF_PEG = 0.06  # [m]
-FLOOR = -0.026  # [m] the cup's inner floor below its middle
+FLOOR = -0.026  # [m] height of the cup's inner floor relative to its middle
 CUP_DEPTH = 0.056  # [m] from rim to floor, inside
-GAP = 0.02  # [m] between tip and rim while they are being lined up
-PLAY = (0.005, 0.009)  # [m] error of alignment at which the peg goes in, and at which it waits above
-DOWN = -0.002  # [m] height above the floor that the tip aims at
-NEAR_FLOOR = (0.006, 0.02)  # [m] height of the tip at which the right hand lets go, and above which it grasps again
+GAP = 0.02  # [m] between tip and rim while they are aligned
+PLAY = (0.005, 0.009)  # [m] alignment error below which the peg goes in, and above which it waits
+DOWN = -0.002  # [m] goal height of the tip above the floor
+NEAR_FLOOR = (0.006, 0.02)  # [m] height of the tip below which the right hand lets go, and above which it regrasps
 
 
 class Expert(ex.Expert):
@@ -47,25 +47,26 @@ class Expert(ex.Expert):
     # -- guards -------------------------------------------------------------------------------------------------------
 
     def held(self, scene: Scene, side: str, margin: float = 0.04) -> bool:
+        """Returns whether a hand holds its object."""
         return ex.grasped(scene, side, self.grasp(scene, side), OPENINGS[side], margin)
 
     def both_held(self, scene: Scene, margin: float = 0.04) -> bool:
         return all(self.held(scene, side, margin) for side in SIDES)
 
     def inside(self, scene: Scene, height: float) -> bool:
-        """Whether the tip is in the cup, lower than `height` [m] above its floor, and the left hand holds the cup."""
+        """Returns whether the left hand holds the cup with the tip in it, below `height` [m] above its floor."""
         x, y, z = self.tip(scene)
         return max(abs(x), abs(y)) < 0.02 and abs(z) < height and self.held(scene, "left", 0.1)
 
     def tip(self, scene: Scene) -> np.ndarray:
-        """Where (3,) [m] the peg's tip is, seen from the middle of the cup's inner floor."""
+        """Returns the position (3,) [m] of the peg's tip relative to the middle of the cup's inner floor."""
         local = scene.objects["cup"].inverse() @ scene.objects["peg"]
         return local.position + HALF_PEG * local.rotation[:, 0] - FLOOR * ex.UP
 
     # -- goals --------------------------------------------------------------------------------------------------------
 
     def grasp(self, scene: Scene, side: str) -> Pose:
-        """Where the hand should be to hold its object: fixed to the object, so that it turns with the peg."""
+        """Returns the pose of a hand that holds its object. It is fixed to the object, so it turns with the peg."""
         shift = self.variation.grasp_shift[SIDES.index(side)] * (0.3 if side == "left" else 1.0)
         pitch = PITCH[side] + 0.4 * (self.variation.pitch - ex.SCRIPTED.pitch)
         offset = GRASP[side] + np.array([shift, 0.0, 0.0])
@@ -75,12 +76,12 @@ class Expert(ex.Expert):
         return Pose(MEETING + np.array(self.variation.place), np.eye(3))
 
     def peg_waits(self) -> Pose:
-        """Upright beside the place above the cup."""
+        """Returns the waiting pose of the peg, upright beside its place above the cup."""
         above = self.cup_place() @ standing(CUP_DEPTH + GAP)
         return Pose(above.position + WAITING, above.rotation)
 
     def pick(self, scene: Scene) -> Goals:
-        """Each hand for itself: reach for its object, or hold it out once it has it."""
+        """Lets each hand reach for its object, and bring it to its place once it holds it."""
         places = {"left": self.cup_place(), "right": self.peg_waits()}
         return {
             side: self.bring(scene, side, places[side]) if self.held(scene, side) else self.approach(scene, side)
@@ -88,9 +89,9 @@ class Expert(ex.Expert):
         }
 
     def approach(self, scene: Scene, side: str) -> Goal:
-        """The peg from above, the cup steeply: along its low fingers the elbow would have to fold onto the shoulder.
+        """Reaches for the peg from above, and for the cup steeply, because a flat approach would fold the elbow.
 
-        The cup leaves the fingers 10 mm on either side, so that hand must be well centred before it goes down.
+        The cup leaves the fingers only 10 mm on either side, so the left hand must be well centred before it goes down.
         """
         grasp = self.grasp(scene, side)
         if side == "right":
@@ -99,16 +100,16 @@ class Expert(ex.Expert):
         return self.reach(scene, side, grasp, grasp.rotation @ CUP_APPROACH, 0.02 * ex.ramp(off_centre, 0.004, 0.010))
 
     def bring(self, scene: Scene, side: str, place: Pose) -> Goal:
-        """Straight up first; the peg turns as it rises, so that its tip stays off the table."""
+        """Lifts an object straight up first. The peg turns as it rises, so its tip stays off the table."""
         held = scene.objects[OBJECTS[side]]
         if side == "right":
             place = Pose(place.position, place.rotation @ turn(ex.ramp(held.position[2], 0.03, 0.10) - 1.0))
         return ex.lift(scene, side, held, place)
 
     def stand(self, scene: Scene) -> Goals:
-        """The peg comes above the cup when both are ready, and goes down to the floor when they are in line.
+        """Moves the peg above the cup when both are ready, and down to the floor when they are aligned.
 
-        The moving one is placed relative to the measured pose of the other, so that neither grasp has to be perfect.
+        The place of the peg is relative to the measured pose of the cup, so neither grasp must be exact.
         """
         peg, cup = scene.objects["peg"], scene.objects["cup"]
         x, y, height = self.tip(scene)
@@ -124,7 +125,7 @@ class Expert(ex.Expert):
         return {"left": self.bring(scene, "left", self.cup_place()), "right": self.bring(scene, "right", place)}
 
     def release(self, scene: Scene) -> Goals:
-        """The left hand keeps the cup where it is; the right one opens, then backs away from the peg."""
+        """Keeps the cup in its place with the left hand; the right hand opens, then backs away from the peg."""
         cup = ex.carry(scene, "left", scene.objects["cup"], self.cup_place())
         free = ex.ramp(scene.openings["right"], 0.6, 0.8)
         back = Pose(MEETING + np.array([0.2, 0.0, 0.12]), ex.facing("right"))
@@ -132,10 +133,10 @@ class Expert(ex.Expert):
 
 
 def turn(share: float) -> np.ndarray:
-    """(3, 3) rotation of the peg from lying (0) to standing on its tip (1)."""
+    """Returns the rotation (3, 3) of the peg for a share from lying (0) to standing on its tip (1)."""
     return rotation_matrix(np.array([0.0, share * np.pi / 2, 0.0]))
 
 
 def standing(height: float) -> Pose:
-    """The peg in the cup's frame, upright, its tip `height` [m] above the inner floor."""
+    """Returns the pose of the upright peg in the cup's frame, with its tip `height` [m] above the inner floor."""
     return Pose(np.array([0.0, 0.0, FLOOR + height + HALF_PEG]), turn(1.0))

@@ -1,4 +1,4 @@
-"""Expert for the cube transfer: the right hand picks the cube up and holds it out, the left hand takes it."""
+"""Defines the expert for the cube transfer: the right hand picks the cube up, and the left hand takes it."""
 
 from typing import ClassVar
 
@@ -9,13 +9,13 @@ from sim_envs.experts.expert import Goal, Goals, Phase, Scene
 from sim_envs.kinematics import Pose
 from sim_envs.robot import SIDES
 
-OPENING = 0.606  # of a gripper closed on the cube
-MEETING = np.array([0.0, 0.5, 0.23])  # [m] where the cube changes hands
-TAKING = 0.07  # [m/s] of the left hand on its way to the cube: faster, it rises by a centimetre
-LIFTING = 0.1  # [m/s] while both hands hold it
-RAISE = 0.03  # [m] both hands lift the cube together before the right one lets go
+OPENING = 0.606  # reading of a gripper closed on the cube
+MEETING = np.array([0.0, 0.5, 0.23])  # [m] place where the left hand takes the cube
+TAKING = 0.07  # [m/s] of the left hand on its way to the cube; at higher speeds it rises by 1 cm
+LIFTING = 0.1  # [m/s] while both hands hold the cube
+RAISE = 0.03  # [m] how far both hands lift the cube before the right one lets go
 GRASP_HEIGHT = 0.006  # [m] of the right hand above the cube's centre
-ACROSS = np.array([1.0, 0.0, 0.0])  # the left hand's approach
+ACROSS = np.array([1.0, 0.0, 0.0])  # direction in which the left hand approaches
 
 
 class Expert(ex.Expert):
@@ -34,19 +34,19 @@ class Expert(ex.Expert):
     # -- guards -------------------------------------------------------------------------------------------------------
 
     def held(self, scene: Scene, side: str, margin: float = 0.04) -> bool:
-        """The opening is read at one finger, which sags by 0.08 when it is the lower one."""
+        """Returns whether a hand holds the cube. The finger that is read sags by 0.08 when it is the lower one."""
         sag = 0.08 if side == "left" and self.variation.variant < 0 else 0.0
         return ex.grasped(scene, side, self.grasp(scene, side), OPENING, margin + sag)
 
     def alone(self, scene: Scene, distance: float, margin: float = 0.04) -> bool:
-        """Whether the left hand holds the cube and the right hand is farther than `distance` [m] from it."""
+        """Returns whether the left hand holds the cube and the right hand is farther than `distance` [m] from it."""
         apart = float(np.linalg.norm(scene.hands["right"].position - scene.objects["cube"].position))
         return self.held(scene, "left", margin) and apart > distance
 
     # -- goals --------------------------------------------------------------------------------------------------------
 
     def grasp(self, scene: Scene, side: str) -> Pose:
-        """Where the hand should be to hold the cube."""
+        """Returns the pose of a hand that holds the cube."""
         cube, (left, right) = scene.objects["cube"], self.variation.grasp_shift
         yaw = ex.yaw_of(cube.rotation)
         if side == "right":
@@ -64,7 +64,7 @@ class Expert(ex.Expert):
         return Goal(Pose(self.meeting - 0.12 * ACROSS, ex.facing("left", roll=self.roll())), 1.0)
 
     def offer(self, scene: Scene) -> Goals:
-        """The right hand brings the cube; when it is nearly there, the left hand comes to take it."""
+        """Lets the right hand bring the cube; when it is near its place, the left hand comes to take it."""
         cube = scene.objects["cube"]
         away = float(np.linalg.norm(cube.position - self.meeting))
         take = self.reach(scene, "left", self.grasp(scene, "left"), ACROSS, hurdle=max(0.0, away - 0.01))
@@ -77,10 +77,10 @@ class Expert(ex.Expert):
         return ex.lift(scene, side, scene.objects["cube"], Pose(self.meeting + higher * ex.UP, np.eye(3)))
 
     def release(self, scene: Scene) -> Goals:
-        """Both hands lift the cube, then the right one opens and backs away.
+        """Lets both hands lift the cube; then the right one opens and backs away.
 
-        The lift takes the time between the left hand's grasp and the right hand's letting go from 3 control steps to
-        15: hands that take their cue from each other in an instant drop things when they are imitated.
+        The lift extends the time between the left hand's grasp and the right hand's release from 3 to 15 control steps.
+        A policy that imitates hands which react to each other at once drops the cube.
         """
         raised = ex.ramp(scene.objects["cube"].position[2] - self.meeting[2], 0.6 * RAISE, 0.8 * RAISE)
         free = ex.ramp(scene.openings["right"], 0.7, 0.85)

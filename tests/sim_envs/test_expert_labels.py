@@ -1,4 +1,4 @@
-"""What the expert would do: the very actions it then does, and nobody notices that it was asked."""
+"""Labels are the actions that the expert then takes, and making them changes nothing."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def test_the_chunk_is_what_the_expert_does_when_it_drives_on(task: str, style: s
     env = ExpertLabels(sim_envs.make(task, cameras=()), style, K, label_every=20)
     obs, _ = env.reset(seed=5)
     rng = np.random.default_rng(0)
-    for _ in range(20):  # somebody else drives
+    for _ in range(20):  # another agent drives
         obs, *_ = env.step(obs["expert_action"] + rng.normal(0, 0.02, 14))
     chunk = obs["expert_chunk"]
     done = [obs["expert_action"]]

@@ -1,4 +1,4 @@
-"""Labels of random scenes: the pixel a keypoint is said to be at must be where it is drawn."""
+"""The keypoint labels of random scenes are at the pixels where the objects are rendered."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ def test_the_cube_is_red_where_its_label_says(sampler):
     assert red >= 0.97 * seen
 
 
-def test_a_cube_that_is_drawn_where_its_label_says_is_not_called_hidden():
-    """Hulls that only touch, and are never drawn, lie around the fingers that a wrist camera looks past."""
+def test_a_cube_that_is_rendered_at_its_label_is_visible():
+    """Invisible collision hulls surround the fingers in front of a wrist camera, and they must hide nothing."""
     sampler = SceneSampler(sim_envs.load("transfer_cube"), ("cam_left_wrist", "cam_right_wrist"), (120, 160))
     red = 0
     for scene in (sampler.sample(np.random.default_rng((2, k))) for k in range(150)):
@@ -40,7 +40,7 @@ def test_a_cube_that_is_drawn_where_its_label_says_is_not_called_hidden():
     assert red > 50
 
 
-def test_a_cube_behind_a_hand_is_called_hidden():
+def test_a_cube_behind_a_hand_is_hidden():
     sampler = SceneSampler(sim_envs.load("transfer_cube"), ("cam_left_wrist", "cam_right_wrist"), (120, 160))
     hidden = 0
     for scene in (sampler.sample(np.random.default_rng((3, k))) for k in range(150)):
@@ -52,7 +52,7 @@ def test_a_cube_behind_a_hand_is_called_hidden():
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_wrist_camera_sees_its_own_hand(side):
-    """At the same pixel always: it is mounted on it."""
+    """The camera is mounted on the hand, so the hand is always at the same pixel."""
     sampler = SceneSampler(sim_envs.load("transfer_cube"), (f"cam_{side}_wrist",), (48, 64))
     hand = sampler.task.keypoints.index(f"{side}/tcp")
     scenes = (sampler.sample(np.random.default_rng(seed)) for seed in range(3))
@@ -61,7 +61,7 @@ def test_a_wrist_camera_sees_its_own_hand(side):
     assert np.all((seen > 0) & (seen < (64, 48)))
 
 
-def test_the_same_seed_draws_the_same_scene(sampler):
+def test_the_same_seed_samples_the_same_scene(sampler):
     one, other = (sampler.sample(np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one.images["top"], other.images["top"])
     np.testing.assert_array_equal(one.keypoints["top"], other.keypoints["top"])
@@ -76,7 +76,7 @@ def test_projection_is_the_pinhole_formula():
 
 
 @pytest.mark.parametrize("task", sim_envs.available())
-def test_every_task_can_be_drawn_at_random(task):
+def test_every_task_has_random_scenes(task):
     sampler = SceneSampler(sim_envs.load(task), cameras=("cam_high",), image_size=(48, 64))
     scene = sampler.sample(np.random.default_rng(0))
     assert scene.keypoints["cam_high"].shape == (len(sampler.task.keypoints), 2)

@@ -1,4 +1,4 @@
-"""The scripted experts: they succeed, can be asked at any state, recover, and depend on their seed alone."""
+"""Scripted experts succeed, act in any state, recover, and depend only on their seed."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ TASKS = experts.available()
 
 
 def run(task, agent, seed, options=None, before_step=None, length=None):
-    """One episode; `before_step(t, env, expert, action)` may disturb it and returns the executed action."""
+    """Runs one episode; `before_step(t, env, expert, action)` may disturb it and returns the executed action."""
     env = sim_envs.make(task, cameras=())
     agent.reset(1)
     obs, info = env.reset(seed=seed, options=options)
@@ -30,7 +30,7 @@ def run(task, agent, seed, options=None, before_step=None, length=None):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("style", experts.STYLES)
-def test_an_expert_succeeds_strictly_with_smooth_actions_within_the_joint_limits(task, style):
+def test_an_expert_succeeds_strictly_with_smooth_actions_within_limits(task, style):
     info, actions = run(task, experts.make_agent(task, style, seed=11), seed=11)
     assert info["success"]
     assert info["strict_success"]
@@ -41,7 +41,7 @@ def test_an_expert_succeeds_strictly_with_smooth_actions_within_the_joint_limits
     assert np.abs(np.diff(actions[-10:], axis=0))[:, arm].max() < 0.03  # at rest in the end
 
 
-def test_how_an_episode_is_done_does_not_follow_from_where_it_starts():
+def test_variations_do_not_depend_on_the_start_poses():
     env, agents = sim_envs.make("transfer_cube", cameras=()), [make_human(seed) for seed in range(100)]
     starts = [env.reset(seed=seed)[0]["env_state"][:2] for seed in range(100)]
     variations = [agent.experts[0].variation for agent in agents]
@@ -59,7 +59,7 @@ def make_human(seed):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_expert_that_forgets_everything_at_every_control_step_succeeds(task):
+def test_an_expert_that_is_reset_at_every_control_step_succeeds(task):
     def forget(t, env, expert, action):
         expert.reset()
         return action
@@ -68,7 +68,7 @@ def test_an_expert_that_forgets_everything_at_every_control_step_succeeds(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_expert_recovers_when_an_object_is_pushed_and_when_the_hands_let_go(task):
+def test_an_expert_recovers_from_a_pushed_object_and_from_opened_hands(task):
     def disturb(t, env, expert, action):
         if t == 70:
             env.push(env.task.objects[0], np.array([0.3, -0.4, 0.0]))
@@ -86,7 +86,7 @@ def test_a_turned_cube_is_grasped_by_its_nearest_faces():
     assert info["strict_success"]
 
 
-def test_human_episodes_follow_from_their_seed_alone():
+def test_human_episodes_depend_only_on_their_seed():
     def start(seed):
         return run("transfer_cube", experts.make_agent("transfer_cube", "human", seed), seed=5, length=20)[1]
 
@@ -116,7 +116,7 @@ def test_a_batch_acts_like_its_environments_one_by_one():
 
 
 def test_both_variants_of_the_human_style_occur():
-    variations = [ex.HumanVariation.draw(np.random.default_rng(seed)) for seed in range(50)]
+    variations = [ex.HumanVariation.sample(np.random.default_rng(seed)) for seed in range(50)]
     assert {variation.variant for variation in variations} == {-1, 1}
     assert all(0.75 <= variation.speed <= 1.45 for variation in variations)
 
@@ -126,12 +126,12 @@ def test_the_scripted_style_is_the_default_variation():
 
 
 def test_a_task_without_an_expert_is_refused_by_name():
-    with pytest.raises(ValueError, match="'juggling' has no expert; choose one of insertion, "):
+    with pytest.raises(ValueError, match="task 'juggling' has no expert; available: insertion, "):
         experts.make_agent("juggling")
 
 
 def test_an_unknown_style_is_refused_by_name():
-    with pytest.raises(ValueError, match="'robotic' is unknown; choose one of scripted, human"):
+    with pytest.raises(ValueError, match="unknown style 'robotic'; available: scripted, human"):
         experts.make_agent("insertion", "robotic")
 
 
