@@ -102,19 +102,3 @@ class RunFolder:
 def file_digest(path: Path) -> str:
     """The first 16 hexadecimal digits of a file's SHA-256."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-# TODO of this rebuild: gone as soon as no caller is left.
-FILE, fingerprint = "metrics.jsonl", file_digest
-
-
-def read_metrics(run: Path | str) -> list[dict[str, Any]]:
-    return RunFolder(run).metrics()
-
-
-def read_about(run: Path | str) -> dict[str, Any]:
-    return RunFolder(run).about()
-
-
-def trained_on(run: Path | str) -> str:
-    return RunFolder(run).task_name()

@@ -1,4 +1,4 @@
-"""The evaluation program, in the toy world with a policy that knows the goal: files, resuming, flags, errors."""
+"""The evaluation program, in a toy environment with a policy that knows the goal: files, resuming, flags, errors."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from tests.fakes.toy_env import ToyEnv
 
 
 class Policy:
-    """Jumps to the goal: success always."""
+    """Jumps to the goal, so that it always succeeds."""
 
     chunk_size, n_obs_steps, needs_images = 5, 1, True
     spec = PolicySpec(("cam_high",), image_size=(12, 16), recorded_size=(24, 32))
@@ -103,7 +103,7 @@ def test_finished_rollouts_are_not_repeated_and_more_can_be_added(run: Path):
     assert program.main([*flags, "--num_rollouts", "3"]) == 0
     assert log.read_text().startswith(before) and read(run)["n"] == 3
     assert program.main([*flags, "--num_rollouts", "1"]) == 0
-    assert read(run)["n"] == 3, "what is there counts"
+    assert read(run)["n"] == 3, "all finished rollouts count"
     for weights in ("trained further", "and further"):
         (run / "policy.safetensors").write_bytes(weights.encode())
         assert program.main([*flags, "--num_rollouts", "2"]) == 0
@@ -112,7 +112,7 @@ def test_finished_rollouts_are_not_repeated_and_more_can_be_added(run: Path):
     assert log.with_name("episodes.before2.jsonl").exists()
 
 
-def test_rollouts_that_are_there_are_filmed_all_the_same(run: Path):
+def test_finished_rollouts_are_recorded_as_video_when_videos_are_wanted_later(run: Path):
     flags = [str(run), "--num_workers", "1", "--num_envs", "2", "--num_rollouts", "2"]
     assert program.main([*flags, "--videos", "0"]) == 0
     before = (run / "eval" / "test_chunk" / "episodes.jsonl").read_text()
@@ -121,7 +121,7 @@ def test_rollouts_that_are_there_are_filmed_all_the_same(run: Path):
     assert (run / "eval" / "test_chunk" / "episodes.jsonl").read_text() == before
 
 
-def test_a_rollout_that_goes_another_way_when_it_is_filmed_later_has_no_video(run: Path, capsys):
+def test_a_video_that_shows_another_outcome_than_the_log_is_deleted(run: Path, capsys):
     flags = [str(run), "--num_workers", "1", "--num_envs", "2", "--num_rollouts", "2"]
     assert program.main([*flags, "--videos", "0"]) == 0
     log = run / "eval" / "test_chunk" / "episodes.jsonl"
@@ -133,7 +133,7 @@ def test_a_rollout_that_goes_another_way_when_it_is_filmed_later_has_no_video(ru
     )
 
 
-def test_results_name_the_weights_that_acted_though_a_training_saves_meanwhile(
+def test_results_name_the_weights_that_acted_even_when_a_training_saves_meanwhile(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ):
     opened: list[bytes] = []
@@ -189,7 +189,7 @@ def test_a_folder_without_a_policy_is_named(tmp_path: Path, capsys: pytest.Captu
     assert f"{tmp_path} holds no trained policy" in capsys.readouterr().err
 
 
-def test_an_unknown_task_lists_the_known_ones(run: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_error_about_the_task_ends_with_code_2(run: Path, capsys: pytest.CaptureFixture[str]):
     assert program.main([str(run), "--task_name", "juggling"]) == 2
     assert "choose one of toy" in capsys.readouterr().err
 

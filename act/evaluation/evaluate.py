@@ -1,8 +1,8 @@
-"""How good is an agent: seeded rollouts -> success with its interval, every stage, latency -> results.json.
+"""Measures how good an agent is: seeded rollouts -> success with its interval, every stage, latency -> results.json.
 
-Three families of seeds never mix: demonstrations are recorded with seeds from 0 upward, `VALIDATION_SEEDS` choose
-checkpoints and settings, `TEST_SEEDS` are for the number that is reported. Finished episodes are appended to an
-`EpisodeLog`, so an interrupted evaluation goes on where it stopped.
+Three families of seeds never mix (act/seeds.py): demonstrations are recorded with seeds from 0 upward, validation seeds
+choose checkpoints and settings, test seeds are for the number that is reported. Finished episodes are appended to an
+`EpisodeLog`, so an interrupted evaluation continues where it stopped.
 """
 
 import json
@@ -29,17 +29,18 @@ from act.types import CONTROL_TIMESTEP, Agent, EnvSpec, Observation, Observer, R
 
 @dataclass(frozen=True)
 class Latency:
-    """How long policy queries took [ms], against the control period; `batch_size` observations per query at most."""
+    """Duration of policy queries [ms] beside the control period; a query answers at most `batch_size` observations."""
 
     queries: int
     batch_size: int
     p50_ms: float
     p99_ms: float
-    within_deadline: float  # share of the queries, 0..1
+    within_deadline: float  # fraction of the queries, 0..1
     deadline_ms: float = 1e3 * CONTROL_TIMESTEP
 
     @classmethod
     def of(cls, seconds: Sequence[float], batch_size: int) -> "Latency | None":
+        """The latency of queries that took so many `seconds`; None without any query."""
         if not seconds:
             return None
         ms = 1e3 * np.asarray(seconds)
@@ -49,7 +50,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Summary:
-    """What an evaluation came to. `stages[r]` is the share of rollouts that reached reward r + 1 or more."""
+    """Result of an evaluation. `stages[r]` is the fraction of rollouts that reached reward r + 1 or more."""
 
     task: str
     objects: tuple[str, ...]  # in the order of env_state
@@ -61,9 +62,9 @@ class Summary:
     mean_return: float
     mean_length: float  # [control steps]
     clipped: float  # mean control steps per rollout with a target outside the joint limits
-    latency: Latency | None  # of the batched queries of the rollouts
+    latency: Latency | None  # of the batched queries during the rollouts
     episodes: list[RolloutResult]
-    rollout_commits: list[str]  # of the trees that simulated: rollouts that were there are not done again
+    rollout_commits: list[str]  # git commits that ran the rollouts; several when an evaluation was continued
     wall_time_s: float
     rollouts_per_min: float
 
@@ -82,7 +83,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class LoggedEpisode:
-    """One finished episode, the queries [s] and wall time [s] that passed since the one before it, and the commit."""
+    """One finished episode, and what was measured since the episode before it ended.
+
+    latencies: duration of every query [s]. wall_time: [s]. git: commit that ran the rollout, "" if unknown.
+    """
 
     result: RolloutResult
     latencies: list[float]
@@ -91,10 +95,15 @@ class LoggedEpisode:
 
 
 class EpisodeLog:
-    """Finished episodes by seed, in `path` (JSON lines; in memory without one).
+    """Finished episodes by seed, kept in the file `path` (JSON lines), or only in memory when `path` is None.
 
-    The first line of the file holds `settings`, each following one an episode; a line cut short by a crash is dropped.
-    A log of other settings is set aside as episodes.before.jsonl (before2, ...), and a new one begun.
+    The first line of the file holds `settings`, each following line an episode; a line that a crash has cut off is
+    dropped. When the file holds other settings, it is renamed to episodes.before.jsonl (before2, ...) and a new one
+    begins.
+
+    Example:
+        log = EpisodeLog(folder / "episodes.jsonl", {"weights": digest, "mode": "chunk"})
+        evaluate(envs, agent, TEST_SEEDS[:50], log=log)      # runs only the seeds that the file lacks
     """
 
     def __init__(self, path: Path | None = None, settings: Mapping[str, Any] | None = None):
@@ -114,7 +123,7 @@ class EpisodeLog:
         return seed in self.episodes
 
     def append(self, episode: LoggedEpisode) -> None:
-        """Keeps the episode; it is on the disk when this returns."""
+        """Adds the episode; it is on the disk when this returns."""
         self.episodes[episode.result.seed] = episode
         if self.path is not None:
             with self.path.open("a") as file:
@@ -123,7 +132,7 @@ class EpisodeLog:
                 os.fsync(file.fileno())
 
     def _read(self, path: Path, header: str) -> bool:
-        """Whether the file is of these settings."""
+        """Reads the episodes; False when the file holds other settings than `header`."""
         first, *lines = path.read_text().split("\n")
         if first != header:
             return False
@@ -139,7 +148,7 @@ class EpisodeLog:
 
 
 class ProgressBar(Observer):
-    """A bar over the control steps of all rollouts: time left, and the success rate so far."""
+    """A progress bar over the control steps of all rollouts, with the time left and the success rate so far."""
 
     def __init__(self, n: int, episode_len: int, finished: Sequence[RolloutResult] = (), show: bool = True):
         self.episode_len = episode_len
@@ -153,7 +162,7 @@ class ProgressBar(Observer):
             mininterval=0.2 if sys.stderr.isatty() else 10,  # [s]; a log file needs fewer lines
             disable=not show,
         )
-        self._tell()
+        self._show_success()
 
     def needs_images(self) -> bool:
         return False
@@ -168,12 +177,12 @@ class ProgressBar(Observer):
         self.bar.update(self.episode_len - result.length)
         self.done += 1
         self.successes += result.success
-        self._tell()
+        self._show_success()
 
     def close(self) -> None:
         self.bar.close()
 
-    def _tell(self) -> None:
+    def _show_success(self) -> None:
         self.bar.set_description(f"rollouts {self.done}/{self.n}", refresh=False)
         if self.done:
             self.bar.set_postfix_str(f"success {100 * self.successes / self.done:.0f} %", refresh=False)
@@ -187,27 +196,39 @@ def evaluate(
     progress: bool = True,
     log: EpisodeLog | None = None,
 ) -> Summary:
-    """One rollout per seed, except for seeds already in `log`. `agent.latencies` [s] is used if present."""
+    """Runs one rollout per seed, except for seeds that `log` already holds, and summarizes all of `seeds`.
+
+    Args:
+        envs: waves of `envs.num_envs` rollouts run in lockstep.
+        agent: its list `latencies` [s] is read if it has one.
+        seeds: one per rollout; results are in this order. Raises ValueError when there is none.
+        observers: watch every rollout that is run, e.g. a VideoWriter.
+        log: where finished episodes are kept, and read when an evaluation continues.
+
+    Example:
+        with ParallelEnvs(partial(sim_envs.make, "transfer_cube"), num_envs=8, num_workers=2) as envs:
+            print(evaluate(envs, PolicyAgent(policy), VALIDATION_SEEDS[:50]).success)
+    """
     if not seeds:
-        raise ValueError("nothing to evaluate: the list of seeds is empty, give at least one")
+        raise ValueError("nothing to evaluate: the list of seeds is empty; give at least one seed")
     log = log or EpisodeLog()
     finished = [log.episodes[seed].result for seed in seeds if seed in log]
     remaining = [seed for seed in seeds if seed not in log]
     bar = ProgressBar(len(seeds), envs.env_spec.episode_len, finished, progress and bool(remaining))
     latencies: list[float] = getattr(agent, "latencies", [])
-    told, since, git = len(latencies), time.perf_counter(), git_commit() or ""
+    logged, since, git = len(latencies), time.perf_counter(), git_commit() or ""
     try:
         for result in rollout(envs, agent, (*observers, bar), seeds=remaining) if remaining else ():
             now = time.perf_counter()
-            log.append(LoggedEpisode(result, [round(s, 6) for s in latencies[told:]], now - since, git))
-            told, since = len(latencies), now
+            log.append(LoggedEpisode(result, [round(s, 6) for s in latencies[logged:]], now - since, git))
+            logged, since = len(latencies), now
     finally:
         bar.close()
     return summarize(envs.env_spec, [log.episodes[seed] for seed in seeds], envs.num_envs)
 
 
 def summarize(env_spec: EnvSpec, logged: Sequence[LoggedEpisode], batch_size: int = 1) -> Summary:
-    """Rates, means and latency of finished episodes; `batch_size` only labels the latency."""
+    """Rates, means and latency of finished episodes. batch_size: observations per query, to label the latency."""
     results = [episode.result for episode in logged]
     wall_time = sum(episode.wall_time for episode in logged)
     return Summary(
@@ -233,7 +254,7 @@ def summarize(env_spec: EnvSpec, logged: Sequence[LoggedEpisode], batch_size: in
 
 
 def query_latency(policy: ChunkPolicy, obs: Observation, repeats: int = 50) -> Latency | None:
-    """Time of a query with ONE observation, as beside one robot; the first three are not counted."""
+    """Latency of queries with ONE observation, as on one robot; three queries before the `repeats` are not counted."""
     seconds = []
     for _ in range(3 + repeats):
         start = time.perf_counter()
@@ -245,10 +266,10 @@ def query_latency(policy: ChunkPolicy, obs: Observation, repeats: int = 50) -> L
 def write_results(
     path: Path, summary: Summary, settings: Mapping[str, Any], single_query: Latency | None = None
 ) -> dict[str, Any]:
-    """Writes results.json whole or not at all, and returns what it holds.
+    """Writes results.json, whole or not at all, and returns its content.
 
-    `settings` say what was evaluated: run, policy, step, backbone_weights, mode, n_action_steps, ensemble_m, ...;
-    `single_query` is the latency of one observation at a time, which is what a robot would see.
+    settings: what was evaluated: run, policy, step, backbone_weights, mode, n_action_steps, ensemble_m, ...
+    single_query: latency of one observation at a time, which is what a robot would see.
     """
     results = {
         **summary.to_json(),

@@ -1,7 +1,8 @@
-"""What can be said of success rates: Wilson's interval, paired tests on shared starts, Holm's correction.
+"""Statistics of success rates: Wilson's interval, paired tests on shared starts, Holm's correction.
 
-Policies of several training seeds are tried on the same starts. Their rollouts of one start are alike, so that they say
-less of the policies than as many starts would: intervals and tests count starts, not rollouts.
+A start is an initial state: the positions of the objects that a seed gives. Policies of several training seeds are
+evaluated on the same starts, and their rollouts of one start often end alike. Such rollouts carry less information than
+rollouts of different starts, so intervals and tests count starts, not rollouts.
 """
 
 import math
@@ -12,15 +13,15 @@ from statistics import NormalDist
 
 from act.types import RolloutResult
 
-PRELIMINARY_BELOW = 200  # rollouts; fewer are labelled "preliminary" wherever they are shown
+PRELIMINARY_BELOW = 200  # rollouts; results of fewer are called preliminary wherever they are shown
 
 
 def wilson_interval(
     successes: int, n: int, confidence: float = 0.95, design_effect: float = 1.0
 ) -> tuple[float, float]:
-    """Wilson's score interval of a rate, both ends in [0, 1]; (0, 1) when nothing was tried. (Wilson 1927.)
+    """Wilson's score interval of a rate (Wilson 1927), both ends in [0, 1]; (0, 1) when n is 0.
 
-    With a `design_effect` it is that of n / design_effect rollouts.
+    With a `design_effect`, it is the interval of n / design_effect rollouts.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} is no rate: the count must lie between 0 and {n}")
@@ -37,14 +38,15 @@ def wilson_interval(
 
 
 def design_effect(groups: Sequence[Sequence[bool]]) -> float:
-    """How many rollouts of the same start (a group each) say as much as one of a start of its own. (Kish 1965.)
+    """How many rollouts of shared starts carry as much information as one rollout of a start of its own (Kish 1965).
 
-    From 1, they differ as starts do, to the mean size of a group, they are all alike; this, too, where nothing varies.
+    groups: the outcomes of the rollouts, a group per start. The effect is 1 when rollouts of one start differ as much
+    as rollouts of different starts, and the mean size of a group when they all end alike, or when nothing varies.
     """
     sizes, totals = [len(group) for group in groups], [sum(group) for group in groups]
     n, count = sum(sizes), len(groups)
     rate, most = sum(totals) / n, n / count
-    chance = n * rate * (1 - rate)  # variance of the sum, were all rollouts independent
+    chance = n * rate * (1 - rate)  # variance of the sum if all rollouts were independent
     if count < 2 or not chance:
         return most
     spread = sum((total - rate * size) ** 2 for total, size in zip(totals, sizes, strict=True)) * count / (count - 1)
@@ -64,7 +66,7 @@ class Rate:
 
     @classmethod
     def of(cls, name: str, outcomes: Iterable[bool], starts: Iterable[Hashable] | None = None) -> "Rate":
-        """Of rollouts that each have a start of their own, or begin at `starts`, some of them several times."""
+        """The rate of `outcomes`. starts: the start of each rollout, if several rollouts may share one."""
         kept = [bool(outcome) for outcome in outcomes]
         groups: dict[Hashable, list[bool]] = defaultdict(list)
         for start, outcome in zip(range(len(kept)) if starts is None else starts, kept, strict=True):
@@ -80,7 +82,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Two agents on the same starts: rollouts that both won, or one of them; `p_value` as `sign_flip` gives it."""
+    """Two agents on the same starts: in how many rollouts both succeeded, or only one; `sign_flip` gives `p_value`."""
 
     n: int
     both: int
@@ -90,7 +92,10 @@ class PairedComparison:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[Hashable, bool, bool]]) -> "PairedComparison":
-        """Of pairs of rollouts: their start, which several pairs may share, and whether first and second won."""
+        """The comparison of pairs of rollouts: (start, success of the first, success of the second).
+
+        Several pairs may share a start.
+        """
         found = [(start, bool(first), bool(second)) for start, first, second in pairs]
         gains: dict[Hashable, int] = defaultdict(int)
         for start, first, second in found:
@@ -101,8 +106,12 @@ class PairedComparison:
 
 
 def sign_flip(gains: Sequence[int]) -> float:
-    """How likely gains of these sizes, one for each start, add up to as much in either direction where coins give the
-    signs: the exact two-sided test of Fisher (1935). For gains of -1, 0 and 1 it is McNemar's exact test."""
+    """The p-value of the exact two-sided sign-flip test (Fisher 1935).
+
+    gains: the difference between two agents at each start. The p-value is the probability that their sum is at least
+    as far from 0 as observed, when each gain has either sign with probability 1/2. For gains of -1, 0 and 1 this is
+    McNemar's exact test.
+    """
     chances = {0: 1.0}
     for gain in filter(None, gains):
         flipped: dict[int, float] = defaultdict(float)
@@ -114,7 +123,7 @@ def sign_flip(gains: Sequence[int]) -> float:
 
 
 def compare_paired(first: Sequence[RolloutResult], second: Sequence[RolloutResult]) -> PairedComparison:
-    """Compares the success of two evaluations seed by seed; ValueError when they share no seed."""
+    """Compares the success of two evaluations seed by seed. Raises ValueError when they share no seed."""
     won = {result.seed: result.success for result in first}
     pairs = [(result.seed, won[result.seed], result.success) for result in second if result.seed in won]
     if not pairs:
@@ -123,7 +132,7 @@ def compare_paired(first: Sequence[RolloutResult], second: Sequence[RolloutResul
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted so that any false difference is as unlikely as a single one was (Holm 1979)."""
+    """P-values corrected for the number of tests by the method of Holm (1979), in the same order."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, largest = [1.0] * len(p_values), 0.0
     for rank, i in enumerate(order):

@@ -1,4 +1,4 @@
-"""VideoWriter: an Observer that films rollouts as mp4, all cameras tiled, with task, time and stage written below."""
+"""VideoWriter: an Observer that records rollouts as mp4, all cameras tiled, with task, time and stage written below."""
 
 import math
 from collections.abc import Collection
@@ -18,12 +18,12 @@ STRIP = 32  # [pixels] height of the strip with the text
 
 
 def video_path(directory: Path, spec: EnvSpec, seed: int) -> Path:
-    """Where the video of a rollout lies."""
+    """The file of the video of one rollout."""
     return directory / f"{spec.task_name}_seed_{seed}.mp4"
 
 
 @dataclass
-class _Film:
+class _Video:
     seed: int
     path: Path
     temporary: Path
@@ -33,10 +33,11 @@ class _Film:
 
 
 class VideoWriter:
-    """Films the first n episodes (`episodes` an int) or chosen ones (their places in the order of resets).
+    """Records the first n episodes (`episodes` is a number) or chosen ones (their places in the order of resets).
 
-    One frame per `every` control steps at 50 / `every` frames per second, so a video plays in real time. Frames go
-    straight to the encoder: memory does not grow. `paths[seed]` is the finished file; interrupted ones do not appear.
+    A video has one frame per `every` control steps at 50 / `every` frames per second, so it plays in real time. Frames
+    go straight to the encoder, so memory does not grow. `paths[seed]` is a finished file; an interrupted episode leaves
+    none. cameras: those to show; all by default.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class VideoWriter:
         self.cameras = cameras
         self.paths: dict[int, Path] = {}
         self._started = 0
-        self._live: dict[int, _Film] = {}
+        self._live: dict[int, _Video] = {}
         self._running: set[int] = set()
 
     def needs_images(self) -> bool:
         if not self._running:  # asked before a reset
             return bool(self.episodes) and max(self.episodes) >= self._started
-        return any(film.next_t % self.every == 0 for film in self._live.values())
+        return any(video.next_t % self.every == 0 for video in self._live.values())
 
     def on_reset(self, index: int, seed: int, obs: Observation, info: Info) -> None:
         self._running.add(index)
@@ -70,7 +71,7 @@ class VideoWriter:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         path = video_path(self.directory, self.spec, seed)
-        self._live[index] = _Film(seed, path, path.with_name(f".{path.name}.tmp"))
+        self._live[index] = _Video(seed, path, path.with_name(f".{path.name}.tmp"))
         self._add(self._live[index], obs, info)
 
     def on_step(
@@ -81,45 +82,47 @@ class VideoWriter:
 
     def on_end(self, index: int, result: RolloutResult) -> None:
         self._running.discard(index)
-        if (film := self._live.pop(index, None)) is None or film.container is None:
+        if (video := self._live.pop(index, None)) is None or video.container is None:
             return
-        assert film.stream is not None
-        film.container.mux(film.stream.encode(None))
-        film.container.close()
-        film.temporary.replace(film.path)
-        self.paths[film.seed] = film.path
+        assert video.stream is not None
+        video.container.mux(video.stream.encode(None))
+        video.container.close()
+        video.temporary.replace(video.path)
+        self.paths[video.seed] = video.path
 
     def close(self) -> None:
-        """Drops the films of episodes that did not end."""
-        for film in self._live.values():
-            if film.container is not None:
-                film.container.close()
-            film.temporary.unlink(missing_ok=True)
+        """Deletes the videos of episodes that did not end."""
+        for video in self._live.values():
+            if video.container is not None:
+                video.container.close()
+            video.temporary.unlink(missing_ok=True)
         self._live.clear()
         self._running.clear()
 
-    def _add(self, film: _Film, obs: Observation, info: Info) -> None:
-        t = film.next_t
-        film.next_t += 1
+    def _add(self, video: _Video, obs: Observation, info: Info) -> None:
+        t = video.next_t
+        video.next_t += 1
         if t % self.every:
             return
         if not obs.get("images"):
             raise ValueError("a video needs images, the observation has none; make the environment with cameras=(...)")
         chosen = [image for camera, image in obs["images"].items() if self.cameras is None or camera in self.cameras]
         if not chosen:
-            raise ValueError(f"no camera {self.cameras} to film; the observation has {', '.join(obs['images'])}")
+            raise ValueError(f"no camera of {self.cameras} is in the observation; it has {', '.join(obs['images'])}")
         picture = _with_text(tile(chosen), self._caption(t, info))
-        if film.container is None:
-            self._open(film, picture)
-        assert film.container is not None and film.stream is not None
+        if video.container is None:
+            self._open(video, picture)
+        assert video.container is not None and video.stream is not None
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        film.container.mux(film.stream.encode(frame))
+        video.container.mux(video.stream.encode(frame))
 
-    def _open(self, film: _Film, picture: np.ndarray) -> None:
+    def _open(self, video: _Video, picture: np.ndarray) -> None:
         codec, options = ("mpeg4", {})
         if "libx264" in av.codecs_available:
             codec, options = "libx264", {"crf": "23", "preset": "veryfast"}
-        film.container = container = av.open(str(film.temporary), "w", format="mp4", options={"movflags": "faststart"})
+        video.container = container = av.open(
+            str(video.temporary), "w", format="mp4", options={"movflags": "faststart"}
+        )
         fps = Fraction(round(1 / CONTROL_TIMESTEP), self.every)
         stream = container.add_stream(codec, rate=fps, options=options)
         assert isinstance(stream, av.VideoStream)
@@ -128,7 +131,7 @@ class VideoWriter:
         stream.thread_count = 1
         if codec == "mpeg4":
             stream.bit_rate = 4_000_000
-        film.stream = stream
+        video.stream = stream
 
     def _caption(self, t: int, info: Info) -> str:
         stage = int(info.get("stage", 0))
@@ -138,7 +141,7 @@ class VideoWriter:
 
 
 def tile(images: Collection[np.ndarray]) -> np.ndarray:
-    """Images (H, W, 3) of any sizes in one grid, black where there is none."""
+    """One picture with the images (H, W, 3), of any sizes, in a grid; the rest of it is black."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
@@ -150,7 +153,7 @@ def tile(images: Collection[np.ndarray]) -> np.ndarray:
 
 
 def _with_text(picture: np.ndarray, text: str) -> np.ndarray:
-    """Adds a strip with one line of text; enlarges small pictures; sides become even, as yuv420p wants them."""
+    """Adds a strip with one line of text; enlarges small pictures; makes both sides even, because yuv420p needs it."""
     scale = math.ceil(MIN_TILE_WIDTH / picture.shape[1])
     if scale > 1:
         picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -159,6 +162,6 @@ def _with_text(picture: np.ndarray, text: str) -> np.ndarray:
     canvas[:height, :width] = picture
     (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
     size = 0.5 * min(1.0, (width - 16) / text_width)
-    place = (8, canvas.shape[0] - 10)
-    cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (230, 230, 230), 1, cv2.LINE_AA)
+    position = (8, canvas.shape[0] - 10)
+    cv2.putText(canvas, text, position, cv2.FONT_HERSHEY_SIMPLEX, size, (230, 230, 230), 1, cv2.LINE_AA)
     return canvas

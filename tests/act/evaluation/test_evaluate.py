@@ -16,7 +16,7 @@ from tests.fakes.toy_env import ToyEnv
 
 
 class GoalAgent:
-    """Reaches the goal when it is below `reach`, else only halfway; counts the episodes it was asked to play."""
+    """Reaches the goal when the goal is below `reach`, otherwise only half of it; counts its episodes."""
 
     def __init__(self, reach: float = 10.0):
         self.reach, self.played = reach, 0

@@ -1,4 +1,4 @@
-"""The report: one page that holds everything, stays whole without a network, and is honest about its numbers."""
+"""The report: one page that holds everything, needs no network, and says how certain its numbers are."""
 
 import json
 import re
