@@ -86,7 +86,7 @@ class SceneSampler:
     # -- arms -----------------------------------------------------------------------------------------------------
 
     def _arm_configurations(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Samples joints (count, 6) whose tool centre point is in the workspace, and returns the points (count, 3), too."""
+        """Samples joints (count, 6) with tool centre points (count, 3) in the workspace, and returns both."""
         base, site = self._model.body("left/base"), self._model.site("left/tcp").id
         joints, points = [], []
         while len(joints) < count:
