@@ -1,4 +1,7 @@
-"""The experts' benchmark: pushes that have nothing to do with where the objects lie, and input that cannot work."""
+"""The benchmark of the experts: episodes, pushes that are independent of the start, and wrong input."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +25,38 @@ def test_a_push_does_not_follow_from_the_start(task: str):
     assert max(abs(np.corrcoef(a, b)[0, 1]) for a in varied[0] for b in varied[1]) < 0.4
 
 
-def test_a_folder_is_no_place_for_a_result(tmp_path):
-    with pytest.raises(ValueError, match="is a folder; give a file"):
-        experts.measure(experts.Options(out=tmp_path))
+def test_an_episode_is_that_of_a_new_expert_with_its_seed():
+    options = experts.Options(style="human", num=3, workers=1, seed=experts.FIRST_SEED + 5)
+    plain = experts.measure(options)
+    assert (plain["success"], plain["num"], plain["failed_seeds"], plain["clipped_steps"]) == (3, 3, [], 0)
+    env, expert = sim_envs.make(options.task, cameras=()), sim_envs.make_expert(options.task, "human", 3_000_007)
+    expert.reset(1)
+    obs, _ = env.reset(seed=3_000_007)
+    rewards = []
+    while len(rewards) < env.env_spec.episode_len:
+        obs, reward, *_ = env.step(expert.select_action([obs])[0])
+        rewards.append(reward)
+    alone = experts.measure(replace(options, num=1, seed=3_000_007))
+    assert alone["last_success_t"] == rewards.index(env.env_spec.max_reward)
+
+
+def test_a_push_moves_one_object_from_its_control_step_on():
+    alone, pushed = (experts.make_env("insertion", push) for push in (False, True))
+    (obs, _), (same, _) = alone.reset(seed=3_000_003), pushed.reset(seed=3_000_003)
+    push_t, body, _ = experts.push_of(3_000_003, ("peg", "socket"))
+    for t in range(push_t + 2):
+        np.testing.assert_array_equal(obs["env_state"], same["env_state"], err_msg=f"before control step {t}")
+        if t == push_t:
+            break
+        obs, same = alone.step(obs["qpos"])[0], pushed.step(obs["qpos"])[0]
+    moved = np.abs(alone.step(obs["qpos"])[0]["env_state"] - pushed.step(obs["qpos"])[0]["env_state"]).reshape(2, 7)
+    assert (moved[:, :2].max(axis=1) > 0.001).tolist() == [name == body for name in alone.unwrapped.task.objects]
+
+
+def test_wrong_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert experts.main(["--out", str(tmp_path)]) == 2
+    assert "is a folder; give a file" in capsys.readouterr().err
+    assert experts.main(["--num", "0"]) == 2
+    assert "--num 0 --workers 2: both must be at least 1" in capsys.readouterr().err
+    assert experts.main(["--task", "chess"]) == 2
+    assert "'chess'" in capsys.readouterr().err
