@@ -167,7 +167,7 @@ class TrainConfig:
             self,
             dataset_dir=self.dataset_dir or (Path("data") / self.task_name,),
             run_dir=self.run_dir or Path("runs") / run,
-            policy=self.policy.with_paths(f"runs/{self.env_name}_trunk"),
+            policy=self.policy.with_paths(self.env_name),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from act.distributed import ALONE, Processes
 from act.nn.device import bf16_is_fast
 from act.policies.base.policy import Policy, masked_mean
 from act.training.config import TrainConfig
+from act.training.optimizer_state import optimizer_tensors, restore_optimizer
 
 VALIDATION_BATCH = 32  # samples, whatever --batch_size is
 ADVICE = "The last good checkpoint is kept; try a lower --lr, --grad_clip 1 or --precision fp32."
@@ -115,8 +116,7 @@ class Trainer:
             raise TrainingDiverged(f"After step {self.step} some weights are not finite. {ADVICE}")
         if self.deployed is not self.policy:
             tensors |= {f"deployed.{key}": value for key, value in self.deployed.state_dict().items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+        tensors |= optimizer_tensors(self.optimizer)
         return {key: value.cpu().clone() for key, value in tensors.items()}
 
     def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
@@ -126,16 +126,7 @@ class Trainer:
             part = {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
             if part:
                 module.load_state_dict(part)
-        optimizer = self.optimizer.state_dict()
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                optimizer["state"].setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict(optimizer)
-        for parameter, moments in self.optimizer.state.items():  # fused steps take them in the weights' order of memory
-            for key, value in moments.items():
-                if value.shape == parameter.shape:
-                    moments[key] = torch.empty_like(parameter).copy_(value)
+        restore_optimizer(self.optimizer, tensors)
 
 
 def _keep_freed_memory() -> None:

@@ -71,10 +71,11 @@ class ObservingConfig(PolicyConfig):
         names: list[str] = ["backbone", "backbone_weights", "trunk", "freeze_backbone"]
         return dict.fromkeys(names, "with --use_images")
 
-    def with_paths(self, default_trunk: str) -> Self:
-        if self.use_images and self.backbone_weights == "sim" and not self.trunk:
-            return dataclasses.replace(self, trunk=default_trunk)
-        return self
+    def with_paths(self, env_name: str) -> Self:
+        if not self.use_images or self.backbone_weights != "sim" or self.trunk:
+            return self
+        name = "trunk" if self.backbone == "keypoints" else self.backbone
+        return dataclasses.replace(self, trunk=f"runs/{env_name}_{name}")
 
     @classmethod
     def preset(cls, name: str) -> Self:

@@ -81,8 +81,8 @@ class PolicyConfig:
         """Whether training changes the visual backbone, so that augmented images mean something."""
         return self.looks
 
-    def with_paths(self, default_trunk: str) -> Self:
-        """The same with `default_trunk` where pretrained backbone weights are wanted and no folder is named."""
+    def with_paths(self, env_name: str) -> Self:
+        """The same with the default folder of this task's backbone, where one is wanted and none is named."""
         return self
 
     @property

@@ -1,14 +1,20 @@
-"""Learning to see: the loss means what it says, and a trunk finds a dot it was shown."""
+"""Pretraining a visual backbone: the losses mean what they say, a blob is found, an interrupted run resumes exactly."""
 
 import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from act.nn.resnet import ResNet18Trunk
 from act.nn.vision import KeypointTrunk, peaks
 from act.recording.attempts import Recording
 from act.recording.scenes import record_scenes
-from act.training.pretrain import heat_map_loss, main, read_scenes
+from act.training import pretrain
+from act.training.keypoint_networks import CellNetwork, heat_map_loss
+from act.training.pretrain import main
+from act.training.pretraining import Pretraining, Recipe
+from act.training.scenes import Scenes, read_scenes
 from tests.fakes.toy_scenes import BLOB_SIZE as SIZE
 from tests.fakes.toy_scenes import CAMERAS, BlobSampler
 
@@ -44,19 +50,101 @@ def test_where_a_hidden_keypoint_is_does_not_change_the_loss():
     assert heat_map_loss(logits, nowhere, points, visible, 4) == heat_map_loss(logits, nowhere, moved, visible, 4)
 
 
-def test_a_trunk_learns_to_find_a_blob_within_a_pixel(scenes_file, tmp_path):
-    out = tmp_path / "eyes"
+def cell_network(n_points: int = 1) -> CellNetwork:
+    names = tuple(f"point{p}" for p in range(n_points))
+    return CellNetwork(Scenes(torch.zeros(1, 2, 64, 96, 3), torch.zeros(0), torch.zeros(0), ("a", "b"), names, "toy"))
+
+
+def test_perfect_cells_and_offsets_have_no_loss_and_are_located_where_the_point_is():
+    network, point = cell_network(), torch.tensor([[[50.0, 20.0]]])  # in cell (1, 0) of stride 32
+    logits = torch.full((1, 1, 2, 3), -50.0)
+    logits[0, 0, 0, 1] = 50.0
+    place = (point[0, 0] + 0.5) / 32 - 0.5
+    columns, rows = torch.meshgrid(torch.arange(3.0), torch.arange(2.0), indexing="xy")
+    offsets = torch.stack([place[0] - columns, place[1].clamp(min=0) - rows])[None, :, None]
+    nowhere, seen = torch.tensor([[-50.0]]), torch.tensor([[True]])
+    assert float(network.loss((logits, offsets, nowhere), point, seen)) < 1e-6
+    assert float(network.loss((logits, offsets + 0.5, nowhere), point, seen)) == pytest.approx(1.0, abs=1e-5)
+    assert float(network.loss((logits, offsets, nowhere), point, ~seen)) > 50
+
+
+def test_a_hidden_point_teaches_no_offset():
+    network = cell_network(2)
+    logits, offsets, nowhere = torch.randn(3, 2, 2, 3), torch.randn(3, 2, 2, 2, 3), torch.randn(3, 2)
+    points, hidden = torch.rand(3, 2, 2) * 60, torch.zeros(3, 2, dtype=torch.bool)
+    assert network.loss((logits, offsets, nowhere), points, hidden) == network.loss(
+        (logits, offsets + 1, nowhere), points + 9, hidden
+    )
+
+
+def test_a_keypoint_detector_finds_a_blob_within_a_pixel(scenes_file, tmp_path):
+    out = tmp_path / "trunk"
     flags = ["--steps", "120", "--channels", "8", "8", "16", "16", "--lr", "1e-2", "--device", "cpu"]
     assert main([str(scenes_file), "--out", str(out), *flags]) == 0
-    errors = json.loads((out / "pretrain.json").read_text())["median_pixel_error"]
-    assert max(errors[camera]["blob"] for camera in CAMERAS) < 1.0
+    record = json.loads((out / "pretrain.json").read_text())
+    assert max(record["median_pixel_error"][camera]["blob"] for camera in CAMERAS) < 1.0
+    assert record["recipe"]["steps"] == 120 and record["recipe"]["backbone"] == "keypoints"
+    assert (out / "pretrain.png").read_bytes().startswith(b"\x89PNG")
     trunk = KeypointTrunk.load(out).eval()
-    scenes = read_scenes(scenes_file)
-    assert trunk.keypoints(scenes.images[:2]).shape == (2, 2, 1, 3)
+    assert trunk.keypoints(read_scenes(scenes_file).images[:2]).shape == (2, 2, 1, 3)
 
 
-def test_a_foreign_file_is_refused_with_one_sentence(tmp_path, capsys):
+@pytest.mark.slow
+def test_a_resnet_learns_which_cell_a_blob_is_in(scenes_file, tmp_path):
+    out = tmp_path / "resnet18"
+    flags = ["--backbone", "resnet18", "--steps", "40", "--batch_size", "16", "--device", "cpu"]
+    assert main([str(scenes_file), "--out", str(out), *flags]) == 0
+    errors = json.loads((out / "pretrain.json").read_text())["median_pixel_error"]
+    assert max(errors[camera]["blob"] for camera in CAMERAS) < 16, "half a cell"
+    trunk = ResNet18Trunk.load(out)
+    maps = trunk.features(read_scenes(scenes_file).images[:2])
+    assert maps.shape[:3] == (2, 2, 512) and bool(torch.isfinite(maps).all())
+    with pytest.raises(ValueError, match="holds a trunk of backbone resnet18, not keypoints"):
+        KeypointTrunk.load(out)
+
+
+@pytest.mark.parametrize("backbone", ["keypoints", "resnet18"])
+def test_an_interrupted_pretraining_resumes_exactly(scenes_file, tmp_path, monkeypatch, backbone):
+    monkeypatch.setattr(pretrain, "SAVE_EVERY", 4)
+    scenes, recipe = read_scenes(scenes_file), Recipe(backbone, 10, 4, 1e-3, (4, 4, 8, 8))
+    pretrain.pretrain(scenes, recipe, tmp_path / "whole", "cpu")
+    done = Pretraining.train
+
+    def interrupted(self):
+        for step, loss in enumerate(done(self)):
+            if step == 6:
+                raise KeyboardInterrupt
+            yield loss
+
+    monkeypatch.setattr(Pretraining, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.pretrain(scenes, recipe, tmp_path / "parts", "cpu")
+    monkeypatch.setattr(Pretraining, "train", done)
+    assert not (tmp_path / "parts" / "trunk.json").exists()
+    with pytest.raises(ValueError, match="is of another recipe or other scenes"):
+        pretrain.pretrain(scenes, Recipe(backbone, 11, 4, 1e-3, (4, 4, 8, 8)), tmp_path / "parts", "cpu")
+    pretrain.pretrain(scenes, recipe, tmp_path / "parts", "cpu")
+    whole, parts = (load_file(tmp_path / name / "trunk.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert not (tmp_path / "parts" / "last" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps", "3"], "give at least 10 steps"),
+        (["--backbone", "resnet18", "--channels", "8", "8", "8", "8"], "has an effect only with --backbone keypoints"),
+    ],
+)
+def test_flags_that_cannot_work_are_refused(scenes_file, capsys, flags, message):
+    assert main([str(scenes_file), *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_holds_no_scenes_is_refused_with_one_sentence(tmp_path, capsys):
     path = tmp_path / "not.hdf5"
     path.write_text("hello")
     assert main([str(path)]) == 2
     assert "holds no scenes" in capsys.readouterr().err
+    assert main([str(tmp_path / "missing.hdf5")]) == 2
+    assert "missing.hdf5 not found; create it with record_sim_episodes.py" in capsys.readouterr().err
