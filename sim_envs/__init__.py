@@ -7,6 +7,7 @@ Importing this package is light: MuJoCo is loaded when the first environment is 
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,13 @@ def available() -> tuple[str, ...]:
     """Names of all tasks."""
     tasks = Path(__file__).parent / "tasks"
     return tuple(sorted(module.name for module in pkgutil.iter_modules([str(tasks)])))
+
+
+def check_task_name(task_name: str, tasks: Sequence[str] | None = None) -> None:
+    """Raises ValueError, which lists the choices, unless the name is sim_<task>_<style> of a task and a style."""
+    known = [f"sim_{task}_{style}" for task in tasks or available() for style in STYLES]
+    if task_name not in known:
+        raise ValueError(f"unknown task {task_name!r}; available: {', '.join(known)}")
 
 
 def load(task: str) -> "type[BimanualTask]":

@@ -1,9 +1,8 @@
-"""Recording a dataset: attempts in worker processes, numbering in the parent, resuming from the files alone.
+"""Recording a data set: attempts in worker processes, numbering in the parent, resuming from the files alone.
 
 Attempt k (act/recording/attempts.py) runs with seed `seed + k`; the i-th kept episode in the order of attempts becomes
-episode_<i>.hdf5. So the files are the same bytes whatever the number of workers: these leave whole episodes in
-DIR/.partial, and only the parent gives them their number, in order. Which attempts failed is told by the seeds of
-consecutive files.
+episode_<i>.hdf5. Workers leave whole episodes in DIR/.partial, and only the parent numbers them, in order, so the files
+are the same bytes whatever the number of workers. The seeds of consecutive files say which attempts failed.
 """
 
 import functools
@@ -16,37 +15,18 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from act.data.episodes import episode_index, episode_path, find_episodes, read_episode
-from act.recording.attempts import Attempts, Outcome, Recording
+from act.recording.attempts import AttemptRunner, MakeEnv, MakeExpert, Outcome, Recording
 from act.seeds import DEMONSTRATION_SEEDS
 from act.workers import Worker, close_all, use_one_core, wait_for_any
 
-HOPELESS = 50  # attempts without one episode kept, after which the recorder gives up
+HOPELESS = 50  # attempts without one kept episode, after which the recorder gives up
+MakeRunner = Callable[[Path], AttemptRunner]  # picklable; the argument is the folder of unnumbered episodes
+StartWorkers = Callable[[MakeRunner, Path], "Workers"]
 
 
 # ------------------------------------------------------------------------------------------------------------- workers
-class InProcessWorker:
-    """The crew of one: runs in this process."""
-
-    def __init__(self, recording: Recording, partial: Path):
-        self._attempts = Attempts(recording, partial)
-        self._todo: list[int] = []
-
-    @property
-    def free(self) -> int:
-        return 1 - len(self._todo)
-
-    def submit(self, attempt: int) -> None:
-        self._todo.append(attempt)
-
-    def next_outcome(self) -> Outcome:
-        return self._attempts.run(self._todo.pop(0))
-
-    def stop(self) -> None:
-        self._attempts.envs.close()
-
-
 class Workers(Protocol):
-    """What runs attempts; InProcessWorker, WorkerPool, and act.cluster.RayWorkers on several machines."""
+    """What runs attempts side by side: WorkerPool on this machine, act.cluster.RayWorkers on several."""
 
     @property
     def free(self) -> int:
@@ -54,25 +34,32 @@ class Workers(Protocol):
         ...
 
     def submit(self, attempt: int) -> None: ...
-    def next_outcome(self) -> Outcome: ...
+    def next_outcome(self) -> Outcome:
+        """Waits for the next attempt to end, whichever it is."""
+        ...
+
     def stop(self) -> None: ...
 
 
 class WorkerPool:
-    """Worker processes that run one attempt at a time each. `stop` kills them at once; they leave only whole files."""
+    """Worker processes of this machine that run one attempt at a time each.
 
-    def __init__(self, recording: Recording, partial: Path, workers: int):
-        make = functools.partial(_make_attempts, recording, partial)
-        self._idle = [Worker(make, f"recording worker {index}") for index in range(workers)]
+    `stop` kills them at once; they leave only whole files.
+    """
+
+    def __init__(self, make_runner: MakeRunner, folder: Path, workers: int):
+        self._make, self._workers = functools.partial(_make_runner, make_runner, folder), workers
+        self._idle: list[Worker] = []
         self._busy: list[Worker] = []
 
     @property
     def free(self) -> int:
-        return len(self._idle)
+        return self._workers - len(self._busy)
 
     def submit(self, attempt: int) -> None:
-        worker = self._idle.pop()
-        worker.send(Attempts.run, attempt)
+        name = f"recording worker {len(self._busy)}"
+        worker = self._idle.pop() if self._idle else Worker(self._make, name)  # a few attempts need few processes
+        worker.send(AttemptRunner.run, attempt)
         self._busy.append(worker)
 
     def next_outcome(self) -> Outcome:
@@ -86,20 +73,20 @@ class WorkerPool:
         close_all([*self._idle, *self._busy], patience=0)
 
 
-def _make_attempts(recording: Recording, partial: Path) -> Attempts:
+def _make_runner(make_runner: MakeRunner, folder: Path) -> AttemptRunner:
     use_one_core()
-    return Attempts(recording, partial)
+    return make_runner(folder)
 
 
 # ----------------------------------------------------------------------------------------------- numbering and resuming
 @dataclass
 class Progress:
-    """Commits outcomes in the order of attempts: what is kept becomes the next episode."""
+    """Commits outcomes in the order of attempts: each kept one becomes the next episode."""
 
     directory: Path
     known: dict[int, Outcome]  # decided, not yet committed
-    most: int  # attempts there are seeds for
-    decided: int = 0  # attempts committed = number of the next one
+    n_seeds: int  # how many attempts have a seed
+    decided: int = 0  # attempts committed, and so the number of the next one
     successes: int = 0
     kept: int = 0
     running: set[int] = field(default_factory=set)
@@ -119,8 +106,8 @@ class Progress:
             return
         if path.parent == self.directory or target.exists():
             raise ValueError(
-                f"{path}: attempt {self.decided} gives {target.name} here, which is not how this dataset began "
-                "(other versions or another machine?); give another --dataset_dir"
+                f"{path}: attempt {self.decided} would become {target.name}, but this data set began differently "
+                "(with other versions or on another machine?); give another --dataset_dir"
             )
         path.replace(target)
 
@@ -132,17 +119,25 @@ class Progress:
         attempt = self.decided
         while attempt in self.known or attempt in self.running:
             attempt += 1
-        if attempt >= self.most:
+        if attempt >= self.n_seeds:
             raise ValueError(
-                f"the {self.most} seeds from --seed on are used up: give another --dataset_dir and a smaller --seed"
+                f"the {self.n_seeds} seeds from --seed on are used up: give another --dataset_dir and a smaller --seed"
             )
         return attempt
 
+    def __str__(self) -> str:
+        rate = 100 * self.successes / self.decided
+        return (
+            f"{self.kept} episodes in {self.directory}; "
+            f"the expert succeeded in {self.successes} of {self.decided} attempts ({rate:.1f} %)"
+        )
 
-def find_known(directory: Path, recording: Recording) -> dict[int, Outcome]:
-    """Outcomes told by the files: numbered episodes, failures between consecutive ones, whole files in .partial.
 
-    ValueError if an episode is broken, or if anything was recorded otherwise; what is broken in .partial is removed.
+def find_known(directory: Path, recording: Mapping[str, Any]) -> dict[int, Outcome]:
+    """Outcomes of earlier attempts: numbered episodes, the failures between them, and whole files in .partial.
+
+    `recording` is `Recording.to_json()`. Raises ValueError if an episode is broken, or was recorded with other values;
+    broken files in .partial are removed.
     """
     known: dict[int, Outcome] = {}
     last_index, last_attempt = -1, -1
@@ -169,63 +164,70 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _outcome_of(path: Path, recording: Recording) -> Outcome:
+def _outcome_of(path: Path, expected: Mapping[str, Any]) -> Outcome:
     try:
         attrs = read_episode(path).attrs
     except ValueError as error:
-        raise ValueError(f"{error}; `python -m act episodes repair {path.parent}` sets it aside") from None
-    theirs: Mapping[str, Any] = attrs.get("recording", {})
-    ours = recording.to_json()
+        raise ValueError(f"{error}; `python -m act episodes repair {path.parent}` moves it away") from None
+    actual: Mapping[str, Any] = attrs.get("recording", {})  # older files also name a module, which decides nothing
     differing = [
-        f"{name} {theirs.get(name)!r} (now {value!r})" for name, value in ours.items() if theirs.get(name) != value
+        f"{name} {actual.get(name)!r} (now {value!r})" for name, value in expected.items() if actual.get(name) != value
     ]
     if differing:
-        told = ", ".join(differing) if theirs else "another program"
-        raise ValueError(f"{path} was recorded with {told}; give another --dataset_dir or the same flags")
-    return Outcome(int(attrs["seed"]) - recording.seed, bool(attrs["strict_success"]), path)
+        difference = ", ".join(differing) if actual else "another program"
+        raise ValueError(f"{path} was recorded with {difference}; give another --dataset_dir or the same flags")
+    return Outcome(int(attrs["seed"]) - expected["seed"], bool(attrs["strict_success"]), path)
 
 
+# ----------------------------------------------------------------------------------------------------------- recording
 def record(
     recording: Recording,
+    make_env: MakeEnv,
+    make_expert: MakeExpert,
     directory: Path,
     num_episodes: int,
-    workers: int,
-    hire: Callable[[Recording, Path], Workers] | None = None,
+    start_workers: StartWorkers,
 ) -> Progress:
-    """Records until `directory` holds `num_episodes`; RuntimeError when the expert never succeeds.
+    """Records until `directory` holds `num_episodes` episodes of the expert.
 
-    `hire` gives other workers than `workers` processes of this machine.
+    `start_workers` is act.cluster.RayWorkers or partial(WorkerPool, workers=4); the files do not depend on it.
+    Raises ValueError when the directory holds other episodes, RuntimeError when the expert never succeeds.
+
+    Example:
+        make_env = partial(sim_envs.make, "transfer_cube", cameras=("top",))
+        make_expert = partial(sim_envs.make_expert, "transfer_cube", "scripted")
+        recording = Recording("sim_transfer_cube_scripted", cameras=("top",))
+        print(record(recording, make_env, make_expert, Path("data/cube"), 50, partial(WorkerPool, workers=4)))
     """
     partial = directory / ".partial"
-    progress = Progress(directory, find_known(directory, recording), DEMONSTRATION_SEEDS.stop - recording.seed)
+    known = find_known(directory, recording.to_json())
+    progress = Progress(directory, known, DEMONSTRATION_SEEDS.stop - recording.seed)
     progress.commit(num_episodes)
-    if progress.kept == num_episodes:
-        shutil.rmtree(partial, ignore_errors=True)
-        return progress
-    partial.mkdir(parents=True, exist_ok=True)
-    workers = min(workers, num_episodes - progress.kept)
-    crew: Workers
-    if hire is not None:
-        crew = hire(recording, partial)
-    else:
-        crew = InProcessWorker(recording, partial) if workers == 1 else WorkerPool(recording, partial, workers)
-    try:
-        with tqdm(total=num_episodes, initial=progress.kept, unit="episode", dynamic_ncols=True) as bar:
-            while progress.kept < num_episodes:
-                while crew.free and (attempt := progress.next_attempt(num_episodes)) is not None:
-                    progress.running.add(attempt)
-                    crew.submit(attempt)
-                outcome = crew.next_outcome()
-                progress.running.discard(outcome.attempt)
-                progress.known[outcome.attempt] = outcome
-                progress.commit(num_episodes)
-                bar.update(progress.kept - bar.n)
-                bar.set_postfix_str(f"{progress.successes} of {progress.decided} attempts succeeded")
-                if progress.decided >= HOPELESS and not progress.kept:
-                    raise RuntimeError(
-                        f"the expert failed in all of the first {progress.decided} attempts; nothing kept"
-                    )
-    finally:
-        crew.stop()
+    if progress.kept < num_episodes:
+        partial.mkdir(parents=True, exist_ok=True)
+        make_runner = functools.partial(AttemptRunner, recording, make_env, make_expert)
+        pool = start_workers(make_runner, partial)
+        try:
+            _record_missing(progress, pool, num_episodes)
+        finally:
+            pool.stop()
     shutil.rmtree(partial, ignore_errors=True)
     return progress
+
+
+def _record_missing(progress: Progress, workers: Workers, num_episodes: int) -> None:
+    with tqdm(total=num_episodes, initial=progress.kept, unit="episode", dynamic_ncols=True) as bar:
+        while progress.kept < num_episodes:
+            while workers.free and (attempt := progress.next_attempt(num_episodes)) is not None:
+                progress.running.add(attempt)
+                workers.submit(attempt)
+            outcome = workers.next_outcome()
+            progress.running.discard(outcome.attempt)
+            progress.known[outcome.attempt] = outcome
+            progress.commit(num_episodes)
+            bar.update(progress.kept - bar.n)
+            bar.set_postfix_str(f"{progress.successes} of {progress.decided} attempts succeeded")
+            if progress.decided >= HOPELESS and not progress.kept:
+                raise RuntimeError(
+                    f"the expert failed in all of the first {progress.decided} attempts; no episode was kept"
+                )

@@ -1,4 +1,4 @@
-"""EpisodeRecorder: an observer that writes what was seen and done as HDF5 episodes (act/data/episodes.py)."""
+"""EpisodeRecorder: an observer that writes rollouts as HDF5 episodes (act/data/episodes.py)."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -13,11 +13,20 @@ from act.data.episodes import LABELS, versions, write_episode
 from act.data.images import JPEG_QUALITY, encode_image
 from act.types import CONTROL_TIMESTEP, EnvSpec, Info, Observation, RolloutResult
 
-MOST_ENCODING = 64  # images that wait for the recorder's thread
+MOST_ENCODING = 64  # images that wait for the encoder thread
 
 
+# What an EpisodeRecorder keeps.
 def is_success(result: RolloutResult) -> bool:
     return result.success
+
+
+def is_strict_success(result: RolloutResult) -> bool:
+    return result.strict_success
+
+
+def keep_all(result: RolloutResult) -> bool:
+    return True
 
 
 @dataclass
@@ -26,18 +35,28 @@ class _Buffer:
     images: dict[str, list["np.ndarray | Future[bytes]"]] = field(default_factory=dict)
 
     def frames(self, camera: str) -> list[Any]:
-        """(H, W, 3) arrays or JPEG bytes, once all are encoded."""
+        """(H, W, 3) arrays, or JPEG bytes once all are encoded."""
         return [frame.result() if isinstance(frame, Future) else frame for frame in self.images[camera]]
 
 
 class EpisodeRecorder:
-    """An Observer that writes every kept episode to `path_of(result)`.
+    """An Observer that writes every kept episode to `path_of(result)`: what the agent saw and the action it answered.
 
-    `keep` decides after the episode (default: success). Images are encoded as they arrive, in a thread beside the
-    control loop, so a buffered episode of four 480x640 cameras takes tens of megabytes; with `compress=False` it is
-    1.5 GB. Recorded is what the agent saw and what it answered, not what a noisy wrapper executed. `attrs` are added to
-    the file; `paths` lists what was written. `rows` (index, t, obs, action) gives what a step adds of `LABELS`, and may
-    put another label into "action". ValueError at the end of an episode with images that cannot be encoded.
+    Images are encoded by a thread while the control loop goes on, so a buffered episode of four 480x640 cameras takes
+    tens of megabytes; with `compress=False` it takes 1.5 GB. `paths` lists the files that were written.
+
+    Args:
+        path_of: where an episode goes.
+        keep: decides after an episode whether it is written; default: if it was a success.
+        attrs: further attributes of the file.
+        rows: called with (index, t, obs, action), returns the values of `LABELS` for this control step; it may replace
+            "action" by another label.
+
+    Raises ValueError at the end of an episode whose images cannot be encoded.
+
+    Example:
+        recorder = EpisodeRecorder(lambda result: Path(f"data/episode_{result.seed}.hdf5"), envs.env_spec)
+        list(rollout(envs, agent, [recorder], seeds=range(10)))
     """
 
     def __init__(
@@ -82,7 +101,7 @@ class EpisodeRecorder:
             buffer.images.setdefault(camera, []).append(self._encode(image) if self.compress else image)
 
     def _encode(self, image: np.ndarray) -> "Future[bytes]":
-        """Waits only when the thread has fallen far behind."""
+        """Hands the image to the thread; waits only when the thread has fallen far behind."""
         if len(self._encoding) == MOST_ENCODING:
             wait([self._encoding.popleft()])
         self._encoding.append(self._encoder.submit(encode_image, image, self.jpeg_quality))
@@ -92,9 +111,9 @@ class EpisodeRecorder:
         buffer = self._buffers.pop(index)
         if not self.keep(result):
             return
-        judged = {"seed": result.seed, "success": result.success, "strict_success": result.strict_success}
+        outcome = {"seed": result.seed, "success": result.success, "strict_success": result.strict_success}
         arrays: dict[str, Any] = {name: np.stack(rows) for name, rows in buffer.rows.items()}
         images = {camera: buffer.frames(camera) for camera in buffer.images}
-        how: dict[str, Any] = {"compress": self.compress, "jpeg_quality": self.jpeg_quality}
+        encoding: dict[str, Any] = {"compress": self.compress, "jpeg_quality": self.jpeg_quality}
         path = self.path_of(result)
-        self.paths.append(write_episode(path, **arrays, images=images, **how, attrs={**self.attrs, **judged}))
+        self.paths.append(write_episode(path, **arrays, images=images, **encoding, attrs={**self.attrs, **outcome}))

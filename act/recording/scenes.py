@@ -1,4 +1,4 @@
-"""Labelled random scenes: drawn in worker processes, kept in one file that `act.training.pretrain` learns to see from.
+"""Labelled random scenes: rendered in worker processes, kept in one file from which `act pretrain` trains a backbone.
 
     scenes.hdf5
       attrs            task_name, camera_names (N), keypoint_names (P), image_size (H, W), quality, seed, hidden_by
@@ -11,13 +11,10 @@
 Scene k depends on (seed, k) alone, so the file is the same bytes whatever the number of workers.
 """
 
-import functools
-import importlib
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,14 +24,14 @@ from tqdm import tqdm
 
 from act.data.hdf5 import whole_hdf5
 from act.data.images import encode_image
-from act.workers import end_with_parent, use_one_core
+from act.recording.attempts import Recording
+from act.workers import Worker, close_all, use_one_core
 
-JPEG_QUALITY = 95  # labels are finer than a pixel, so the stills are kept sharper than episodes
-TASKS_AT_ONCE = 16  # scenes a worker is handed at a time
+JPEG_QUALITY = 95  # better than in episodes, because the labels are finer than a pixel
 
 
 class Scene(Protocol):
-    """What a sampler draws; see sim_envs.random_scenes.Scene."""
+    """One random scene; see sim_envs.random_scenes.Scene."""
 
     @property
     def images(self) -> dict[str, np.ndarray]: ...
@@ -47,31 +44,21 @@ class Scene(Protocol):
 
 
 class Sampler(Protocol):
-    cameras: tuple[str, ...]
-    keypoints: tuple[str, ...]
+    """Samples scenes; see sim_envs.random_scenes.SceneSampler."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]: ...
+    @property
+    def keypoints(self) -> tuple[str, ...]:
+        """Names of the keypoints."""
+        ...
 
     def sample(self, rng: np.random.Generator) -> Scene: ...
 
 
 @dataclass(frozen=True)
-class SceneRecording:
-    """What decides the content of the file. `world` names a module with `make_scene_sampler`, imported by workers."""
-
-    task: str
-    cameras: tuple[str, ...]
-    image_size: tuple[int, int]
-    quality: str
-    seed: int
-    world: str
-
-    def sampler(self) -> Sampler:
-        make = importlib.import_module(self.world).make_scene_sampler
-        return make(self.task, self.cameras, self.image_size, self.quality)
-
-
-@dataclass(frozen=True)
 class EncodedScene:
-    """One still, arrays in the order of the cameras."""
+    """One scene as it is stored, arrays in the order of the cameras."""
 
     jpegs: list[bytes]  # N
     keypoints: np.ndarray  # (N, P, 2) float32 [pixels]
@@ -79,73 +66,55 @@ class EncodedScene:
     qpos: np.ndarray  # (14,) float32
 
 
-def record_scenes(recording: SceneRecording, path: Path, count: int, workers: int) -> None:
-    """Draws `count` scenes and writes the file whole; one that holds these, or these and more, is left alone.
+def record_scenes(
+    recording: Recording, make_sampler: Callable[[], Sampler], path: Path, count: int, workers: int
+) -> None:
+    """Records `count` scenes into one file, whole or not at all; a file that holds at least these is left as it is.
 
-    Raises ValueError when it holds scenes of another recording.
+    Raises ValueError when the file holds scenes of another task, camera, image size, quality or seed.
+
+    Example:
+        recording = Recording("sim_transfer_cube_scripted", cameras=("top",), image_size=(240, 320))
+        make_sampler = partial(sim_envs.make_scene_sampler, "transfer_cube", ("top",), (240, 320))
+        record_scenes(recording, make_sampler, Path("data/cube/scenes.hdf5"), count=3000, workers=4)
     """
-    if path.exists() and _held(path, recording) >= count:
+    if path.exists() and _count_scenes(path, recording) >= count:
         return
-    scenes = list(tqdm(_draw(recording, count, workers), total=count, unit="scene", dynamic_ncols=True))
-    keypoints = recording.sampler().keypoints
-    with whole_hdf5(path) as file:
-        file.attrs.update(_attributes(recording))
-        file.attrs["keypoint_names"] = list(keypoints)
-        lengths = np.array([[len(jpeg) for jpeg in scene.jpegs] for scene in scenes]).T
-        file["compress_len"] = lengths
-        file["qpos"] = np.stack([scene.qpos for scene in scenes])
-        for n, camera in enumerate(recording.cameras):
-            images = file.create_dataset(f"images/{camera}", (count, lengths[n].max()), np.uint8)
-            for s, scene in enumerate(scenes):
-                images[s, : lengths[n, s]] = np.frombuffer(scene.jpegs[n], np.uint8)
-            file[f"keypoints/{camera}"] = np.stack([scene.keypoints[n] for scene in scenes])
-            file[f"visible/{camera}"] = np.stack([scene.visible[n] for scene in scenes])
-
-
-def _attributes(recording: SceneRecording) -> dict[str, Any]:
-    return {
-        "task_name": recording.task,
-        "camera_names": list(recording.cameras),
-        "image_size": list(recording.image_size),
-        "quality": recording.quality,
-        "hidden_by": "what is drawn",  # of files without it: by invisible hulls, too
-        "seed": recording.seed,
-    }
-
-
-def _held(path: Path, recording: SceneRecording) -> int:
-    """How many scenes of this recording a file holds."""
+    processes = [
+        Worker(partial(_SceneEncoder, make_sampler, recording.seed), f"scene worker {index}")
+        for index in range(min(workers, count))
+    ]
     try:
-        with h5py.File(path) as file:
-            theirs = {"quality": "fast", **file.attrs}  # all there was before it was written down
-            lengths = file.get("compress_len")
-            held = lengths.shape[1] if isinstance(lengths, h5py.Dataset) else 0
-    except OSError:  # not HDF5, or broken: drawn again
-        return 0
-    ours = _attributes(recording)
-    other = [key for key, value in ours.items() if not np.array_equal(np.asarray(theirs.get(key)), value)]
-    if other == ["hidden_by"]:
-        return 0  # the same scenes with labels that are less right: drawn again
-    if other:
-        told = ", ".join(f"{key} {theirs.get(key)}, not {ours[key]}" for key in other)
-        raise ValueError(f"{path} holds scenes of {told}; delete it, or give another --dataset_dir")
-    return held
+        keypoints = processes[0].call(attrgetter("keypoint_names"))
+        scenes = list(tqdm(_scenes(processes, count), total=count, unit="scene", dynamic_ncols=True))
+    finally:
+        close_all(processes, patience=0)
+    _write(path, recording, keypoints, scenes)
 
 
-def _draw(recording: SceneRecording, count: int, workers: int) -> Iterator[EncodedScene]:
-    if workers == 1:
-        yield from map(_Drawer(recording), range(count))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (recording,)) as pool:
-        yield from pool.map(_draw_in_worker, range(count), chunksize=TASKS_AT_ONCE)
+def _scenes(processes: Sequence[Worker], count: int) -> Iterator[EncodedScene]:
+    """Scenes 0, 1, ... in this order; scene k comes from process k modulo their number."""
+    ahead = len(processes)
+    for k in range(count + ahead):
+        process = processes[k % ahead]
+        if k >= ahead:
+            yield process.receive()
+        if k < count:
+            process.send(_SceneEncoder.encode, k)
 
 
-class _Drawer:
-    def __init__(self, recording: SceneRecording):
-        self.seed, self.sampler = recording.seed, recording.sampler()
+class _SceneEncoder:
+    """Samples and encodes scenes in a worker process."""
 
-    def __call__(self, k: int) -> EncodedScene:
+    def __init__(self, make_sampler: Callable[[], Sampler], seed: int):
+        use_one_core()
+        self.seed, self.sampler = seed, make_sampler()
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        return tuple(self.sampler.keypoints)
+
+    def encode(self, k: int) -> EncodedScene:
         scene = self.sampler.sample(np.random.default_rng((self.seed, k)))
         cameras = self.sampler.cameras
         return EncodedScene(
@@ -156,16 +125,47 @@ class _Drawer:
         )
 
 
-_drawer: Callable[[], _Drawer]  # of this worker process
+# ----------------------------------------------------------------------------------------------------------- the file
+def _write(path: Path, recording: Recording, keypoints: Sequence[str], scenes: Sequence[EncodedScene]) -> None:
+    with whole_hdf5(path) as file:
+        file.attrs.update(_attributes(recording))
+        file.attrs["keypoint_names"] = list(keypoints)
+        lengths = np.array([[len(jpeg) for jpeg in scene.jpegs] for scene in scenes]).T
+        file["compress_len"] = lengths
+        file["qpos"] = np.stack([scene.qpos for scene in scenes])
+        for n, camera in enumerate(recording.cameras):
+            images = file.create_dataset(f"images/{camera}", (len(scenes), lengths[n].max()), np.uint8)
+            for s, scene in enumerate(scenes):
+                images[s, : lengths[n, s]] = np.frombuffer(scene.jpegs[n], np.uint8)
+            file[f"keypoints/{camera}"] = np.stack([scene.keypoints[n] for scene in scenes])
+            file[f"visible/{camera}"] = np.stack([scene.visible[n] for scene in scenes])
 
 
-def _start_worker(recording: SceneRecording) -> None:
-    global _drawer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    end_with_parent()
-    use_one_core()
-    _drawer = functools.cache(lambda: _Drawer(recording))  # made with the first scene: whoever waits hears its errors
+def _attributes(recording: Recording) -> dict[str, Any]:
+    return {
+        "task_name": recording.task,
+        "camera_names": list(recording.cameras),
+        "image_size": list(recording.image_size),
+        "quality": recording.quality,
+        "hidden_by": "what is drawn",  # older files lack it: their labels also count what invisible hulls hide
+        "seed": recording.seed,
+    }
 
 
-def _draw_in_worker(k: int) -> EncodedScene:
-    return _drawer()(k)
+def _count_scenes(path: Path, recording: Recording) -> int:
+    """How many scenes of this recording a file holds; 0 when it must be recorded again."""
+    try:
+        with h5py.File(path) as file:
+            actual = {"quality": "fast", **file.attrs}  # the only quality that files could have before they named it
+            lengths = file.get("compress_len")
+            count = lengths.shape[1] if isinstance(lengths, h5py.Dataset) else 0
+    except OSError:  # not an HDF5 file, or broken
+        return 0
+    expected = _attributes(recording)
+    differing = [key for key, value in expected.items() if not np.array_equal(np.asarray(actual.get(key)), value)]
+    if differing == ["hidden_by"]:
+        return 0  # the same scenes with less exact labels
+    if differing:
+        difference = ", ".join(f"{key} {actual.get(key)}, not {expected[key]}" for key in differing)
+        raise ValueError(f"{path} holds scenes of {difference}; delete it, or give another --dataset_dir")
+    return count

@@ -1,16 +1,20 @@
-"""A world (attempts.World) without physics: its expert fails at every third seed, and can be told to break."""
+"""A stand-in for the package `sim_envs` without physics: its expert fails at every third seed, one task is broken."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
 
+import sim_envs
+from act.recording.scenes import Sampler
 from act.types import ACTION_DIM, Agent, Observation
 from tests.fakes.toy_env import ToyEnv
+from tests.fakes.toy_scenes import DotSampler
 
 
 class GoalAgent:
-    """Goes to the goal that env_state tells, after a random number of waiting steps; or never."""
+    """Moves to the goal, which env_state holds, after a random number of waiting steps; or never."""
 
     def __init__(self, seed: int, fails: bool = False):
         self.seed, self.fails = seed, fails
@@ -30,22 +34,8 @@ class GoalAgent:
         return actions
 
 
-def available() -> tuple[str, ...]:
-    return ("toy", "broken")
-
-
-def make_env(task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str) -> gymnasium.Env:
-    if task == "broken":
-        raise ValueError("the toy is broken")
-    return ToyEnv(cameras, image_size, episode_len=10)
-
-
-def make_expert(task: str, style: str, seed: int) -> Agent:
-    return GoalAgent(seed, fails=style == "human" or seed % 3 == 1)
-
-
-class TeachingToy(ToyEnv):
-    """A toy whose expert goes to the goal, and at every `label_every`-th step says so `chunk_size` steps ahead."""
+class LabelledToy(ToyEnv):
+    """A toy whose expert moves to the goal and labels every `label_every`-th step with `chunk_size` actions."""
 
     chunk_size = label_every = 1
 
@@ -58,15 +48,40 @@ class TeachingToy(ToyEnv):
         return obs
 
 
-def make_env_with_expert(
-    task: str,
-    style: str,
-    cameras: tuple[str, ...],
-    image_size: tuple[int, int],
-    quality: str,
-    chunk_size: int,
-    label_every: int,
+# ------------------------------------------------------------------------- the functions of `sim_envs`, same signatures
+def available() -> tuple[str, ...]:
+    return ("toy", "broken")
+
+
+def check_task_name(task_name: str) -> None:
+    sim_envs.check_task_name(task_name, available())
+
+
+def make(
+    task: str, cameras: tuple[str, ...] = (), image_size: tuple[int, int] = (24, 32), quality: str = "fast"
 ) -> gymnasium.Env:
-    env = TeachingToy(cameras, image_size, episode_len=40)
+    if task == "broken":
+        raise ValueError("the toy is broken")
+    return ToyEnv(cameras, image_size, episode_len=10)
+
+
+def make_expert(task: str, style: str, seed: int) -> Agent:
+    return GoalAgent(seed, fails=style == "human" or seed % 3 == 1)
+
+
+def make_with_expert(
+    task: str,
+    style: str = "scripted",
+    chunk_size: int = 1,
+    label_every: int = 0,
+    cameras: tuple[str, ...] = (),
+    image_size: tuple[int, int] = (24, 32),
+    quality: str = "fast",
+) -> gymnasium.Env:
+    env = LabelledToy(cameras, image_size, episode_len=40)
     env.chunk_size, env.label_every = chunk_size, label_every
     return env
+
+
+def make_scene_sampler(task: str, **view: Any) -> Sampler:
+    return DotSampler()

@@ -1,7 +1,7 @@
 """On a Ray cluster: the same bytes and numbers as on one machine, also when processes and machines die on the way.
 
-This file is a world (attempts.World), too: its attempts live on the machine where they are run, and wait there
-until one of them is on the machine that shall be lost.
+The simulator is a toy of this file: its attempts know the machine that they run on, and wait there until one of them
+runs on the machine that shall be lost.
 """
 
 import json
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,13 +23,12 @@ import record_sim_episodes
 import sim_envs
 from act.cluster import RayWorkers, RemoteProgram, connected, recording
 from act.data.normalize import Normalizer
+from tests.fakes import toy_world
 from tests.fakes.toy_env import ToyEnv
-from tests.fakes.toy_world import GoalAgent, available
+from tests.fakes.toy_world import GoalAgent
 
-__all__ = ["available"]  # of the world
 ROOT = Path(__file__).parents[3]
-WORLD = "tests.act.cluster.test_cluster"
-EVENTS = "CLUSTER_TEST_EVENTS"  # folder in which the attempts on a cluster tell what happens
+EVENTS = "CLUSTER_TEST_EVENTS"  # folder in which the attempts on a cluster write down what happens
 WAIT = 30  # [s]
 MACHINE = {"num_cpus": 1, "object_store_memory": 100_000_000}  # [bytes]
 
@@ -57,7 +57,7 @@ def suffer(events: Path, seed: int) -> None:
 
 
 def once(marker: Path) -> bool:
-    """True for the first who asks."""
+    """True for the first caller."""
     try:
         marker.open("x").close()
     except FileExistsError:
@@ -92,15 +92,21 @@ def cluster(events: Path) -> Iterator[Any]:
         cluster.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def record_in_the_toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = SimpleNamespace(make=make_env, make_expert=make_expert, check_task_name=toy_world.check_task_name)
+    monkeypatch.setattr(record_sim_episodes, "sim_envs", toy)
+
+
 def record(directory: Path, *flags: str) -> int:
-    argv = ["--task_name", "sim_toy_scripted", "--dataset_dir", str(directory), "--num_episodes", "6", "--workers", "1"]
-    return record_sim_episodes.main([*argv, "--image_size", "24", "32", "--cameras", "top", *flags], world=WORLD)
+    words = ["--task_name", "sim_toy_scripted", "--dataset_dir", str(directory), "--num_episodes", "6"]
+    return record_sim_episodes.main([*words, "--image_size", "24", "32", "--cameras", "top", *flags])
 
 
 def test_a_recording_that_loses_a_process_and_a_machine_is_that_of_one_machine(
     cluster: Any, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert record(tmp_path / "here") == 0
+    assert record(tmp_path / "here", "--workers", "1") == 0
     with monkeypatch.context() as patch:
         patch.setenv(EVENTS, str(events))
         machine = cluster.add_node(**MACHINE)
@@ -114,11 +120,11 @@ def test_a_recording_that_loses_a_process_and_a_machine_is_that_of_one_machine(
     thread.start()
     assert record(tmp_path / "there", "--ray", cluster.address) == 0
     thread.join()
-    here, there = ({p.name: p.read_bytes() for p in (tmp_path / place).iterdir()} for place in ("here", "there"))
-    assert there == here and len(here) == 6
-    told, lost = capsys.readouterr().err, (events / "reached").read_text()
-    assert "attempt 3: its process or machine died (WorkerCrashedError); the call is repeated" in told
-    assert f"attempt {lost}: its process or machine died" in told and told.count("the call is repeated") == 2
+    local, remote = ({p.name: p.read_bytes() for p in (tmp_path / place).iterdir()} for place in ("here", "there"))
+    assert remote == local and len(local) == 6
+    said, lost = capsys.readouterr().err, (events / "reached").read_text()
+    assert "attempt 3: its process or machine died (WorkerCrashedError); the call is repeated" in said
+    assert f"attempt {lost}: its process or machine died" in said and said.count("the call is repeated") == 2
     started = sorted(int(path.name.partition("_")[0]) for path in events.glob("*.attempt"))
     needed = range(9)  # the expert fails at seeds 1, 4, 7
     assert sorted([*needed, 3, int(lost)]) == [seed for seed in started if seed in needed]
@@ -205,15 +211,15 @@ def test_programs_on_a_cluster_end_with_their_code_on_request_and_with_their_pro
         sleeper.interrupt()
         sleeper.wait()
         time.sleep(1)  # in which an orphan would speak
-    told = {path.stem: path.read_text() for path in tmp_path.glob("*.log")}
-    assert told == {"plain": "plain, blue\n", "killer": "killer, blue\n", "sleeper": "woken\n"}
+    logs = {path.stem: path.read_text() for path in tmp_path.glob("*.log")}
+    assert logs == {"plain": "plain, blue\n", "killer": "killer, blue\n", "sleeper": "woken\n"}
 
 
 def test_a_grid_runs_its_programs_on_a_cluster(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Here, because a process of the cluster imports this file for its world, and need not wait for torch.
+    # Imported here, because processes of the cluster import this file and need not wait for torch.
     from benchmarks.grid.cells import plan
     from benchmarks.grid.results import Results
-    from benchmarks.grid.run import run_grid
+    from benchmarks.grid.run import Grid, make_runner
     from tests.fakes.toy_grid import ACT, OPTIONS, TOYS
 
     for name, source in TOYS.items():
@@ -222,36 +228,37 @@ def test_a_grid_runs_its_programs_on_a_cluster(cluster: Any, tmp_path: Path, mon
     options = replace(OPTIONS, jobs=1, ray=cluster.address)
     results = Results(Path("results.json"))
     with connected(cluster.address):
-        assert run_grid(plan((ACT,), options), options, results) == 0
+        assert Grid(options, results, make_runner(options)).run(plan((ACT,), options)) == 0
     assert [row["rewards"] for row in results.rows.values()] == ["244244"] * 2
     (log,) = Path("runs").rglob("grid.log")
     assert "training from step 0" in log.read_text() and "--num_workers 1" in log.read_text()
 
 
 def test_no_attempt_begins_while_more_are_under_way_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    crew = RayWorkers.__new__(RayWorkers)  # without a cluster
-    crew._calls = ["attempt 0", "attempt 1", "attempt 2", "attempt 3"]  # type: ignore[assignment]
+    workers = RayWorkers.__new__(RayWorkers)  # without a cluster
+    workers._calls = ["attempt 0", "attempt 1", "attempt 2", "attempt 3"]  # type: ignore[assignment]
     for cores, free in (([2], 0), ([2, 2], 0), ([4, 2], 2)):
         monkeypatch.setattr(recording, "core_counts", lambda cores=cores: cores)
-        assert crew.free == free
+        assert workers.free == free
 
 
 # ------------------------------------------------------------------------------------------------------- wrong input
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--ray", "nowhere"], "--ray nowhere: give auto, local, or HOST:PORT"),
         (["--ray", "localhost:1"], "--ray localhost:1: no cluster answers"),
-        (["--ray", "local", "--random_scenes", "3"], "--ray local spreads an expert's episodes only"),
     ],
 )
-def test_impossible_wishes_are_answered_with_one_sentence(flags: list[str], told: str, tmp_path: Path, capsys) -> None:
+def test_impossible_wishes_are_answered_with_one_sentence(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("ray")
     assert record(tmp_path, *flags) == 2
-    assert told in (message := capsys.readouterr().err) and message.count("\n") == 1
+    assert message in (said := capsys.readouterr().err) and said.count("\n") == 1
 
 
-def test_without_ray_the_way_to_get_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_without_ray_the_way_to_get_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert record(tmp_path, "--ray", "local") == 2
     assert "pip install -e '.[ray]'" in capsys.readouterr().err
