@@ -1,7 +1,7 @@
 """Runs recording, rollouts and whole programs on several machines through Ray, and survives the loss of a machine.
 
     with connected("auto"):
-        record(recording, make_env, make_expert, DIR, 50, workers, start_workers=RayWorkers)
+        record(recording, make_env, make_expert, DIR, 50, RayWorkers)
 
 A call goes to any process of the cluster that has enough free cores. Objects that are expensive to make (an
 environment, a policy) are made once per process and kept. A call whose process or machine dies is repeated on another
