@@ -7,13 +7,13 @@ The rows go to benchmarks/results/ablations.json. Training runs that Table I has
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from act.evaluation.paper import PAPER
 from act.evaluation.rates import holm
 from benchmarks.grid.cells import MODES, Method
 from benchmarks.grid.run import main
-from benchmarks.grid.statistics import SETTINGS, Mean, Rows, paired
+from benchmarks.grid.statistics import SETTINGS, Counts, Rows, Settings, balanced, mean, paired
 from benchmarks.grid.tables import STYLE_NAMES, detailed, markdown, percent
 from sim_envs import STYLES
 
@@ -49,49 +49,47 @@ METHODS = (*CVAE, *(methods[i] for i in (2, 0, 3, 1, 4) for methods in SIZED.val
 
 
 def fig8a(rows: Rows, track: str) -> str:
-    """Success over chunk size."""
+    """Success [%] over chunk size, mean of all settings."""
     lines = []
     for label, methods in SIZED.items():
-        lines.append([label, *(percent(rows.mean(method, track, "chunk")) for method in methods)])
+        lines.append([label, *(percent(mean(rows.settings(method, track, "chunk"))) for method in methods)])
         lines.append(["paper", *(f"{value:g}" for value in PAPER_SIZES[label])])
     return markdown(["", *map(str, SIZES)], lines)
 
 
 def fig8b(rows: Rows, track: str) -> str:
-    """Chunks beside ensembled chunks, at one size."""
+    """Success [%] of chunks of 100 and of ensembled chunks, mean of all settings."""
     lines: list[Pair | Sequence[str]] = []
     for label, methods in SIZED.items():
-        method = methods[SIZES.index(ENSEMBLED)]
-        lines.append(Pair(label, *(rows.mean(method, track, mode) for mode in MODES)))
+        lines.append(Pair(label, *(rows.settings(methods[SIZES.index(ENSEMBLED)], track, mode) for mode in MODES)))
         lines.append(["paper", *(f"{value:g}" for value in PAPER_ENSEMBLE[label]), "–"])
     return markdown(["", "chunks", "ensembled", "p"], _tested(lines))
 
 
 def fig8c(rows: Rows, track: str) -> str:
-    """ACT without and with the CVAE."""
+    """Success [%] of ACT without and with the CVAE, mean of both tasks."""
     lines: list[Pair | Sequence[str]] = []
     for style, figures in PAPER_CVAE.items():
         for mode in MODES:
-            means = (rows.mean(method, track, mode, [style]) for method in CVAE)
-            lines.append(Pair(f"{STYLE_NAMES[style]} ({CVAE[0].form(mode)})", *means))
+            name = f"{STYLE_NAMES[style]} ({CVAE[0].form(mode)})"
+            lines.append(Pair(name, *(rows.settings(method, track, mode, [style]) for method in CVAE)))
         lines.append(["paper", *(f"{value:g}" for value in figures), "–"])
     return markdown(["", "without", "with", "p"], _tested(lines))
 
 
 def held_out(rows: Rows, track: str) -> str:
-    """ACT trained on all demonstrations of the insertion, beside Table I's, which holds out a tenth; "" without."""
-    pairs = []
+    """Success [%] of ACT at the insertion, trained on nine tenths or on all of the demonstrations."""
+    lines = []
     for style in STYLES:
         for mode in MODES:
             methods = CVAE[style == "human"], NONE_HELD_OUT
-            usual, none = (Mean((rows.counts(method, "insertion", style, track, mode),)) for method in methods)
-            if none.success:
-                pairs.append(Pair(f"{STYLE_NAMES[style]} ({NONE_HELD_OUT.form(mode)})", usual, none))
-    return markdown(["", "a tenth held out", "none", "p"], _tested(pairs)) if pairs else ""
+            usual, none = ([rows.counts(method, "insertion", style, track, mode)] for method in methods)
+            lines += [Pair(f"{STYLE_NAMES[style]} ({NONE_HELD_OUT.form(mode)})", usual, none)] if any(none) else []
+    return markdown(["", "a tenth held out", "none", "p"], _tested(lines))
 
 
 def sizes(rows: Rows, track: str, task: str, style: str) -> str:
-    """One setting of Fig. 8a, and the ensembled chunks."""
+    """Success [%] over chunk size, and each training seed's success."""
     lines = []
     for label, methods in SIZED.items():
         found = [rows.counts(method, task, style, track, "chunk") for method in methods]
@@ -101,7 +99,7 @@ def sizes(rows: Rows, track: str, task: str, style: str) -> str:
 
 
 def cvae(rows: Rows, track: str) -> str:
-    """The settings of Fig. 8c one by one."""
+    """Success [%] of ACT without and with the CVAE, strict success, and each training seed's success."""
     lines = []
     for task, style in SETTINGS:
         found = [rows.counts(method, task, style, track, mode) for mode in MODES for method in CVAE]
@@ -110,52 +108,36 @@ def cvae(rows: Rows, track: str) -> str:
     return markdown(["", *head], lines)
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """A row of a table that compares two methods or modes."""
 
     name: str
-    off: Mean
-    on: Mean
+    off: Settings
+    on: Settings
 
 
-def shared(off: Mean, on: Mean) -> tuple[Mean, Mean]:
-    """Returns both, cut to the rollouts that they share if they share any, so that rates and test use the same ones."""
-    if both := Mean((*off.counts, *on.counts)).balanced:
-        n = len(off.counts)
-        return Mean(tuple(both[:n])), Mean(tuple(both[n:]))
-    return off, on
+def shared(off: Settings, on: Settings) -> tuple[Counts | None, Counts | None]:
+    """Returns both means, of the rollouts that they share if they share any, so that rates and test use the same."""
+    both = balanced([*off, *on]) or [*off, *on]
+    return mean(both[: len(off)]), mean(both[len(off) :])
 
 
 def _tested(lines: Sequence[Pair | Sequence[str]]) -> list[Sequence[str]]:
     """Returns the rows of a table; the p-values of its pairs are Holm-corrected together."""
     sides = [shared(line.off, line.on) for line in lines if isinstance(line, Pair)]
-    tests = [paired(off.won, on.won) for off, on in sides]
+    tests = [paired(off.won, on.won) if off and on else None for off, on in sides]
     adjusted = iter(holm([test.p_value for test in tests if test]))
     p_values = iter([f"{next(adjusted):.1g}" if test else "–" for test in tests])
-    compared = iter(sides)
-    return [
-        [line.name, *map(percent, next(compared)), next(p_values)] if isinstance(line, Pair) else line for line in lines
-    ]
+    cells = iter(sides)
+    return [[x.name, *map(percent, next(cells)), next(p_values)] if isinstance(x, Pair) else x for x in lines]
 
 
-def tables(rows: Rows) -> str:
-    """All tables, each under a heading."""
-    parts: dict[str, str] = {}
-    for track in rows.tracks():
-        parts[f"Chunk size, {track} track"] = fig8a(rows, track)
-        parts[f"Ensembling, {track} track"] = fig8b(rows, track)
-        parts[f"CVAE, {track} track"] = fig8c(rows, track)
-        parts[f"CVAE, every setting, {track} track"] = cvae(rows, track)
-        parts[f"Held-out demonstrations, insertion, {track} track"] = held_out(rows, track)
-        for task, style in SETTINGS:
-            title = f"Chunk size, {PAPER[task].title.lower()}, {STYLE_NAMES[style]} demonstrations, {track} track"
-            parts[title] = sizes(rows, track, task, style)
-    return "\n".join(f"## {title} [%]\n\n{table}" for title, table in parts.items() if table)
+TABLES = {"fig8a": fig8a, "fig8b": fig8b, "fig8c": fig8c, "held_out": held_out, "cvae": cvae}
+SETTING_TABLES = {"sizes": sizes}
 
 
 def program(argv: Sequence[str] | None = None) -> int:
-    return main("ablations", METHODS, tables, __doc__ or "", argv)
+    return main("ablations", METHODS, (TABLES, SETTING_TABLES), __doc__ or "", argv)
 
 
 if __name__ == "__main__":

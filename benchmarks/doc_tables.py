@@ -1,13 +1,13 @@
 """Writes the tables and figures of docs/results.md from benchmarks/results: `python -m benchmarks.doc_tables`.
 
-A table stands under a mark such as `<!-- setting: state transfer_cube scripted -->`, which names one of TABLES, a track
-and, for some tables, a task and a style. The figures are written beside the results. Numbers are never written by hand.
+A table stands under a mark such as `<!-- setting: state transfer_cube scripted -->`, which names a table, a track and,
+for some tables, a task and a style. The figures are written beside the results. Numbers are never written by hand.
 """
 
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from act.command_line import run
@@ -21,17 +21,7 @@ from sim_envs import STYLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 MARK = re.compile(r"(<!-- (\w+): (\w+) ?(\w*) ?(\w*) -->\n)\n?(?:(?:\|.*\n)+\n?)?")
-TABLES: dict[tuple[str, bool], tuple[str, Callable[..., str]]] = {  # name, whether of one setting -> grid, function
-    ("overview", False): ("table1", table1.overview),
-    ("setting", True): ("table1", table1.setting),
-    ("latency", False): ("table1", table1.latency),
-    ("sizes", True): ("ablations", ablations.sizes),
-    ("cvae", False): ("ablations", ablations.cvae),
-    ("fig8a", False): ("ablations", ablations.fig8a),
-    ("fig8b", False): ("ablations", ablations.fig8b),
-    ("fig8c", False): ("ablations", ablations.fig8c),
-    ("held_out", False): ("ablations", ablations.held_out),
-}
+GRIDS = {"table1": table1, "ablations": ablations}
 
 
 def fill(text: str) -> str:
@@ -39,11 +29,13 @@ def fill(text: str) -> str:
 
     def write(found: re.Match[str]) -> str:
         name, track, *setting = found.groups()[1:]
-        grid, table = TABLES.get((name, tuple(setting) in SETTINGS), ("", None))
-        if table is None or track not in TRACKS:
-            known = f"{', '.join(name for name, _ in TABLES)}; {', '.join(TRACKS)}; {', '.join((*TASKS, *STYLES))}"
-            raise ValueError(f"{found[1].strip()} names no table; choose from {known}")
-        return f"{found[1]}\n{table(results(grid), track, *filter(None, setting))}\n"
+        for grid, module in GRIDS.items():
+            tables = module.SETTING_TABLES if tuple(setting) in SETTINGS else module.TABLES if not any(setting) else {}
+            if name in tables and track in TRACKS:
+                return f"{found[1]}\n{tables[name](results(grid), track, *filter(None, setting))}\n"
+        known = ", ".join(name for module in GRIDS.values() for name in (*module.TABLES, *module.SETTING_TABLES))
+        known += f"; {', '.join(TRACKS)}; {', '.join((*TASKS, *STYLES))}"
+        raise ValueError(f"{found[1].strip()} names no table; choose from {known}")
 
     return MARK.sub(write, text).rstrip("\n") + "\n"
 

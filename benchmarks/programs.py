@@ -15,14 +15,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Protocol
+from typing import Any
 
 from tqdm import tqdm
+
+from act.workers import available_cores
 
 PATIENCE = 60.0  # [s] that a program has to stop after SIGINT, before it is killed
 POLL = 0.2  # [s]
@@ -32,42 +34,23 @@ class OutOfTime(Exception):
     """The budget is spent, or a program that ran side by side with this one was interrupted."""
 
 
-class Program(Protocol):
-    """A program that was started, on this machine or on a cluster."""
-
-    def poll(self) -> int | None:
-        """Returns its exit code; None while it runs."""
-        ...
-
-    def interrupt(self) -> None: ...
-
-    def wait(self) -> None:
-        """Waits for the end after `interrupt`; kills the program and all its workers after PATIENCE."""
-        ...
-
-
 class LocalProgram:
-    """A process on this machine; its output is appended to `log`."""
+    """A process on this machine; its output is appended to `log`. act.cluster.RemoteProgram has the same methods."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]):
         with log.open("ab") as file:
             # In a session of its own, because Ctrl-C then reaches only the runner, which interrupts it exactly once.
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
             self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                env={**os.environ, **environment},
-                start_new_session=True,
+                command, env={**os.environ, **environment}, start_new_session=True, **streams
             )
-
-    def poll(self) -> int | None:
-        return self.process.poll()
+        self.poll = self.process.poll
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
     def wait(self) -> None:
+        """Waits for the end after `interrupt`; kills the program and its workers after PATIENCE."""
         try:
             self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -77,14 +60,11 @@ class LocalProgram:
 
 @dataclass
 class Runner:
-    """Runs programs until `deadline` (of time.monotonic).
-
-    threads: cores for each program. start: starts a program; act.cluster.RemoteProgram starts it on a cluster.
-    """
+    """Runs programs with `threads` cores each until `deadline` (of time.monotonic); `start` starts one of them."""
 
     deadline: float = math.inf
-    threads: int = 1
-    start: Callable[[list[str], Path, dict[str, str]], Program] = LocalProgram
+    threads: int = available_cores()
+    start: Callable[..., Any] = LocalProgram
     stop: Event = field(default_factory=Event)
 
     def run(self, command: Sequence[str], log: Path) -> None:
@@ -107,7 +87,9 @@ class Runner:
                 program.interrupt()
                 program.wait()
         if code:
-            raise RuntimeError(f"{shlex.join(command[1:3])} ended with code {code}: {_last_line(log)}")
+            lines = [line for line in re.split(r"[\r\n]+", log.read_text(errors="replace")) if line.strip()]
+            last = f"{lines[-1].strip()} (the whole output is in {log})"
+            raise RuntimeError(f"{shlex.join(command[1:3])} ended with code {code}: {last}")
 
     def _check_time(self) -> None:
         if self.stop.is_set() or time.monotonic() >= self.deadline:
@@ -121,16 +103,17 @@ class Runner:
         failures: dict[str, str] = {}
         bar = tqdm(total=len(jobs), unit=unit, dynamic_ncols=True, disable=not jobs)
         with bar, ThreadPoolExecutor(n) as pool:
-            names = {pool.submit(job): name for name, job in jobs.items()}
+            running = {pool.submit(job): name for name, job in jobs.items()}
             try:
-                for future in _as_completed(names):
-                    outcome = "done"
-                    try:
-                        future.result()
-                    except (RuntimeError, ValueError, OSError) as error:
-                        outcome = failures[names[future]] = str(error)
-                    bar.write(f"{names[future]}: {outcome}", file=sys.stderr)
-                    bar.update()
+                while running:
+                    for future in wait(running, POLL, FIRST_COMPLETED).done:  # not longer: then Ctrl-C is noticed
+                        name, outcome = running.pop(future), "done"
+                        try:
+                            future.result()
+                        except (RuntimeError, ValueError, OSError) as error:
+                            outcome = failures[name] = str(error)
+                        bar.write(f"{name}: {outcome}", file=sys.stderr)
+                        bar.update()
             except BaseException:
                 self.stop.set()  # every other thread ends its program
                 pool.shutdown(cancel_futures=True)
@@ -138,30 +121,14 @@ class Runner:
         return failures
 
 
-def _as_completed(futures: Iterable[Future]) -> Iterator[Future]:
-    """As in concurrent.futures, but this thread wakes up often, because only then it notices Ctrl-C."""
-    running = set(futures)
-    while running:
-        done, running = wait(running, POLL, FIRST_COMPLETED)
-        yield from done
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in re.split(r"[\r\n]+", log.read_text(errors="replace")) if line.strip()]
-    return f"{lines[-1].strip()} (the whole output is in {log})"
-
-
 def catch_signals() -> None:
     """Makes SIGINT and SIGTERM raise KeyboardInterrupt, because a shell script's background jobs ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def seconds(text: str) -> float:
-    """Returns the seconds of a budget such as "90m", "1h30m" or "45s", and infinity for "".
-
-    Raises ValueError for anything else.
-    """
+    """Returns the seconds of a budget such as "90m", "1h30m" or "45s", and infinity for "". Raises ValueError."""
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
     if not found:
         raise ValueError(f"--budget {text}: give hours, minutes, seconds, such as 90m, 1h30m or 45s")

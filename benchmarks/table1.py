@@ -6,13 +6,14 @@ training seeds. The rows go to benchmarks/results/table1.json.
 
 import sys
 from collections.abc import Sequence
+from statistics import fmean
 
 from act.evaluation.paper import PAPER
+from act.types import CONTROL_TIMESTEP
 from benchmarks.grid.cells import MODES, Method
 from benchmarks.grid.run import main
 from benchmarks.grid.statistics import SETTINGS, Counts, Rows, best
-from benchmarks.grid.tables import STYLE_NAMES, detailed, latencies, markdown, percent
-from sim_envs import STYLES
+from benchmarks.grid.tables import STYLE_NAMES, detailed, markdown, percent
 
 # Scripted and varied demonstrations differ in the CVAE, as preset `fast` recommends.
 METHODS = (
@@ -39,7 +40,7 @@ Form = tuple[Method, str]  # a method and the mode in which it is executed
 def forms(rows: Rows, track: str) -> list[Form]:
     """Returns the methods and modes that have results in any setting."""
     pairs = [(method, mode) for method in METHODS for mode in method.modes]
-    return [(method, mode) for method, mode in pairs if any(rows.mean(method, track, mode).counts)]
+    return [(method, mode) for method, mode in pairs if any(rows.settings(method, track, mode))]
 
 
 def counts_of(rows: Rows, task: str, style: str, track: str) -> dict[Form, Counts]:
@@ -55,7 +56,7 @@ def paper_success(method: Method, mode: str, task: str, style: str, stage: int =
 
 
 def overview(rows: Rows, track: str) -> str:
-    """Success in all settings, and the paper's figures; bold as in `setting`."""
+    """Success [%] in all settings, and the paper's; bold is the best, and what paired tests do not separate from it."""
     found = {setting: counts_of(rows, *setting, track) for setting in SETTINGS}
     bold, lines = {setting: best(counts) for setting, counts in found.items()}, []
     for form in forms(rows, track):
@@ -67,7 +68,7 @@ def overview(rows: Rows, track: str) -> str:
 
 
 def setting(rows: Rows, track: str, task: str, style: str) -> str:
-    """Success in one setting, in bold the best and all that paired tests do not separate from it."""
+    """Success [%], strict success, and each training seed's success."""
     found, lines = counts_of(rows, task, style, track), {}
     bold = best(found)
     for method, mode in forms(rows, track):
@@ -81,50 +82,38 @@ def setting(rows: Rows, track: str, task: str, style: str) -> str:
     return markdown(head, [[label, *line] for label, line in lines.items()])
 
 
-def stages(rows: Rows, track: str, task: str) -> str:
-    """Success at every stage in both styles, and below it the paper's figures."""
+def stages(rows: Rows, track: str, task: str, style: str) -> str:
+    """Success [%] at every stage, and below it the paper's."""
     paper, lines = PAPER[task], []
     for method, mode in forms(rows, track):
-        pair = [rows.counts(method, task, style, track, mode) for style in STYLES]
-        cells = [percent(counts, counts and counts.stage(reward)) for _, reward in paper.stages for counts in pair]
-        cells += [percent(counts, counts and counts.strict) for counts in pair]
-        lines.append([f"{method.label} ({method.form(mode)})", *cells])
-        figures = [paper_success(method, mode, task, style, i) for i in range(len(paper.stages)) for style in STYLES]
-        if any(figure is not None for figure in figures):
-            lines.append(["paper", *(f"{figure:g}" for figure in figures), "–", "–"])
-    names = [name for name, _ in (*paper.stages, ("Strict", 0))]
-    return markdown(["", *(f"{name} ({STYLE_NAMES[style]})" for name in names for style in STYLES)], lines)
+        counts = rows.counts(method, task, style, track, mode)
+        cells = [percent(counts, counts and counts.stage(reward)) for _, reward in paper.stages]
+        lines.append([f"{method.label} ({method.form(mode)})", *cells, percent(counts, counts and counts.strict)])
+        figures = [paper_success(method, mode, task, style, i) for i in range(len(paper.stages))]
+        if None not in figures:
+            lines.append(["paper", *(f"{figure:g}" for figure in figures), "–"])
+    return markdown(["", *(name for name, _ in paper.stages), "Strict"], lines)
 
 
 def latency(rows: Rows, track: str) -> str:
-    """The time of a query, over all settings and training seeds."""
-    pooled = {
-        f"{method.label} ({method.form(mode)})": Counts(
-            tuple(row for counts in rows.mean(method, track, mode).counts if counts for row in counts.rows)
-        )
-        for method, mode in forms(rows, track)
-    }
-    return latencies(pooled)
+    """Time of a query with one observation, beside the time until the next query is due."""
+    lines = []
+    for method, mode in forms(rows, track):
+        found = [row for counts in rows.settings(method, track, mode) if counts for row in counts.rows]
+        if times := [row["single_query"] for row in found if row["single_query"]]:
+            due = 1e3 * CONTROL_TIMESTEP * found[0]["n_action_steps"]  # [ms]
+            p50, p99 = fmean(time["p50_ms"] for time in times), fmean(time["p99_ms"] for time in times)
+            figures = [f"{p50:.1f}", f"{p99:.1f}", f"{due:.0f}", "yes" if p99 <= due else "no"]
+            lines.append([f"{method.label} ({method.form(mode)})", *figures])
+    return markdown(["", "p50 [ms]", "p99 [ms]", "due every [ms]", "in time"], lines)
 
 
-def tables(rows: Rows) -> str:
-    """All tables, each under a heading."""
-    parts: dict[str, str] = {}
-    for track in rows.tracks():
-        parts[f"Success [%], {track} track"] = overview(rows, track)
-        for task, style in SETTINGS:
-            title = f"{PAPER[task].title}, {STYLE_NAMES[style]} demonstrations, {track} track"
-            parts[f"{title}: success, strict success, each training seed's success [%]"] = setting(
-                rows, track, task, style
-            )
-        for task in PAPER:
-            parts[f"{PAPER[task].title}, {track} track: every stage [%]"] = stages(rows, track, task)
-        parts[f"Time of a query, {track} track"] = latency(rows, track)
-    return "\n".join(f"## {title}\n\n{table}" for title, table in parts.items())
+TABLES = {"overview": overview, "latency": latency}
+SETTING_TABLES = {"setting": setting, "stages": stages}
 
 
 def program(argv: Sequence[str] | None = None) -> int:
-    return main("table1", METHODS, tables, __doc__ or "", argv)
+    return main("table1", METHODS, (TABLES, SETTING_TABLES), __doc__ or "", argv)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from act import cluster, policies
+from act import policies
 from act.evaluation.execution import MODES, Mode
 from act.workers import available_cores
 from benchmarks.programs import refuse_repeats, seconds
@@ -62,10 +62,6 @@ class Cell:
     steps: int
 
     @property
-    def task_name(self) -> str:
-        return f"sim_{self.task}_{self.style}"
-
-    @property
     def name(self) -> str:
         return f"{self.method.name}, {self.task} {self.style}, {self.track}, seed {self.seed}"
 
@@ -73,7 +69,14 @@ class Cell:
     def flags(self) -> tuple[str, ...]:
         """Flags of train.py: everything that decides the policy, except the seed and the demonstrations' folder."""
         method = self.method
-        flags = ("--preset", PRESETS[self.track], "--task_name", self.task_name, "--policy_class", method.policy)
+        flags = (
+            "--preset",
+            PRESETS[self.track],
+            "--task_name",
+            f"sim_{self.task}_{self.style}",
+            "--policy_class",
+            method.policy,
+        )
         flags += ("--chunk_size", str(method.chunk_size), *method.flags)
         return (*flags, *(method.human if self.style == "human" else ()), "--steps", str(self.steps))
 
@@ -101,8 +104,8 @@ class Options:
 
     policies: tuple[str, ...] = ()
     """Names of policies (act, bet, ...) or of methods ("flow matching"); all of them by default."""
-    tasks: tuple[str, ...] = TASKS
-    styles: tuple[str, ...] = STYLES
+    tasks: tuple[Literal["transfer_cube", "insertion"], ...] = TASKS
+    styles: tuple[Literal["scripted", "human"], ...] = STYLES
     """Styles of the demonstrations; "human" demonstrations vary in speed, pauses, grasps and hand-over."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds; all cells of the first seed are run before any of the second."""
@@ -135,38 +138,24 @@ class Options:
 
     def check(self) -> None:
         """Raises ValueError that names the first value that cannot work, and what would have worked."""
-        for name, known in (("tasks", TASKS), ("styles", STYLES), ("modes", MODES)):
+        for name in ("tasks", "styles", "modes", "seeds"):
             refuse_repeats(name, getattr(self, name))
-            for value in getattr(self, name):
-                if value not in known:
-                    raise ValueError(f"--{name} {value}: choose from {', '.join(known)}")
-        refuse_repeats("seeds", self.seeds)
         for name in ("rollouts", "jobs", "steps"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: give at least 1")
         if not self.seeds or min(self.seeds) < 0:
             raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more, none of them negative")
-        if self.results is not None and self.results.is_dir():
-            raise ValueError(f"--results {self.results} is a folder; give a file")
-        for path in self.take:
-            if not path.is_file():
-                raise ValueError(f"--take {path}: this file does not exist")
         seconds(self.budget)
 
     def steps_of(self, method: Method, task: str) -> int:
         """Returns the number of training steps."""
         return self.steps or STEPS[task] * method.length
 
-    @property
-    def threads(self) -> int:
-        """Cores for each of the cells that run side by side."""
-        return cluster.share(self.jobs) if self.ray else max(1, available_cores() // self.jobs)
-
 
 def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
-    """Returns the selected cells: every method before the next setting, all settings before the next training seed.
+    """Returns the selected cells, training seed by training seed, without methods whose policy does not exist.
 
-    Leaves out methods whose policy does not exist. Raises ValueError for a name that no method has.
+    Raises ValueError for a name that no method has.
     """
     names = {name for method in methods for name in method.names}
     for name in options.policies:

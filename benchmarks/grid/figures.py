@@ -9,7 +9,7 @@ from act.evaluation.paper import PAPER
 from act.files import whole_file
 from benchmarks import ablations, table1
 from benchmarks.grid.cells import MODES, Method
-from benchmarks.grid.statistics import SETTINGS, Counts, Mean, Rows
+from benchmarks.grid.statistics import SETTINGS, Counts, Rows, mean
 from benchmarks.grid.tables import STYLE_NAMES
 
 if TYPE_CHECKING:
@@ -73,31 +73,29 @@ def fig8(rows: Rows, track: str) -> "Figure":
     figure = Figure((9.6, 3.4), layout="constrained")
     sizes, ensembling, cvae = figure.subplots(1, 3, sharey=True, width_ratios=(2.2, 1, 1))
     for label, methods in ablations.SIZED.items():
-        means = [rows.mean(method, track, "chunk") for method in methods]
+        means = [mean(rows.settings(method, track, "chunk")) for method in methods]
         _curve(sizes, COLOURS[label], means, ablations.PAPER_SIZES[label])
         method = methods[ablations.SIZES.index(ablations.ENSEMBLED)]
-        pair = ablations.shared(*(rows.mean(method, track, mode) for mode in MODES))
+        pair = ablations.shared(*(rows.settings(method, track, mode) for mode in MODES))
         _curve(ensembling, COLOURS[label], pair, ablations.PAPER_ENSEMBLE[label])
     for style, paper in ablations.PAPER_CVAE.items():
-        pair = ablations.shared(*(rows.mean(method, track, "ensemble", [style]) for method in ablations.CVAE))
+        pair = ablations.shared(*(rows.settings(method, track, "ensemble", [style]) for method in ablations.CVAE))
         _curve(cvae, COLOURS[style], pair, paper)
-    sizes.set(title="a. chunk size", ylabel="success [%]", ylim=(0, 101), xlabel="control steps")
-    sizes.set_xticks(range(len(ablations.SIZES)), [str(size) for size in ablations.SIZES])
-    ensembling.set(title="b. ensembling", xlim=(-0.3, 1.3))
-    ensembling.set_xticks([0, 1], ["off", "on"])
-    cvae.set(title="c. CVAE, ensembled", xlim=(-0.3, 1.3))
-    cvae.set_xticks([0, 1], ["without", "with"])
-    for axes in (sizes, ensembling, cvae):
+    sizes.set(ylabel="success [%]", ylim=(0, 101), xlabel="control steps")
+    for axes, title, ticks in (
+        (sizes, "a. chunk size", ablations.SIZES),
+        (ensembling, "b. ensembling", ("off", "on")),
+        (cvae, "c. CVAE, ensembled", ("without", "with")),
+    ):
+        axes.set(title=title, xlim=(-0.3, len(ticks) - 0.7))
+        axes.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
         _plain(axes)
-    _legend(sizes, {label: COLOURS[label] for label in ablations.SIZED}, "upper right", paper=True)
-    _legend(cvae, {STYLE_NAMES[style]: COLOURS[style] for style in ablations.PAPER_CVAE}, "lower right")
+    handles = [sizes.plot([], [], "o-", color=COLOURS[label], label=label)[0] for label in ablations.SIZED]
+    handles += sizes.plot([], [], "--", color=GREY, label="paper")
+    sizes.legend(handles=handles, frameon=False, fontsize=8, loc="upper right")
+    handles = [cvae.plot([], [], "o-", color=COLOURS[s], label=STYLE_NAMES[s])[0] for s in ablations.PAPER_CVAE]
+    cvae.legend(handles=handles, frameon=False, fontsize=8, loc="lower right")
     return figure
-
-
-def _legend(axes: "Axes", colours: dict[str, str], place: str, paper: bool = False) -> None:
-    handles = [axes.plot([], [], "o-", color=colour, label=name)[0] for name, colour in colours.items()]
-    handles += axes.plot([], [], "--", color=GREY, label="paper") if paper else []
-    axes.legend(handles=handles, frameon=False, fontsize=8, loc=place)
 
 
 def form_of(method: Method, mode: str) -> str:
@@ -127,10 +125,10 @@ def _hollow(form: str) -> dict[str, Any]:
     return {"marker": marker, "color": colour, **style}
 
 
-def _curve(axes: "Axes", colour: str, means: Sequence[Mean], paper: Sequence[float]) -> None:
+def _curve(axes: "Axes", colour: str, means: Sequence[Counts | None], paper: Sequence[float]) -> None:
     """Draws means and the paper's figures; a line has a gap where a setting lacks results."""
     places, gap = range(len(means)), math.nan
-    found = [mean.success for mean in means]
+    found = [counts and counts.success for counts in means]
     rates, lows, highs = ([100 * getattr(m, end) if m else gap for m in found] for end in ("rate", "low", "high"))
     axes.plot(places, rates, "o-", color=colour, markersize=5)
     axes.vlines(places, lows, highs, color=colour, alpha=0.4)

@@ -57,6 +57,8 @@ class Results:
 
     def take(self, path: Path, cells: Sequence[Cell]) -> None:
         """Adds another file's rows of these cells."""
+        if not path.is_file():
+            raise ValueError(f"--take {path}: this file does not exist")
         keys = {cell.key(mode) for cell in cells for mode in cell.method.modes}
         if rows := [row for key, row in Results(path).rows.items() if key in keys]:
             for row in rows:

@@ -1,7 +1,4 @@
-"""Statistics of the rows of a grid: success over training seeds, means over settings, and paired tests.
-
-`Counts` pools the training seeds of one recipe that was executed in one mode.
-"""
+"""Statistics of the rows of a grid: success over training seeds, means over settings, and paired tests."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,28 +14,29 @@ from sim_envs import STYLES
 SETTINGS = tuple((task, style) for style in STYLES for task in PAPER)
 TRACKS = ("state", "images")
 SIGNIFICANT = 0.05  # family-wise error of the paired tests (Holm 1979)
-Start = tuple[str, int]  # task and seed of a rollout: all policies are evaluated on the same starts
-Rollout = tuple[Start, str, int]  # a start, and the demonstration style and the training seed of the policy
+Rollout = tuple[
+    tuple[str, int], str, int
+]  # start (task, seed), and demonstration style and training seed of the policy
 Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The rollouts of one recipe in one mode, in one row of results for each training seed."""
+    """The rollouts of one recipe in one mode, in one row of results for each training seed; or of several settings."""
 
     rows: tuple[Row, ...]
 
     def stage(self, reward: int) -> Rate:
         """Returns the share of the rollouts that reached `reward` at some control step."""
-        return rate(self._rollouts("rewards", lambda row, digit: int(digit) >= reward))
+        return _rate(self._rollouts("rewards", lambda row, digit: int(digit) >= reward))
 
     @property
     def success(self) -> Rate:
-        return rate(self.won)
+        return _rate(self.won)
 
     @property
     def strict(self) -> Rate:
-        return rate(self._rollouts("strict", lambda row, digit: digit == "1"))
+        return _rate(self._rollouts("strict", lambda row, digit: digit == "1"))
 
     @property
     def won(self) -> dict[Rollout, bool]:
@@ -63,45 +61,29 @@ class Counts:
         return any(row["n"] < PRELIMINARY_BELOW for row in self.rows)
 
 
-def rate(outcomes: Mapping[Rollout, bool]) -> Rate:
+def _rate(outcomes: Mapping[Rollout, bool]) -> Rate:
     """Returns the rate of rollouts, of which several may have the same start."""
     return Rate.of("", outcomes.values(), (start for start, *_ in outcomes))
 
 
-@dataclass(frozen=True)
-class Mean:
-    """Success averaged over settings, each with the same weight; None stands for a setting without results."""
+Settings = Sequence[Counts | None]  # one for each setting; None where it has no results
 
-    counts: tuple[Counts | None, ...]
 
-    @property
-    def balanced(self) -> list[Counts] | None:
-        """The counts, cut to the training seeds and rollouts that all settings share; None where they share none."""
-        known = [counts for counts in self.counts if counts]
-        seeds = [{row["train_seed"] for row in counts.rows} for counts in known]
-        shared = set.intersection(*seeds) if len(known) == len(self.counts) else set()
-        if not shared:
-            return None
-        kept = [[row for row in counts.rows if row["train_seed"] in shared] for counts in known]
-        n = min(row["n"] for rows in kept for row in rows)
-        return [
-            Counts(tuple({**row, "n": n, "rewards": row["rewards"][:n], "strict": row["strict"][:n]} for row in rows))
-            for rows in kept
-        ]
+def balanced(parts: Settings) -> list[Counts] | None:
+    """Returns the parts, cut to the training seeds and rollouts that all of them have; None where they share none."""
+    known = [counts for counts in parts if counts]
+    seeds = [{row["train_seed"] for row in counts.rows} for counts in known]
+    shared = set.intersection(*seeds) if known and len(known) == len(parts) else set()
+    kept = [[row for row in counts.rows if row["train_seed"] in shared] for counts in known]
+    n = min((row["n"] for rows in kept for row in rows), default=0)
+    cut = [[row | {"n": n, **{key: row[key][:n] for key in ("rewards", "strict")}} for row in rows] for rows in kept]
+    return [Counts(tuple(rows)) for rows in cut] if shared else None
 
-    @property
-    def success(self) -> Rate | None:
-        """None until every setting has results."""
-        return rate(self.won) if self.won else None
 
-    @property
-    def is_preliminary(self) -> bool:
-        return any(counts.is_preliminary for counts in self.balanced or ())
-
-    @property
-    def won(self) -> dict[Rollout, bool]:
-        """Whether each rollout that `success` counts succeeded; empty until every setting has results."""
-        return {rollout: won for counts in self.balanced or () for rollout, won in counts.won.items()}
+def mean(parts: Settings) -> Counts | None:
+    """Returns the rollouts of all settings, equally many of each; None until every setting has results."""
+    found = balanced(parts)
+    return Counts(tuple(row for counts in found for row in counts.rows)) if found else None
 
 
 @dataclass(frozen=True)
@@ -117,9 +99,9 @@ class Rows:
         found = [row for row in self.rows if (row["recipe"], row["mode"], row["n_action_steps"]) == wanted]
         return Counts(tuple(found)) if found else None
 
-    def mean(self, method: Method, track: str, mode: str, styles: Iterable[str] = STYLES) -> Mean:
-        """Returns the mean over the settings of the paper that have these styles."""
-        return Mean(tuple(self.counts(method, *s, track, mode) for s in SETTINGS if s[1] in styles))
+    def settings(self, method: Method, track: str, mode: str, styles: Iterable[str] = STYLES) -> list[Counts | None]:
+        """Returns the counts in the settings of the paper that have these styles."""
+        return [self.counts(method, *setting, track, mode) for setting in SETTINGS if setting[1] in styles]
 
     def tracks(self) -> list[str]:
         return [track for track in TRACKS if any(row["track"] == track for row in self.rows)]
@@ -131,34 +113,22 @@ def paired(first: Mapping[Rollout, bool], second: Mapping[Rollout, bool]) -> Pai
     return PairedComparison.of((r[0], first[r], second[r]) for r in shared) if shared else None
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Success of one method minus another's on the rollouts they share [points], and the adjusted p-value."""
+def differences(counts: Mapping[Name, Counts]) -> dict[tuple[Name, Name], tuple[float, float]]:
+    """Returns second minus first [points] and the Holm-corrected p-value for every pair that shares rollouts.
 
-    points: float
-    p: float
-
-    @property
-    def is_significant(self) -> bool:
-        return self.p < SIGNIFICANT
-
-
-def differences(counts: Mapping[Name, Counts]) -> dict[tuple[Name, Name], Difference]:
-    """Returns second minus first for every pair that shares rollouts; the more successful one of a pair is first."""
+    The more successful one of a pair is first.
+    """
     names = sorted(counts, key=lambda name: -counts[name].success.rate)
     won = {name: counts[name].won for name in names}
     tests = {pair: paired(*map(won.__getitem__, pair)) for pair in combinations(names, 2)}
     known = {pair: test for pair, test in tests.items() if test}
-    adjusted = holm([test.p_value for test in known.values()])
-    return {
-        pair: Difference(100 * (test.only_second - test.only_first) / test.n, p)
-        for (pair, test), p in zip(known.items(), adjusted, strict=True)
-    }
+    points = [100 * (test.only_second - test.only_first) / test.n for test in known.values()]
+    return dict(zip(known, zip(points, holm([test.p_value for test in known.values()]), strict=True), strict=True))
 
 
 def best(counts: Mapping[Name, Counts]) -> set[Name]:
     """Returns the most successful method, and those that are not significantly worse on the rollouts they share."""
     first = max(counts, key=lambda name: counts[name].success.rate, default=None)
-    compared = {pair[1]: gap for pair, gap in differences(counts).items() if pair[0] == first}
-    as_good = {name for name, gap in compared.items() if not gap.is_significant or gap.points > 0}
+    compared = {second: gap for (other, second), gap in differences(counts).items() if other == first}
+    as_good = {name for name, (points, p) in compared.items() if p >= SIGNIFICANT or points > 0}
     return as_good | {first} if first is not None else set()
