@@ -9,10 +9,8 @@ from act.runtime.agents import PolicyAgent
 from act.runtime.dagger import MAX_ARM_STEP, MAX_GRIPPER_STEP, BetaSchedule, GatedAgent, MixtureAgent
 from act.runtime.gated_control import Mode
 from act.types import Observation
-from tests.fakes.constant_policy import CHUNK_SIZE
-from tests.fakes.constant_policy import ConstantPolicy as Constant
-
-K = CHUNK_SIZE
+from tests.fakes.constant_policy import CHUNK_SIZE as K
+from tests.fakes.constant_policy import ConstantPolicy
 
 
 def seen(expert: float = 0.0, qpos: float = 0.0) -> Observation:
@@ -42,7 +40,7 @@ def test_an_unknown_schedule_is_answered_with_the_possible_ones(text: str):
 
 
 def test_the_expert_drives_whole_chunks_with_probability_beta():
-    agent = MixtureAgent(PolicyAgent(Constant(1.0)), beta=0.3)
+    agent = MixtureAgent(PolicyAgent(ConstantPolicy(1.0)), beta=0.3)
     shares = []
     for _ in range(20):
         agent.reset(50)
@@ -54,7 +52,7 @@ def test_the_expert_drives_whole_chunks_with_probability_beta():
 
 
 def test_an_expert_may_drive_to_the_end_once_it_has_begun():
-    agent = MixtureAgent(PolicyAgent(Constant(1.0)), beta=0.3, to_the_end=True)
+    agent = MixtureAgent(PolicyAgent(ConstantPolicy(1.0)), beta=0.3, to_the_end=True)
     for _ in range(5):
         agent.reset(50)
         drives = np.stack([agent.select_action([seen()] * 50)[:, 0] == 0.0 for _ in range(6 * K)])
@@ -65,7 +63,7 @@ def test_an_expert_may_drive_to_the_end_once_it_has_begun():
 
 def test_an_episodes_coins_follow_from_its_seed_alone():
     def drivers(seeds: Sequence[int], wave: int) -> dict[int, str]:
-        agent, found = MixtureAgent(PolicyAgent(Constant(1.0)), 0.5, seeds), {}
+        agent, found = MixtureAgent(PolicyAgent(ConstantPolicy(1.0)), 0.5, seeds), {}
         for start in range(0, len(seeds), wave):
             agent.reset(wave)
             drives = [agent.select_action([seen()] * wave)[:, 0] == 0.0 for _ in range(12 * K)]
@@ -80,7 +78,7 @@ def test_an_episodes_coins_follow_from_its_seed_alone():
 
 @pytest.mark.parametrize(("beta", "driver"), [(0.0, 1.0), (1.0, 0.0)])
 def test_beta_of_one_is_the_expert_and_of_zero_the_policy(beta: float, driver: float):
-    agent = MixtureAgent(PolicyAgent(Constant(1.0)), beta)
+    agent = MixtureAgent(PolicyAgent(ConstantPolicy(1.0)), beta)
     agent.reset(3)
     assert {float(agent.select_action([seen()] * 3)[i, 0]) for _ in range(2 * K) for i in range(3)} == {driver}
 
@@ -116,8 +114,8 @@ def drive(agent: GatedAgent, wanted: list[bool], keys: list[bool]) -> tuple[list
     return modes, np.stack(actions[1:])
 
 
-def gated(value: float = 0.5, hand: float = -0.5, pause: int = 2) -> tuple[GatedAgent, Constant, list[bool]]:
-    keys, policy = [False], Constant(value)
+def gated(value: float = 0.5, hand: float = -0.5, pause: int = 2) -> tuple[GatedAgent, ConstantPolicy, list[bool]]:
+    keys, policy = [False], ConstantPolicy(value)
     return GatedAgent(policy, Key(keys, hand), pause=pause), policy, keys
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from act.runtime.operators import DistanceToExpert, EnsembleDisagreement, SimulatedOperator
 from act.types import Observation
-from tests.act.runtime.test_dagger import Constant, seen
+from tests.act.runtime.test_dagger import seen
+from tests.fakes.constant_policy import ConstantPolicy
 
 
 class FirstJoint:
@@ -46,14 +47,16 @@ def test_distance_counts_an_opening_a_tenth():
 
 
 def test_policies_that_agree_have_no_disagreement_and_one_alone_is_refused():
-    assert EnsembleDisagreement([Constant(1.0), Constant(1.0)])(seen(), np.zeros(14)) == 0.0
-    assert EnsembleDisagreement([Constant(0.0), Constant(0.2)])(seen(), np.zeros(14)) == pytest.approx(0.1 * 14**0.5)
+    assert EnsembleDisagreement([ConstantPolicy(1.0), ConstantPolicy(1.0)])(seen(), np.zeros(14)) == 0.0
+    assert EnsembleDisagreement([ConstantPolicy(0.0), ConstantPolicy(0.2)])(seen(), np.zeros(14)) == pytest.approx(
+        0.1 * 14**0.5
+    )
     with pytest.raises(ValueError, match="at least two"):
-        EnsembleDisagreement([Constant(1.0)])
+        EnsembleDisagreement([ConstantPolicy(1.0)])
 
 
 def test_an_operator_needs_images_when_its_score_does():
-    blind, looking = Constant(0.0), Constant(0.0)
+    blind, looking = ConstantPolicy(0.0), ConstantPolicy(0.0)
     looking.needs_images = True  # type: ignore[misc]
     assert SimulatedOperator(EnsembleDisagreement([blind, looking]), 0.1, 0.1).needs_images()
     assert not SimulatedOperator(EnsembleDisagreement([blind, blind]), 0.1, 0.1).needs_images()
