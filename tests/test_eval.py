@@ -70,6 +70,7 @@ def test_one_call_evaluates_both_modes_and_writes_everything(run: Path, capsys: 
     assert [file.name for file in (run / "eval" / "test_chunk" / "videos").iterdir()] == ["toy_seed_2000000.mp4"]
     assert "data:video/mp4" in (run / "report.html").read_text()
     printed = capsys.readouterr().out
+    assert printed.count("recording videos of 1 rollouts") == 2, "once per mode"
     assert "chunk: success 100.0 %" in printed and "ensemble: success 100.0 %" in printed
     table = printed.split("execution")[-1].splitlines()
     assert [line.split()[:2] for line in table[1:3]] == [["chunk", "100.0"], ["ensemble", "100.0"]]

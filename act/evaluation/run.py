@@ -113,15 +113,16 @@ class EvaluationRun:
     def _record_videos(self, seeds: Sequence[int], log: EpisodeLog) -> None:
         """Videos of these rollouts, in waves of their own: rendering for a video would slow the others down."""
         missing = [seed for seed in seeds if not self._video(seed).exists()]
+        finished = [seed for seed in missing if seed in log]  # before `_record` adds to the log
         self._record([seed for seed in missing if seed not in log], log)
-        self._record_again([seed for seed in missing if seed in log], log)
+        self._record_again(finished, log)
 
     def _record(self, seeds: Sequence[int], log: EpisodeLog) -> None:
         if not seeds:
             return
         writer = VideoWriter(self.videos, self.envs.env_spec, len(seeds), every=self.plan.video_every)
         try:
-            print(f"recording {len(seeds)} rollouts as video")
+            print(f"recording videos of {len(seeds)} rollouts")
             evaluate(self.envs, self.agent, seeds, [writer], log=log)
         finally:
             writer.close()

@@ -13,7 +13,7 @@ from tests.fakes.toy_env import ToyEnv
 from tests.fakes.toy_world import GoalAgent
 
 
-def film(writer: VideoWriter, seeds: list[int], num_envs: int = 2) -> None:
+def record(writer: VideoWriter, seeds: list[int], num_envs: int = 2) -> None:
     envs = SerialEnvs([ToyEnv(("top", "angle", "cam_low"), (24, 32)) for _ in range(num_envs)])
     list(rollout(envs, GoalAgent(0), [writer], seeds=seeds))
 
@@ -23,7 +23,7 @@ SPEC = ToyEnv(("top", "angle", "cam_low"), (24, 32)).env_spec
 
 def test_the_first_episodes_become_h264_at_50_frames_per_second(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path, SPEC, episodes=1)
-    film(writer, [3, 4, 5])
+    record(writer, [3, 4, 5])
     assert list(writer.paths) == [3] and [p.name for p in tmp_path.iterdir()] == ["toy_seed_3.mp4"]
     with av.open(str(writer.paths[3])) as container:
         stream = container.streams.video[0]
@@ -36,7 +36,7 @@ def test_the_first_episodes_become_h264_at_50_frames_per_second(tmp_path: Path) 
 
 def test_chosen_episodes_are_filmed_at_a_lower_rate_if_wished(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path, SPEC, episodes={0, 2}, every=5, cameras=("top",))
-    film(writer, [3, 4, 5])
+    record(writer, [3, 4, 5])
     assert sorted(writer.paths) == [3, 5]
     with av.open(str(writer.paths[5])) as container:
         stream = container.streams.video[0]
