@@ -1,7 +1,23 @@
-"""ACT: action chunking with transformers (Zhao et al. 2023, arXiv 2304.13705): a CVAE whose decoder sees the scene.
+"""ACT: action chunking with transformers (Zhao et al. 2023, arXiv 2304.13705, section IV and appendix C).
+
+            CVAE encoder, training only                            policy: CVAE decoder
+                                                  queries (K, D)
+      [CLS] qpos a_t ... a_(t+K-1)                     |
+        |     |   |         |                          v
+    +---v-----v---v---------v---+           +------------------------+      chunk (K, A)
+    |    transformer encoder    |           |  transformer decoder   |---->  a_t ... a_(t+K-1)
+    +---+-----------------------+           +-----------^------------+
+        v                                               | memory (S, D)
+     mu, logvar                             +-----------+------------+
+        |                                   |  transformer encoder   |
+        v                                   +--^-----^---------^-----+
+    z ~ N(mu, exp(logvar))  ----- token ------>z   qpos   image tokens
+    z = 0 when acting                                      ^
+                                            backbone: N images -> maps (N, C, h, w), a token per cell
 
 Letters: B batch, K chunk, A action, N cameras, S tokens, D width, L latent, P keypoints. `Config()` is the paper's
-network with two repairs (all decoder layers count; cameras are told apart); the preset `paper` undoes them.
+network with two repairs (all decoder layers count; cameras are told apart by a learned code); preset `paper` undoes
+them. Code of the original: github.com/tonyzhaozh/act.
 """
 
 from dataclasses import dataclass
@@ -9,6 +25,7 @@ from functools import lru_cache
 from typing import Literal, Self
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from act.data.batch import Batch
@@ -31,35 +48,35 @@ class Config(ObservingConfig):
     dim_feedforward: int = 3200
     """Width between the two linear layers of each transformer layer."""
     n_heads: int = 8
-    """Attention heads; they divide hidden_dim."""
+    """Attention heads; hidden_dim must be a multiple of it."""
     n_encoder_layers: int = 4
-    """Layers over [latent, qpos, what the cameras see]."""
+    """Encoder layers over the tokens [latent, qpos, images]."""
     n_decoder_layers: int = 1
-    """Layers over the K queries, all of them used (the original computes 7 and uses the first)."""
+    """Decoder layers over the K queries, all of them used (the original computes 7 and uses the first)."""
     actions_per_query: int = 1
-    """1: a query per action, as in the paper. More: queries are control points, so many actions apart, of a uniform
-    cubic B-spline, which makes chunks smooth (shaking hands drop things) and a step about 3 times cheaper."""
+    """Actions between two queries. 1: a query per action, as in the paper. More: queries are the control points of a
+    uniform cubic B-spline, which makes chunks smooth (shaking hands drop things) and a step about 3 times cheaper."""
     decoder_input: Literal["queries", "zeros"] = "queries"
-    """What the first decoder layer refines: the learned queries, or zeros as in the paper (self-attention then only
-    adds a bias there)."""
+    """Input of the first decoder layer: the learned queries, or zeros as in the paper (self-attention then only adds
+    a bias there)."""
     use_cvae: bool = True
-    """Whether a CVAE encoder reads the demonstrated chunk in training (Fig. 8c: 35 against 2 % on human data)."""
+    """Train with a CVAE encoder that reads the demonstrated chunk (the paper's Fig. 8c: 35 against 2 % without)."""
     n_cvae_layers: int = 4
-    """Layers of the CVAE encoder over [CLS, qpos, actions]."""
+    """Layers of the CVAE encoder over the tokens [CLS, qpos, actions]."""
     cvae_stride: int = 1
-    """The CVAE encoder reads every so-many-th action of the chunk: 1 in the paper, 4 costs a third at K 400."""
+    """The CVAE encoder reads every Nth action of the chunk (1 in the paper; 4 saves a third of it at chunk_size 400)."""
     latent_dim: int = 32
     """L: size of the latent z."""
     latent: Literal["zero", "prior"] = "zero"
-    """z when the policy acts: the prior's mean (the paper) or a sample of N(0, I)."""
+    """z when the policy acts: the mean of the prior (the paper) or a sample of N(0, I)."""
     kl_weight: float = 10.0
-    """Weight of the KL divergence beside the reconstruction (10 scripted, 80 suggested for human data)."""
+    """Weight of the KL divergence in the loss (10 in the paper; others suggest 80 for varied demonstrations)."""
     loss: Literal["l1", "l2"] = "l1"
-    """Reconstruction error of the chunk, a mean over the actions that are not padding."""
+    """Reconstruction loss of the chunk, a mean over the actions that are not padding."""
     dropout: float = 0.1
-    """In attention, feed-forward and residuals of all transformer layers."""
+    """Dropout in attention, feed-forward and residuals of all transformer layers."""
     camera_embedding: bool = True
-    """A learned code per camera; without it, as in the original, equal places in two images look the same."""
+    """Add a learned code per camera; without it, as in the original, the same cell of two images looks the same."""
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -105,7 +122,7 @@ class Config(ObservingConfig):
 
 
 class Policy(ObservingPolicy):
-    """The network. Module names say what the tokens are."""
+    """The network of the drawing above."""
 
     pools_maps = False
     spline: Tensor
@@ -144,9 +161,13 @@ class Policy(ObservingPolicy):
         if self.cvae is not None:
             qpos = self.normalizer.encode("qpos", batch.qpos[:, -1])
             mu, logvar = self.cvae(qpos, target, batch.is_pad)
-            latent = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
+            latent = mu + (0.5 * logvar).exp() * torch.randn_like(mu)  # reparameterised: gradients reach mu, logvar
+            # The KL divergence from N(0, I), in closed form: what z says of the chunk beyond the observation costs
+            # kl_weight. Without it, acting with z = 0 would be far from every z of training (section IV-B).
             kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(-1).mean()
         error = self._decode(batch, latent) - target
+        # Near the end of an episode the chunk runs past it. The padding is no demonstration, so it counts nowhere: not
+        # in this mean, and not in the mean's divisor (the original divides by all K).
         reconstruction = masked_mean(error.abs() if self.config.loss == "l1" else error.square(), batch.is_pad)
         losses = {"loss": reconstruction, self.config.loss: reconstruction}
         if kl is not None:
@@ -157,6 +178,7 @@ class Policy(ObservingPolicy):
         latent = None
         if self.config.use_cvae:
             n, dim, place = batch.batch_size, self.config.latent_dim, batch.qpos.device
+            # z = 0, the mean of the prior: the most likely way of acting, and the same at every query.
             latent = torch.zeros(n, dim, device=place) if self.config.latent == "zero" else normal(n, (dim,), place)
         reads_maps = self.trunk is not None and self.trunk.makes_maps  # hundreds of tokens: bf16 pays
         bf16 = reads_maps and device.bf16_is_fast(self.device)
@@ -165,17 +187,17 @@ class Policy(ObservingPolicy):
 
     def _decode(self, batch: Batch, latent: Tensor | None) -> Tensor:
         """Normalised chunk (B, K, A) from what is seen and z (B, L)."""
-        memory, memory_position = self._look(batch, latent)
+        memory, memory_position = self._memory(batch, latent)
         memory = self.encoder(memory, memory_position)
         x = self.queries[None] if self.config.decoder_input == "queries" else torch.zeros_like(self.queries)[None]
         if self.training and self.config.dropout:
-            x = x.expand(batch.batch_size, -1, -1)  # every sample drops its own
+            x = x.expand(batch.batch_size, -1, -1)  # every sample has its own dropout
         x = self.decoder(x, memory, self.queries, memory_position)
         with torch.autocast(x.device.type, enabled=False):  # millimetres need more than bf16's 8 bits
             points = self.to_action(x.float())
             return points if self.config.actions_per_query == 1 else self.spline @ points
 
-    def _look(self, batch: Batch, latent: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _memory(self, batch: Batch, latent: Tensor | None) -> tuple[Tensor, Tensor]:
         """Tokens (B, S, D) of latent, qpos, env_state and images, and their positions (S, D)."""
         vectors = [self.from_qpos(self.joints(batch)[:, -1])]
         if self.cvae is not None:
@@ -191,8 +213,7 @@ class Policy(ObservingPolicy):
 
 
 class Cvae(nn.Module):
-    """The encoder of the CVAE: [CLS, qpos, every cvae_stride-th action] -> mean and log variance of z; and
-    z -> its token."""
+    """The encoder of the CVAE, [CLS, qpos, every cvae_stride-th action] -> mu and logvar of z, and z -> its token."""
 
     def __init__(self, config: Config, spec: PolicySpec):
         super().__init__()
@@ -204,7 +225,7 @@ class Cvae(nn.Module):
         self.register_buffer("position", sine_1d(-(-config.chunk_size // self.stride) + 2, dim), persistent=False)
 
     def forward(self, qpos: Tensor, action: Tensor, is_pad: Tensor) -> tuple[Tensor, Tensor]:
-        """mu, logvar (B, L), of normalised qpos (B, Q) and actions (B, K, A); padded actions are never looked at."""
+        """mu, logvar (B, L), of normalised qpos (B, Q) and actions (B, K, A); attention never reads padded actions."""
         action, is_pad = action[:, :: self.stride], is_pad[:, :: self.stride]
         action = action.masked_fill(is_pad[..., None], 0)
         actions, joints = self.from_action(action), self.from_qpos(qpos)[:, None]
@@ -225,9 +246,9 @@ class MapTokens(nn.Module):
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, S, D) and positions (S, D) of maps (B, N, C, h, w)."""
-        projected = self.project(maps.flatten(0, 1))
+        projected = self.project(rearrange(maps, "b n c h w -> (b n) c h w"))
         position = _sine_2d(maps.shape[3], maps.shape[4], projected.shape[1], maps.device)
-        tokens = projected.flatten(2).mT.unflatten(0, maps.shape[:2]).flatten(1, 2)  # (B, N h w, D)
+        tokens = rearrange(projected, "(b n) d h w -> b (n h w) d", n=maps.shape[1])
         codes = position.repeat(maps.shape[1], 1)
         if self.camera is not None:
             codes = codes + self.camera.repeat_interleave(len(position), dim=0)
