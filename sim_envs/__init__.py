@@ -1,8 +1,10 @@
-"""Simulated bimanual tasks: `make("transfer_cube")`, or `gymnasium.make("sim_envs/TransferCube-v0")`.
+"""Simulated bimanual tasks. The package simulates robots and tasks and knows nothing about learning.
 
-Knows robots, time and tasks; has never heard of learning. Every file in `sim_envs/tasks/` is a task by its name.
-Importing this package is light: MuJoCo is loaded when the first environment is made, so a program can hand
-`partial(sim_envs.make, task, ...)` to its simulating processes without loading the simulator itself.
+    env = sim_envs.make("transfer_cube", cameras=("top",))    # or gymnasium.make("sim_envs/TransferCube-v0")
+    obs, info = env.reset(seed=0)
+
+Every file in `sim_envs/tasks/` is a task of that name. `import sim_envs` does not load MuJoCo; making an environment
+does. So a program can hand `partial(sim_envs.make, task, ...)` to its worker processes and stay free of MuJoCo itself.
 """
 
 import importlib
@@ -22,40 +24,40 @@ if TYPE_CHECKING:
     from sim_envs.random_scenes import SceneSampler
     from sim_envs.task import BimanualTask
 
-choose_gl_backend()  # before anything here imports mujoco
+choose_gl_backend()  # now, because MuJoCo reads the choice when it is imported
 
-STYLES = ("scripted", "human")  # of demonstrations: one clean way, or varied in speed, pauses, grasps and hand-over
+STYLES = ("scripted", "human")  # of experts: one clean way, or varied in speed, pauses, grasps and hand-over
 
 
 def available() -> tuple[str, ...]:
-    """Names of all tasks."""
+    """Returns the names of all tasks."""
     tasks = Path(__file__).parent / "tasks"
     return tuple(sorted(module.name for module in pkgutil.iter_modules([str(tasks)])))
 
 
 def check_task_name(task_name: str, tasks: Sequence[str] | None = None) -> None:
-    """Raises ValueError, which lists the choices, unless the name is sim_<task>_<style> of a task and a style."""
+    """Raises ValueError, which lists the choices, unless the name is sim_<task>_<style>, of `available` and `STYLES`."""
     known = [f"sim_{task}_{style}" for task in tasks or available() for style in STYLES]
     if task_name not in known:
         raise ValueError(f"unknown task {task_name!r}; available: {', '.join(known)}")
 
 
 def load(task: str) -> "type[BimanualTask]":
-    """The task class of that name; ValueError lists the choices."""
+    """Returns the task class of that name. Raises ValueError, which lists the choices, if there is none."""
     if task not in available():
         raise ValueError(f"unknown task {task!r}; available: {', '.join(available())}")
     return importlib.import_module(f"sim_envs.tasks.{task}").Task
 
 
 def make(task: str, **kwargs: Any) -> "BimanualEnv":
-    """An environment for the task; keyword arguments (cameras, image_size, quality, ...) as for `BimanualEnv`."""
+    """Returns an environment for the task; keyword arguments (cameras, image_size, quality, ...) as for `BimanualEnv`."""
     from sim_envs.env import BimanualEnv
 
     return BimanualEnv(load(task), **kwargs)
 
 
 def make_expert(task: str, style: str = "scripted", seed: int = 0) -> "ExpertAgent":
-    """The scripted expert of the task as an agent; see `sim_envs.experts.make_agent`."""
+    """Returns the scripted expert of the task as an agent; see `sim_envs.experts.make_agent`."""
     from sim_envs import experts
 
     return experts.make_agent(task, style=style, seed=seed)
@@ -64,7 +66,7 @@ def make_expert(task: str, style: str = "scripted", seed: int = 0) -> "ExpertAge
 def make_with_expert(
     task: str, style: str = "scripted", chunk_size: int = 1, label_every: int = 0, **kwargs: Any
 ) -> "ExpertLabels":
-    """An environment whose observations say what the expert would do; see `sim_envs.expert_labels.ExpertLabels`."""
+    """Returns an environment whose observations hold the expert's actions; see `sim_envs.expert_labels.ExpertLabels`."""
     from sim_envs.expert_labels import ExpertLabels
 
     return ExpertLabels(make(task, **kwargs), style, chunk_size, label_every)
@@ -73,13 +75,14 @@ def make_with_expert(
 def make_scene_sampler(
     task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str = "fast"
 ) -> "SceneSampler":
-    """Draws random, labelled scenes of the task; see `sim_envs.random_scenes.SceneSampler`."""
+    """Returns a sampler of random, labelled scenes of the task; see `sim_envs.random_scenes.SceneSampler`."""
     from sim_envs.random_scenes import SceneSampler
 
     return SceneSampler(load(task), cameras, image_size, quality)
 
 
 def gymnasium_id(task: str) -> str:
+    """Returns "sim_envs/TransferCube-v0" for "transfer_cube"."""
     return f"sim_envs/{''.join(word.capitalize() for word in task.split('_'))}-v0"
 
 

@@ -1,4 +1,4 @@
-"""What the expert would do, beside every observation: labels for DAgger, and danger for a simulated operator."""
+"""Adds the expert's actions to every observation: labels for DAgger, and what a simulated operator compares with."""
 
 import copy
 from typing import Any
@@ -15,9 +15,18 @@ from sim_envs.env import CONTROL_TIMESTEP, BimanualEnv
 class ExpertLabels(gymnasium.Wrapper):
     """Adds obs["expert_action"] (14,), and at every `label_every`-th control step obs["expert_chunk"] (K, 14).
 
-    The chunk is what the closed-loop expert does in the next K control steps when it drives on from here, found out in
-    a second MjData: the environment itself is never touched. It takes 2 ms per action, 2.2 ms per step looked ahead.
-    `label_every` 0: no chunks. A state whose future diverges gets none either.
+    The chunk holds the actions that the closed-loop expert takes in the next K control steps if it drives from here.
+    They are found in a second MjData, so the environment itself is never touched. A chunk takes 2.2 ms per action.
+
+    Args:
+        style: of the expert, "scripted" or "human".
+        chunk_size: K, the actions in a chunk.
+        label_every: 0 gives no chunks. A state from which the simulation diverges gets none either.
+
+    Example:
+        env = ExpertLabels(sim_envs.make("transfer_cube", cameras=()), "scripted", chunk_size=60, label_every=20)
+        obs, info = env.reset(seed=0)
+        assert obs["expert_chunk"].shape == (60, 14)
     """
 
     def __init__(self, env: BimanualEnv, style: str, chunk_size: int = 1, label_every: int = 0):
@@ -44,7 +53,7 @@ class ExpertLabels(gymnasium.Wrapper):
         return {**obs, **labels, "expert_action": self._agent.select_action([obs])[0]}
 
     def _look_ahead(self) -> np.ndarray | None:
-        """(K, 14) float32. The expert's memory, a phase and a control step, goes along as a copy."""
+        """(K, 14) float32, or None if the simulation diverges. A copy of the expert drives, because it has a memory."""
         physics, task = self._ahead, self.bimanual.task
         mujoco.mj_copyData(physics.data.ptr, physics.model.ptr, self.bimanual.physics.data.ptr)
         expert, chunk = copy.copy(self._agent.experts[0]), []
