@@ -40,7 +40,7 @@ define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	@echo 'setting up .venv: a few minutes, once'
 	@test -x $(PY) || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "cannot create .venv: apt-get install python3-venv"; exit 1; }
-	$(PIP) install -c constraints.txt -e '$(1)' || { \
+	@$(PIP) install -c constraints.txt -e '$(1)' || { \
 		echo 'the tested versions cannot be installed here; trying the ranges of requirements.txt'; $(PIP) install -e '$(1)'; }
 endef
 
