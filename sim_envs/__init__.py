@@ -36,7 +36,7 @@ def available() -> tuple[str, ...]:
 
 
 def check_task_name(task_name: str, tasks: Sequence[str] | None = None) -> None:
-    """Raises ValueError, which lists the choices, unless the name is sim_<task>_<style>, of `available` and `STYLES`."""
+    """Raises ValueError, which lists the choices, unless the name is sim_<task>_<style>, e.g. sim_insertion_human."""
     known = [f"sim_{task}_{style}" for task in tasks or available() for style in STYLES]
     if task_name not in known:
         raise ValueError(f"unknown task {task_name!r}; available: {', '.join(known)}")
@@ -50,7 +50,7 @@ def load(task: str) -> "type[BimanualTask]":
 
 
 def make(task: str, **kwargs: Any) -> "BimanualEnv":
-    """Returns an environment for the task; keyword arguments (cameras, image_size, quality, ...) as for `BimanualEnv`."""
+    """Returns an environment for the task; keyword arguments (cameras, image_size, ...) as for `BimanualEnv`."""
     from sim_envs.env import BimanualEnv
 
     return BimanualEnv(load(task), **kwargs)
@@ -66,7 +66,7 @@ def make_expert(task: str, style: str = "scripted", seed: int = 0) -> "ExpertAge
 def make_with_expert(
     task: str, style: str = "scripted", chunk_size: int = 1, label_every: int = 0, **kwargs: Any
 ) -> "ExpertLabels":
-    """Returns an environment whose observations hold the expert's actions; see `sim_envs.expert_labels.ExpertLabels`."""
+    """Returns an environment whose observations hold the expert's actions, too; see `ExpertLabels`."""
     from sim_envs.expert_labels import ExpertLabels
 
     return ExpertLabels(make(task, **kwargs), style, chunk_size, label_every)
