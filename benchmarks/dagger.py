@@ -1,321 +1,322 @@
-r"""What a label is worth: success against expert labels for BC, DART, DAgger and HG-DAgger, from the same weak policy.
+r"""What is an expert label worth? Success against labels for BC, DART, DAgger and HG-DAgger, from the same weak policy.
 
     python -m benchmarks.dagger                                    transfer cube, state track, 3 seeds x 200 rollouts
     python -m benchmarks.dagger --budget 30m                       stops cleanly then; the same command continues
     python -m benchmarks.dagger --record="--image_size 240 320" --train="--preset fast --trunk DIR" \
         --work runs/dagger_images --out benchmarks/results/dagger_images.json        four cameras, DIR by act pretrain
 
-Every round spends about the same number of expert labels (actions the expert gave): on fresh demonstrations (bc), on
-demonstrations with noise in what is executed (dart), on driving in turns with the policy (dagger), or on driving when a
-simulated operator took over (hg_dagger). Then the policy learns from all data so far and is evaluated on test seeds.
-The work is done by record_sim_episodes.py, train.py and eval.py, each of which continues where it was stopped.
-Results: benchmarks/results/dagger.json and dagger.png, brought up to date after every cell.
+Every round spends about the same number of expert labels (actions of the expert): on new demonstrations (bc), on
+demonstrations with noise in the executed actions (dart), on episodes that expert and policy drive by turns (dagger), or
+on corrections by a simulated operator (hg_dagger). Then the policy is trained on all data so far and evaluated on test
+seeds. The JSON file and the figure beside it are updated after every cell.
 """
 
 import json
 import math
 import shutil
-import signal
-import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
 from tqdm import tqdm
 
 import sim_envs
+from act import command_line
 from act.data.episodes import find_episodes, read_episode
 from act.data.labels import Aggregation, count_labels
-from act.files import lock_file, whole_file
+from act.evaluation.execution import Execution
+from act.evaluation.rates import wilson_interval
+from act.files import lock_file, whole_file, write_json
 from act.provenance import provenance
+from act.run_folder import RunFolder
 from act.seeds import SEEDS_PER_ROUND, VALIDATION_SEEDS
 from act.workers import available_cores
-from benchmarks.dagger_figure import METHODS, curves, draw
-from benchmarks.grid.cells import refuse_repeats, seconds
-from record_sim_episodes import split_task_name
+from benchmarks.programs import OutOfTime, Runner, catch_signals, refuse_repeats, seconds
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "dagger.json"
-MAY_GROW = ("methods", "seeds", "rounds", "workers", "budget", "work", "out")  # without touching finished cells
-SEEDS = 100_000  # of attempts, that a training seed may use
-PATIENCE = 60.0  # [s] a program has to stop after SIGINT before it is killed
-MOST_EPISODES = 200  # of a round: a policy that is hardly ever corrected cannot spend its labels
+METHODS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_dagger": "human-gated DAgger"}
+COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger": "#d55e00"}  # Okabe and Ito 2008
+MAY_CHANGE = ("methods", "seeds", "rounds", "workers", "budget", "work", "out")  # finished cells do not depend on them
+SEEDS = 100_000  # of attempts, for each training seed
+MAX_EPISODES = 200  # of a round, because a policy that hardly needs corrections cannot spend its labels
 
 
 @dataclass(frozen=True)
 class Options:
-    """Rounds of learning from a teacher at equal numbers of labels."""
+    """Options of the rounds, of the programs they run, and of the whole benchmark."""
 
     task_name: str = "sim_transfer_cube_scripted"
     methods: tuple[str, ...] = tuple(METHODS)
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of training; every one has its own demonstrations and its own rollouts."""
+    """Training seeds; each has its own demonstrations and its own rollouts."""
     demos: int = 6
     """Demonstrations of the weak policy."""
     rounds: int = 3
     labels: int = 1500
-    """Expert labels a round, four demonstrations' worth."""
+    """Expert labels in a round, as many as in four demonstrations."""
     rollouts: int = 200
-    """Of every evaluation."""
+    """Rollouts in every evaluation."""
     seed_set: Literal["test", "validation"] = "test"
-    """Choose settings on validation seeds."""
+    """Use validation seeds to choose settings."""
     steps: int = 3000
-    """Optimizer updates, each time."""
+    """Optimizer steps of every training."""
     warm_start: bool = False
-    """Go on from the policy of the round before instead of training from scratch."""
+    """Start every training from the policy of the round before instead of from scratch."""
     record: str = "--cameras"
-    """Further flags of record_sim_episodes.py for demonstrations: without cameras. What a policy drives has its own."""
+    """More flags of record_sim_episodes.py for demonstrations; by default they have no cameras."""
     train: str = "--preset state"
-    """Further flags of train.py, as --train="--preset state --lr 1e-4"."""
+    """More flags of train.py, as --train="--preset state --lr 1e-4"."""
     aggregation: Aggregation = "uniform"
-    """Of DAgger and HG-DAgger."""
+    """How train.py weighs the frames of DAgger and HG-DAgger."""
     n_action_steps: int = 30
-    """Control steps between queries whenever a policy drives, in lessons as in rollouts: labels end with a turn."""
+    """Control steps between two queries of the policy, in rounds and in evaluations."""
     dagger: str = "--beta_schedule constant:0.5 --label_every 0"
-    """Flags of record_sim_episodes.py for DAgger: a coin falls with every query, what the expert does is the label."""
+    """Flags of record_sim_episodes.py for DAgger: each chunk is driven by the expert with probability 0.5, and labels
+    are the actions that the expert executed."""
     hg_dagger: str = "--take_over 0.1 --hand_back 0.05"
-    """The same for HG-DAgger."""
+    """Flags of record_sim_episodes.py for HG-DAgger."""
     dart_noise: float = 0.0025
-    """DART [rad]. The expert stands this: at 0.004 it fails in a fifth of its attempts, at 0.01 in all."""
+    """Noise of DART [rad]. The expert fails in a fifth of its attempts with 0.004, and in all of them with 0.01."""
     workers: int = available_cores()
-    """Processes that simulate."""
+    """Simulating processes."""
     budget: str = ""
-    """Stop cleanly after 90s, 30m or 1h30m; without it, when all is done."""
+    """Stop cleanly after this time, such as 90m or 1h30m; by default the benchmark runs to its end."""
     work: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/dagger")
-    """Where data and runs of the cells are kept."""
-    out: Path = RESULTS
+    """Folder of the data and the training runs."""
+    out: Path = Path(__file__).parent / "results" / "dagger.json"
+    """JSON file of the results."""
 
     def check(self) -> None:
-        unknown = sorted(set(self.methods) - set(METHODS))
-        if unknown:
-            raise ValueError(f"--methods {unknown[0]}: there are {', '.join(METHODS)}")
+        """Raises ValueError that names the first value that cannot work, and what would have worked."""
+        sim_envs.check_task_name(self.task_name)
+        if unknown := sorted(set(self.methods) - set(METHODS)):
+            raise ValueError(f"--methods {unknown[0]}: choose from {', '.join(METHODS)}")
         refuse_repeats("methods", self.methods)
         refuse_repeats("seeds", self.seeds)
-        split_task_name(self.task_name, sim_envs.available())
         for name in ("demos", "rounds", "labels", "rollouts", "steps", "n_action_steps", "workers"):
             if getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
-        if self.rounds > SEEDS // SEEDS_PER_ROUND - 2 and set(self.methods) & {"dagger", "hg_dagger"}:
+                raise ValueError(f"--{name} {getattr(self, name)}: give at least 1")
+        max_rounds, max_seed = SEEDS // SEEDS_PER_ROUND - 2, VALIDATION_SEEDS.start // SEEDS - 2
+        if self.rounds > max_rounds and set(self.methods) & {"dagger", "hg_dagger"}:
             raise ValueError(
-                f"--rounds {self.rounds}: at most {SEEDS // SEEDS_PER_ROUND - 2}, so that every round has its own seeds"
+                f"--rounds {self.rounds}: give at most {max_rounds}, so that every round has its own seeds"
             )
-        if self.out.is_dir():
-            raise ValueError(f"--out {self.out} is a directory; give a file, such as {self.out}/dagger.json")
-        most = VALIDATION_SEEDS.start // SEEDS - 2
         for seed in self.seeds:
-            if not 0 <= seed <= most:
-                raise ValueError(f"--seeds {seed}: give 0 to {most}; each takes {SEEDS} seeds of attempts")
+            if not 0 <= seed <= max_seed:
+                raise ValueError(f"--seeds {seed}: give 0 to {max_seed}; each uses {SEEDS} seeds of attempts")
 
     def claim(self) -> None:
-        """Makes `work` a place for these settings; ValueError when that or `out` is a place for others."""
-        ours, place = json.dumps(fixed(asdict(self)), indent=1), self.work / "settings.json"
-        others = place.exists() and place.read_text() != ours
-        if others and any(path != place for path in self.work.iterdir()):
-            raise ValueError(f"{self.work} holds cells of other settings ({place}); give another --work")
-        self.known()
-        with whole_file(place) as temporary:
-            temporary.write_text(ours)
+        """Keeps the settings in `work`. Raises ValueError when `work` or `out` has cells of other settings."""
+        settings, path = json.dumps(fixed(asdict(self)), indent=1), self.work / "settings.json"
+        differs = path.exists() and path.read_text() != settings
+        if differs and any(other != path for other in self.work.iterdir()):
+            raise ValueError(f"{self.work} holds cells of other settings ({path}); give another --work")
+        self.known_cells()
+        with whole_file(path) as temporary:
+            temporary.write_text(settings)
 
-    def known(self) -> list[dict[str, Any]]:
-        """The cells that `out` has. ValueError when they have other settings."""
+    def known_cells(self) -> list[dict[str, Any]]:
+        """Returns the cells in `out`. Raises ValueError when they have other settings."""
         if not self.out.exists():
             return []
         try:
             known = json.loads(self.out.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self.out} is no JSON ({error}); give another --out") from None
-        if not isinstance(known, dict) or not isinstance(known.get("settings"), dict) or "cells" not in known:
-            raise ValueError(f"{self.out} holds no results of this program; give another --out")
-        if fixed(known["settings"]) != fixed(asdict(self)):
+            settings, cells = fixed(known["settings"]), known["cells"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{self.out} holds no results of this benchmark ({error!r}); give another --out") from None
+        if settings != fixed(asdict(self)):
             raise ValueError(f"{self.out} holds results of other settings; give another --out")
-        return known["cells"]
+        return cells
 
 
 def fixed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Those that finished cells depend on."""
-    return {key: value for key, value in settings.items() if key not in MAY_GROW}
-
-
-class OutOfTime(Exception):
-    """The budget is spent."""
+    """Returns the settings that finished cells depend on."""
+    return {key: value for key, value in settings.items() if key not in MAY_CHANGE}
 
 
 @dataclass
-class Bench:
-    """Runs the programs, for at most as long as the budget lasts."""
+class Experiment:
+    """Runs the programs for every cell: a method, a training seed and a round."""
 
     options: Options
-    deadline: float = math.inf
+    runner: Runner
     cells: list[dict[str, Any]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        options = self.options
-        total = len(options.seeds) * (1 + options.rounds * len(options.methods))
-        self.bar = tqdm(total=total, desc="policies", unit="policy", dynamic_ncols=True)
+    def run(self) -> None:
+        """Runs whole seeds one after another, because an early stop then leaves whole comparisons."""
+        options, total = self.options, len(self.options.seeds) * (1 + self.options.rounds * len(self.options.methods))
+        with tqdm(total=total, unit="policy", dynamic_ncols=True) as bar:
+            for seed in options.seeds:
+                demos, weak = options.work / f"demos_seed{seed}", options.work / f"weak_seed{seed}"
+                self.record(demos, options.demos, *self.demonstrator(seed))
+                self.cell(bar, ("weak", seed, 0), [demos], weak)
+                data, policies = {method: [demos] for method in options.methods}, dict.fromkeys(options.methods, weak)
+                for round_ in range(1, options.rounds + 1):
+                    for method in options.methods:
+                        place = options.work / f"{method}_seed{seed}" / f"round{round_}"
+                        self.collect(method, seed, round_, policies[method], place / "data")
+                        data[method].append(place / "data")
+                        flags = ["--aggregation", options.aggregation]
+                        flags += ["--warm_start", policies[method]] if options.warm_start else []
+                        policies[method] = place / "run"
+                        self.cell(bar, (method, seed, round_), data[method], place / "run", *flags)
 
-    def call(self, program: Path | str, *words: object) -> None:
-        """One program; at the deadline it is asked to stop, as with Ctrl-C. RuntimeError when it fails."""
-        argv = [sys.executable, str(ROOT / program), *map(str, words)]
-        pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(argv, **pipes, start_new_session=True) as process:  # Ctrl-C reaches it once: through us
-            try:
-                _, told = process.communicate(timeout=max(0.0, min(self.deadline - time.monotonic(), 1e6)))
-            except (subprocess.TimeoutExpired, KeyboardInterrupt) as stop:
-                process.send_signal(signal.SIGINT)
-                try:
-                    process.communicate(timeout=PATIENCE)
-                except subprocess.TimeoutExpired:  # one that was started in the background does not hear it
-                    process.kill()
-                    process.communicate()
-                raise stop if isinstance(stop, KeyboardInterrupt) else OutOfTime from None
-        if process.returncode:
-            raise RuntimeError(f"{' '.join(argv[1:])} ended with {process.returncode}:\n{told[-2000:]}")
+    def program(self, log: Path, *words: object) -> None:
+        self.runner.run([sys.executable, *map(str, words)], log)
 
-    # ------------------------------------------------------------------------------------------------------- labels
-    def demonstrations(self, directory: Path, seed: int, number: int, first: int = 0, noise: float = 0.0) -> Path:
-        """`number` fresh demonstrations, from attempt seeds that belong to (seed, first) alone."""
-        flags = ["--seed", SEEDS * (seed + 1) + first, "--dart_noise", noise, "--num_episodes", number]
-        self.record(directory, number, *flags)
-        return directory
+    def demonstrator(self, seed: int, first: int = 0, noise: float = 0.0) -> list[object]:
+        """Returns the flags of new demonstrations; their attempt seeds belong to (seed, first) alone."""
+        return ["--seed", SEEDS * (seed + 1) + first, "--dart_noise", noise, *self.options.record.split()]
 
     def record(self, directory: Path, number: int, *flags: object) -> None:
-        if directory.is_dir() and len(find_episodes(directory)) >= number:
-            return
-        where = ["--task_name", self.options.task_name, "--dataset_dir", directory, "--workers", self.options.workers]
-        how = [] if "--policy" in flags else self.options.record.split()
-        self.call("record_sim_episodes.py", *where, *flags, *how)
+        if not directory.is_dir() or len(find_episodes(directory)) < number:
+            place = ["--task_name", self.options.task_name, "--dataset_dir", directory, "--num_episodes", number]
+            log = directory.with_name(f"{directory.name}.log")
+            self.program(log, "record_sim_episodes.py", *place, "--workers", self.options.workers, *flags)
 
-    def teach(self, method: str, seed: int, round_: int, policy: Path, directory: Path) -> Path:
-        """The data of one round."""
+    def collect(self, method: str, seed: int, round_: int, policy: Path, directory: Path) -> None:
+        """Records episodes until the labels of a round are spent."""
         options = self.options
         if method in ("bc", "dart"):
             number = math.ceil(options.labels / labels_in(options.work / f"demos_seed{seed}") * options.demos)
             noise = options.dart_noise if method == "dart" else 0.0
-            return self.demonstrations(directory, seed, number, 1000 * round_, noise)
+            self.record(directory, number, *self.demonstrator(seed, 1000 * round_, noise))
+            return
         flags = ["--agent", method, "--policy", policy, "--seed", SEEDS * (seed + 1), "--round", round_ + 1]
         flags += ["--n_action_steps", options.n_action_steps]
         flags += {"dagger": options.dagger, "hg_dagger": options.hg_dagger}[method].split()
         number, spent = 0, 0
-        while spent < options.labels and number < MOST_EPISODES:
+        while spent < options.labels and number < MAX_EPISODES:
             missing = round(number * (options.labels - spent) / max(spent, 1))
-            number = min(number + max(2, min(missing, 2 * number)), MOST_EPISODES)
-            self.record(directory, number, *flags, "--num_episodes", number)
+            number = min(number + max(2, min(missing, 2 * number)), MAX_EPISODES)
+            self.record(directory, number, *flags)
             spent = labels_in(directory, number)
-        return directory
 
-    # -------------------------------------------------------------------------------------------------------- cells
-    def learn(self, run: Path, data: Sequence[Path], seed: int, *flags: object) -> None:
-        options = self.options
-        where = ["--task_name", options.task_name, "--dataset_dir", *data, "--run_dir", run, "--seed", seed]
+    def cell(self, bar: tqdm, key: tuple[str, int, int], data: Sequence[Path], run: Path, *flags: object) -> None:
+        """Trains and evaluates a policy, unless that was done before, and updates `out`."""
+        path = run / "cell.json"
+        if not path.exists():
+            results = self.train_and_evaluate(run, data, key[1], *flags)
+            cell = {**dict(zip(("method", "seed", "round"), key, strict=True)), "labels": sum(map(labels_in, data))}
+            cell["episodes"] = sum(len(find_episodes(directory)) for directory in data)
+            cell |= {name: results[name]["successes"] for name in ("success", "strict_success")}
+            write_json(path, cell | {"rollouts": results["n"], "git": results["provenance"]["git"]})
+        self.cells.append(cell := json.loads(path.read_text()))
+        with lock_file(self.options.out):  # other seeds or methods may be written meanwhile
+            write(self.options, merged(self.options.known_cells(), self.cells))
+        bar.write(", ".join(f"{name} {value}" for name, value in cell.items() if name != "git"))
+        bar.update()
+
+    def train_and_evaluate(self, run: Path, data: Sequence[Path], seed: int, *flags: object) -> dict[str, Any]:
+        options, log = self.options, run / "dagger.log"
+        place = ["--task_name", options.task_name, "--dataset_dir", *data, "--run_dir", run, "--seed", seed]
         how = ["--steps", options.steps, "--val_fraction", 0, *options.train.split(), *flags]
-        self.call("train.py", *where, *how)
+        self.program(log, "train.py", *place, *how)
         shutil.rmtree(run / "tensorboard", ignore_errors=True)
-
-    def judge(self, run: Path) -> dict[str, Any]:
-        options = self.options
-        flags = ["--num_rollouts", options.rollouts, "--seed_set", options.seed_set, "--videos", 0]
-        flags += ["--n_action_steps", options.n_action_steps]
-        self.call("eval.py", run, *flags, "--num_workers", options.workers)
-        folder = run / "eval" / f"{options.seed_set}_chunk_every{options.n_action_steps}"
-        return json.loads((folder / "results.json").read_text())
-
-    def cell(self, method: str, seed: int, round_: int, data: Sequence[Path], run: Path, *flags: object) -> None:
-        """Trains and evaluates one policy, unless that was done before; tells and keeps what came of it."""
-        done = run / "cell.json"
-        known = done.exists()
-        if not known:
-            self.learn(run, data, seed, *flags)
-            results = self.judge(run)
-            counts = {name: results[name]["successes"] for name in ("success", "strict_success")}
-            labels = sum(labels_in(directory) for directory in data)
-            episodes = sum(len(find_episodes(directory)) for directory in data)
-            cell = {"method": method, "seed": seed, "round": round_, "labels": labels, "episodes": episodes}
-            cell |= {**counts, "rollouts": results["n"], "git": results["provenance"]["git"]}
-            with whole_file(done) as temporary:
-                temporary.write_text(json.dumps(cell))
-        self.cells.append(json.loads(done.read_text()))
-        told = self.cells[-1]
-        self.bar.initial += known  # which the estimate leaves out
-        self.bar.update()
-        self.bar.write(
-            f"seed {seed} {method:9s} round {round_}: {told['labels']:6d} labels, {told['episodes']:3d} episodes, "
-            f"success {100 * told['success'] / told['rollouts']:.1f} %, strict "
-            f"{100 * told['strict_success'] / told['rollouts']:.1f} % of {told['rollouts']}"
-        )
-        with lock_file(self.options.out):  # which other seeds or methods may write meanwhile
-            write(self.options, merged(self.options.known(), self.cells))
-
-    def run(self) -> None:
-        """Seed by seed, so that an early stop leaves whole comparisons; within one, round by round."""
-        options = self.options
-        for seed in options.seeds:
-            demos = self.demonstrations(options.work / f"demos_seed{seed}", seed, options.demos)
-            weak = options.work / f"weak_seed{seed}"
-            self.cell("weak", seed, 0, [demos], weak)
-            data = {method: [demos] for method in options.methods}
-            policies = dict.fromkeys(options.methods, weak)
-            for round_ in range(1, options.rounds + 1):
-                for method in options.methods:
-                    place = options.work / f"{method}_seed{seed}" / f"round{round_}"
-                    data[method].append(self.teach(method, seed, round_, policies[method], place / "data"))
-                    flags = ["--aggregation", options.aggregation]
-                    flags += ["--warm_start", policies[method]] if options.warm_start else []
-                    self.cell(method, seed, round_, data[method], place / "run", *flags)
-                    policies[method] = place / "run"
+        how = ["--modes", "chunk", "--n_action_steps", options.n_action_steps, "--num_rollouts", options.rollouts]
+        how += ["--seed_set", options.seed_set, "--videos", 0, "--num_workers", options.workers]
+        self.program(log, "eval.py", run, *how)
+        folder = Execution("chunk", options.n_action_steps).folder(options.seed_set)
+        return json.loads((RunFolder(run).evaluation(folder) / "results.json").read_text())
 
 
 def labels_in(directory: Path, number: int | None = None) -> int:
-    """Actions the expert gave for the (first `number`) episodes of a directory."""
+    """Returns the actions that the expert gave for the (first `number`) episodes of a directory."""
     return sum(count_labels(read_episode(path)) for path in find_episodes(directory)[:number])
 
 
-# ------------------------------------------------------------------------------------------------------------ results
 def merged(known: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All cells in the order in which a whole run has them; what is in `cells` replaces what was known."""
+    """Returns all cells in the order in which a whole run makes them; `cells` replace known ones."""
     found = {(cell["seed"], cell["round"], cell["method"]): cell for cell in (*known, *cells)}
     order = ["weak", *METHODS]
     return [found[key] for key in sorted(found, key=lambda key: (*key[:2], order.index(key[2])))]
 
 
 def write(options: Options, cells: Sequence[dict[str, Any]]) -> None:
-    """The JSON, and the figure beside it."""
+    """Writes the JSON file, and the figure beside it."""
     settings = {key: value for key, value in asdict(options).items() if key not in ("workers", "budget", "work", "out")}
-    for name in ("methods", "seeds"):  # of all calls that wrote here
+    for name in ("methods", "seeds"):  # of all calls that wrote to this file
         settings[name] = [value for value in dict.fromkeys(c[name.removesuffix("s")] for c in cells) if value != "weak"]
     settings["rounds"] = max(cell["round"] for cell in cells)
-    results = {"settings": settings, "cells": list(cells), "curves": curves(cells), "provenance": provenance()}
-    with whole_file(options.out) as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
-    if results["curves"]:
-        draw(results["curves"], options.out.with_suffix(".png"))
+    found = curves(cells)
+    write_json(options.out, {"settings": settings, "cells": [*cells], "curves": found, "provenance": provenance()})
+    if found:
+        draw(found, options.out.with_suffix(".png"))
+
+
+def curves(cells: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Returns, for each method and round, mean labels and success with its Wilson interval over the seeds' rollouts.
+
+    "each" holds labels and success of every seed. The weak policy begins every curve. A seed that has fewer cells than
+    most does not count, nor does a round that another seed has not reached yet.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    done = Counter(cell["seed"] for cell in cells)
+    often = Counter(done.values())
+    seeds = {seed for seed in done if done[seed] >= max(often, key=lambda count: (often[count], count))}
+    cells = [cell for cell in cells if cell["seed"] in seeds]
+    for method in dict.fromkeys(cell["method"] for cell in cells if cell["method"] != "weak"):
+        curve = [cell for cell in cells if cell["method"] in ("weak", method)]
+        for round_ in sorted({cell["round"] for cell in curve}):
+            group = [cell for cell in curve if cell["round"] == round_]
+            if len(group) < len(seeds):
+                continue
+            successes, n = (sum(cell[key] for cell in group) for key in ("success", "rollouts"))
+            low, high = wilson_interval(successes, n)
+            point = {"round": round_, "labels": float(np.mean([cell["labels"] for cell in group]))}
+            point |= {"success": successes / n, "low": low, "high": high, "rollouts": n, "seeds": len(group)}
+            point["strict_success"] = sum(cell["strict_success"] for cell in group) / n
+            point["each"] = [(cell["labels"], cell["success"] / cell["rollouts"]) for cell in group]
+            found.setdefault(method, []).append(point)
+    return found
+
+
+def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Draws success over labels: a line with its 95 % interval for each method, a small dot for each training seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for method, points in found.items():
+        labels = [point["labels"] for point in points]
+        axes.plot(labels, [100 * p["success"] for p in points], "o-", color=COLOURS[method], label=METHODS[method])
+        low, high = ([100 * p[key] for p in points] for key in ("low", "high"))
+        axes.fill_between(labels, low, high, color=COLOURS[method], alpha=0.15, linewidth=0)
+        spent, rates = zip(*(seed for point in points for seed in point["each"]), strict=True)
+        axes.plot(spent, [100 * rate for rate in rates], ".", color=COLOURS[method], alpha=0.5, markersize=5)
+    axes.axhline(97, color="0.6", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="labels: actions of the expert", ylabel="success [%]", ylim=(0, 101))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: done or stopped in time; 1: a program failed; 2: not asked properly; 130: Ctrl-C."""
-    options = tyro.cli(Options, args=argv, use_underscores=True, description=__doc__)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # deaf to it, where a shell script starts us
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    bench = None
-    try:
+    """Returns 0: done or out of budget; 1: a program failed; 2: wrong input; 130: Ctrl-C."""
+    program, example = "python -m benchmarks.dagger", "python -m benchmarks.dagger --seeds 0 --budget 30m"
+    options = command_line.parse(
+        Options, argv, program=program, description=__doc__ or "", example=example, page="docs/dagger.md"
+    )
+    catch_signals()
+
+    def work() -> None:
         options.check()
-        deadline = time.monotonic() + seconds(options.budget)
+        runner = Runner(time.monotonic() + seconds(options.budget))
         options.claim()
-        bench = Bench(options, deadline)
-        with bench.bar:
-            bench.run()
-    except (ValueError, RuntimeError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
-    except (OutOfTime, KeyboardInterrupt) as stop:
-        done = len(bench.cells) if bench else 0
-        print(f"stopped after {done} cells; the same command continues")
-        return 130 if isinstance(stop, KeyboardInterrupt) else 0
-    print(f"wrote {options.out} and {options.out.with_suffix('.png')}")
-    return 0
+        try:
+            Experiment(options, runner).run()
+            print(f"wrote {options.out} and {options.out.with_suffix('.png')}")
+        except OutOfTime:
+            print(f"the budget of {options.budget} is spent; the same command continues from here")
+
+    again = "the same command continues from here"
+    return command_line.run(program, work, again, failures=(RuntimeError, OSError), failure_code=1)
 
 
 if __name__ == "__main__":

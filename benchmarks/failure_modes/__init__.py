@@ -1,9 +1,9 @@
-"""What can go wrong when one imitates, and what helps, in worlds small enough to see through.
+"""What goes wrong in imitation learning, and what helps, in worlds small enough to understand completely.
 
-exact.py      the three effects in closed form, no learning
-worlds.py     a road, a detour, a corridor: each shows one failure, and an expert drives in it
+exact.py      three effects in closed form, without learning
+worlds.py     a road, a detour, a corridor: each shows one failure
 learning.py   demonstrations, DART, DAgger and the policies of act/policies in those worlds
-recipes.py    who learns what from whom: the tables of conditions
-claims.py     what the lecture says must come out, as inequalities
-figures.py    the drawings of docs/failure_modes.md
+recipes.py    the conditions of the experiments
+claims.py     what must come out, as inequalities
+figures.py    the figures of docs/failure_modes.md
 """

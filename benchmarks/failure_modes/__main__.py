@@ -1,7 +1,6 @@
-"""`python -m benchmarks.failure_modes`: runs every experiment, checks every claim, writes JSON and figures.
+"""Runs every experiment of docs/failure_modes.md, checks every claim, and writes results and figures.
 
-Results go to benchmarks/results/failure_modes.json, drawings to docs/failure_modes_*.png. Exit code 1 when a claim does
-not hold.
+Results go to benchmarks/results/failure_modes.json, figures to docs/. The exit code is 1 when a claim does not hold.
 """
 
 import json
@@ -10,28 +9,28 @@ import re
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from tqdm import tqdm
 
+from act import command_line
 from act.files import whole_file
 from act.provenance import provenance
 from act.workers import available_cores
 from benchmarks.failure_modes import exact, figures
 from benchmarks.failure_modes.claims import CLAIMS, Results
-from benchmarks.failure_modes.recipes import EXPERIMENTS, Job, Paths
+from benchmarks.failure_modes.recipes import EXPERIMENTS, Paths, run
 
 ROOT = Path(__file__).parents[2]
-EXACT_EPISODES = 20_000
 
 
 @dataclass(frozen=True)
 class Options:
-    """Runs the experiments."""
+    """How the experiments are run."""
 
     quick: bool = False
     """One seed, a third of the training."""
@@ -40,79 +39,81 @@ class Options:
     workers: int = available_cores()
     """Processes."""
     out: Path | None = None
-    """Directory for results and drawings; if not given benchmarks/results and docs, with --quick runs/failure_modes."""
-
-
-def main(argv: list[str] | None = None) -> int:
-    options = tyro.cli(Options, args=argv, description=__doc__)
-    if options.seeds < 1 or options.workers < 1:
-        print(f"--seeds {options.seeds} and --workers {options.workers} must both be at least 1", file=sys.stderr)
-        return 2
-    if options.out is not None:
-        try:
-            options.out.mkdir(parents=True, exist_ok=True)  # now, not after minutes of training
-        except OSError as error:
-            print(f"--out {options.out} is no directory ({error.strerror}); give another", file=sys.stderr)
-            return 2
-    start = time.perf_counter()
-    try:
-        results, paths = measure(options)
-    except KeyboardInterrupt:
-        print("\nfailure_modes: stopped; nothing is kept", file=sys.stderr)
-        return 130
-    report = {"seconds": round(time.perf_counter() - start), "quick": options.quick, "provenance": provenance()}
-    out = options.out or (Path("runs") / "failure_modes" if options.quick else None)
-    with whole_file((out or ROOT / "benchmarks" / "results") / "failure_modes.json") as temporary:
-        temporary.write_text(as_text({**report, "claims": judged(results), "results": results}))
-    figures.draw(results, paths, out or ROOT / "docs")
-    for claim in CLAIMS:
-        mark = "holds" if claim.holds(results) else "FAILS"
-        print(f"{mark}  {claim.value(results):8.3f} {claim.relation} {claim.bound:<5} {claim.text}")
-    return 0 if all(claim.holds(results) for claim in CLAIMS) else 1
+    """Folder of results and figures; by default benchmarks/results and docs, with --quick runs/failure_modes."""
 
 
 def measure(options: Options) -> tuple[Results, Paths]:
-    """Every condition under every seed, the longest first; and some episodes of seed 0 for the drawings."""
-    jobs = [
-        Job(experiment, condition, seed, options.quick)
-        for seed in range(1 if options.quick else options.seeds)
-        for experiment, recipes in EXPERIMENTS.items()
-        for condition in recipes
-    ]
-    jobs.sort(key=lambda job: -EXPERIMENTS[job.experiment][job.condition].cost)
+    """Runs every condition with every seed, the longest first; returns some episodes of seed 0 for the figures, too."""
+    seeds = range(1 if options.quick else options.seeds)
+    jobs = [(e, c, seed, options.quick) for seed in seeds for e, recipes in EXPERIMENTS.items() for c in recipes]
+    jobs.sort(key=lambda job: -EXPERIMENTS[job[0]][job[1]].cost)
     found: dict[tuple[str, str], dict[int, dict[str, float]]] = defaultdict(dict)
     paths: Paths = defaultdict(dict)
     with multiprocessing.get_context("spawn").Pool(options.workers, torch.set_num_threads, (1,)) as pool:
-        done = pool.imap_unordered(Job.run, jobs)
-        for job, outcome, states in tqdm(done, total=len(jobs), desc="failure modes", unit="training"):
-            found[job.experiment, job.condition][job.seed] = outcome
-            if job.seed == 0:
-                paths[job.experiment][job.condition] = states
+        done = pool.imap_unordered(_run, jobs)
+        for (experiment, condition, seed, _), (outcome, states) in tqdm(done, total=len(jobs), unit="training"):
+            found[experiment, condition][seed] = outcome
+            if seed == 0:
+                paths[experiment][condition] = states
     results: dict[str, dict[str, dict[str, list[float]]]] = {"exact": {}}
-    for condition, outcome in exact.outcomes(0, EXACT_EPISODES).items():
+    for condition, outcome in exact.outcomes(0, 20_000).items():
         results["exact"][condition] = {key: [value] for key, value in outcome.items()}
     for experiment, recipes in EXPERIMENTS.items():
-        results[experiment] = {name: _by_measure(found[experiment, name]) for name in recipes}
+        results[experiment] = {
+            name: {key: [round(found[experiment, name][seed][key], 6) for seed in seeds] for key in outcome}
+            for name, outcome in ((name, found[experiment, name][0]) for name in recipes)
+        }
     return results, paths
 
 
-def _by_measure(seeds: dict[int, dict[str, float]]) -> dict[str, list[float]]:
-    """Outcomes by seed -> values in the order of the seeds, by measure."""
-    return {key: [round(seeds[seed][key], 6) for seed in sorted(seeds)] for key in seeds[0]}
+def _run(job: tuple[str, str, int, bool]) -> tuple[Any, Any]:
+    return job, run(*job)
 
 
-def judged(results: Results) -> list[dict[str, Any]]:
-    """The claims with what was measured."""
-    rows = []
-    for claim in CLAIMS:
-        where = f"{claim.experiment}: {claim.condition}: {claim.measure} {claim.relation} {claim.bound}"
-        rows.append({"claim": claim.text, "asks": where, "is": claim.value(results), "holds": claim.holds(results)})
-    return rows
+def report(options: Options, seconds: float, results: Results) -> dict[str, Any]:
+    """Returns what is written: every claim with what was measured, and the results."""
+    claims = [
+        {
+            "claim": claim.text,
+            "asks": f"{claim.experiment}: {claim.condition}: {claim.measure} {claim.relation} {claim.bound}",
+            "is": claim.value(results),
+            "holds": claim.holds(results),
+        }
+        for claim in CLAIMS
+    ]
+    made = {"seconds": round(seconds), "quick": options.quick, "provenance": provenance()}
+    return {**made, "claims": claims, "results": results}
 
 
-def as_text(report: dict[str, Any]) -> str:
-    """JSON, every list of numbers on one line."""
-    return re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(report, indent=1)) + "\n"
+def main(argv: Sequence[str] | None = None) -> int:
+    program = "python -m benchmarks.failure_modes"
+    options = command_line.parse(
+        Options,
+        argv,
+        program=program,
+        description=__doc__ or "",
+        example=f"{program} --quick",
+        page="docs/failure_modes.md",
+    )
+
+    def work() -> int:
+        if options.seeds < 1 or options.workers < 1:
+            raise ValueError(f"--seeds {options.seeds} --workers {options.workers}: both must be at least 1")
+        out = options.out or (Path("runs") / "failure_modes" if options.quick else None)
+        folder = out or ROOT / "benchmarks" / "results"
+        folder.mkdir(parents=True, exist_ok=True)  # before minutes of training
+        start = time.perf_counter()
+        results, paths = measure(options)
+        text = json.dumps(report(options, time.perf_counter() - start, results), indent=1)
+        with whole_file(folder / "failure_modes.json") as temporary:  # lists of numbers on one line
+            temporary.write_text(re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n")
+        figures.draw(results, paths, out or ROOT / "docs")
+        for claim in CLAIMS:
+            mark = "holds" if claim.holds(results) else "FAILS"
+            print(f"{mark}  {claim.value(results):8.3f} {claim.relation} {claim.bound:<5} {claim.text}")
+        return 0 if all(claim.holds(results) for claim in CLAIMS) else 1
+
+    return command_line.run(program, work, stopped="nothing is kept")
 
 
 if __name__ == "__main__":

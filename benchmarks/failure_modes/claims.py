@@ -1,4 +1,4 @@
-"""What must come out, as inequalities over the results: each names what was measured, and how wide the margin is."""
+"""The claims of docs/failure_modes.md as inequalities over the results, each with a bound that leaves a margin."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Results = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]  # experimen
 
 @dataclass(frozen=True)
 class Claim:
-    """`measure` of a condition, as a mean over seeds, is above or below a bound."""
+    """The mean of `measure` over seeds is above or below a bound."""
 
     text: str
     experiment: str
@@ -21,7 +21,7 @@ class Claim:
     bound: float
 
     def value(self, results: Results) -> float:
-        """What was measured."""
+        """Returns the measured mean."""
         return float(np.mean(results[self.experiment][self.condition][self.measure]))
 
     def holds(self, results: Results) -> bool:
@@ -46,8 +46,8 @@ CLAIMS = [
         ("Longer ones do", "pause, l1, chunk", "steps at 11", ">", 0),
         ("Ensembled they have to be longer still", "pause, l1, ensemble", "steps at 12", "<", 0),
         ("Ensembled long chunks do", "pause, l1, ensemble", "steps at 15", ">", 0),
-        ("Its own past actions predict the demonstrations almost surely", "delusion, 100 steps", "nll", "<", 0.02),
-        ("and reach the goal no better than chance (1 of 4)", "delusion, 100 steps", "success", "<", 0.3),
+        ("Past actions predict the demonstrations almost surely", "delusion, 100 steps", "nll", "<", 0.02),
+        ("and reach the goal as often as by chance (1 of 4)", "delusion, 100 steps", "success", "<", 0.3),
     ),
     *_claims(
         "road",
@@ -69,28 +69,28 @@ CLAIMS = [
         ("and only that", "l1", "below", "<", 0.05),
         ("Numbers drawn one by one do not make a way", "categorical per number", "coverage", "<", 0.8),
         ("Chunks drawn whole do", "categorical joint", "coverage", ">", 0.85),
-        ("A mixture knows both ways", "gmm", "below", ">", 0.15),
-        ("z = 0 knows one at most", "act, z = 0", "below", "<", 0.05),
-        ("z ~ N(0, I) knows both", "act, z ~ N", "below", ">", 0.05),
-        ("A small VAE at z = 0 knows one at most", "vae, z = 0", "below", "<", 0.05),
+        ("A mixture goes both ways", "gmm", "below", ">", 0.15),
+        ("z = 0 goes one way at most", "act, z = 0", "below", "<", 0.05),
+        ("z ~ N(0, I) goes both", "act, z ~ N", "below", ">", 0.05),
+        ("A small VAE at z = 0 goes one way at most", "vae, z = 0", "below", "<", 0.05),
         ("and both at z ~ N(0, I)", "vae, z ~ N", "below", ">", 0.05),
-        ("Diffusion knows both", "diffusion", "below", ">", 0.12),
-        ("Flow matching knows both", "flow", "below", ">", 0.12),
-        ("Two-step regression, without chance, knows one way", "two-step regression", "below", "<", 0.05),
-        ("Who is told the side needs no distribution", "sensor", "coverage", ">", 0.9),
+        ("Diffusion goes both ways", "diffusion", "below", ">", 0.12),
+        ("Flow matching goes both ways", "flow", "below", ">", 0.12),
+        ("Two-step regression is deterministic and goes one way", "two-step regression", "below", "<", 0.05),
+        ("A learner that sees the side needs no distribution", "sensor", "coverage", ">", 0.9),
     ),
     *_claims(
         "corridor",
-        ("With the goal in sight all arrive", "sensor", "success", ">", 0.9),
-        ("Without it at first cloning fails", "dagger, shown after 50%", "round 0", "<", 0.7),
+        ("All arrive where the goal is visible", "sensor", "success", ">", 0.9),
+        ("Cloning fails where the goal is visible late", "dagger, shown after 50%", "round 0", "<", 0.7),
         ("Three times as many demonstrations change nothing", "more demos, shown after 50%", "success", "<", 0.7),
         ("DAgger learns to wait for the information", "dagger, shown after 50%", "round 4", ">", 0.9),
         ("unless it comes too late to act on", "dagger, shown after 90%", "round 4", "<", 0.7),
-        ("which DART does not mend either", "dart, shown after 90%", "success", "<", 0.7),
-        ("A cue that is gone is no help to who forgets", "cue, more demos", "success", "<", 0.7),
+        ("and then DART does not help either", "dart, shown after 90%", "success", "<", 0.7),
+        ("More demonstrations do not help once the cue is gone", "cue, more demos", "success", "<", 0.7),
         ("nor is DAgger", "cue, dagger", "round 4", "<", 0.7),
-        ("A chunk begun while the cue is in sight remembers it", "cue, chunks", "success", ">", 0.9),
-        ("Memory does", "cue, history", "success", ">", 0.9),
-        ("and so is a sensor that stays", "cue, sensor", "success", ">", 0.9),
+        ("A chunk that begins while the cue is visible remembers it", "cue, chunks", "success", ">", 0.9),
+        ("Past observations help", "cue, history", "success", ">", 0.9),
+        ("and so does a sensor that stays", "cue, sensor", "success", ">", 0.9),
     ),
 ]

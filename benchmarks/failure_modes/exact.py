@@ -1,4 +1,4 @@
-"""The effects without any learning: what must come out if the explanation is right."""
+"""The failures in closed form, without learning: what must be true if the explanations are right."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,12 @@ from act.types import Observation
 PAUSE_AT, PAUSE, LENGTH = 25, 20, 50  # the demonstration goes 0, 1, ..., 25, waits 20 steps, goes on to 50
 
 
-# ------------------------------------------------------------------------------------------------------- cliff chain
 def cliff_cost(horizon: int, error: float, recovers: bool) -> float:
-    """Expected cost of T steps on the cliff chain (Ross & Bagnell 2010, "Efficient reductions for imitation learning").
+    """Returns the expected cost of T steps on the cliff chain (Ross & Bagnell 2010, "Efficient reductions for
+    imitation learning").
 
     The learner errs with probability `error` per step where the expert has been. Without recovery every step after the
-    first error costs 1: T - sum (1 - error)^t, about error T^2 / 2. With a label at the cliff's foot (DAgger) only the
-    step of the error does: error T.
+    first error costs 1, which is about error T^2 / 2 in all; with recovery (DAgger) only the error costs 1.
     """
     if recovers:
         return error * horizon
@@ -24,15 +23,16 @@ def cliff_cost(horizon: int, error: float, recovers: bool) -> float:
 
 
 def simulated_cliff_cost(horizon: int, error: float, recovers: bool, n: int, rng: np.random.Generator) -> float:
-    """Mean cost of n simulated episodes."""
+    """Returns the mean cost of n simulated episodes."""
     errs = rng.random((n, horizon)) < error
     return float((errs if recovers else np.logical_or.accumulate(errs, axis=1)).sum(axis=1).mean())
 
 
-# ------------------------------------------------------------------------------------------------------------ pauses
 class PausePolicy:
-    """The best answer there is to one demonstration with a pause: at every position the median (L1) or the mean (L2)
-    of all the chunks that follow that position in the demonstration."""
+    """The best policy for one demonstration with a pause.
+
+    It answers a position with the median (L1) or the mean (L2) of all chunks that follow it in the demonstration.
+    """
 
     n_obs_steps, needs_images = 1, False
 
@@ -51,8 +51,10 @@ class PausePolicy:
 
 
 def steps_past_pause(chunk_size: int, loss: str, execution: str, limit: int = 400) -> int | None:
-    """Control steps to the end of the path, None when not within `limit`. execution: "chunk" (open loop), "first"
-    (one action of every chunk) or "ensemble" (temporal ensembling, m = 0.01)."""
+    """Returns the control steps to the end of the path; None when there are more than `limit`.
+
+    execution: "chunk" (open loop), "first" (one action of every chunk) or "ensemble" (temporal ensembling, m = 0.01).
+    """
     policy = PausePolicy(chunk_size, loss)
     agent = PolicyAgent(policy, {"first": 1}.get(execution), 0.01 if execution == "ensemble" else None)
     agent.reset(1)
@@ -64,12 +66,11 @@ def steps_past_pause(chunk_size: int, loss: str, execution: str, limit: int = 40
     return None
 
 
-# ----------------------------------------------------------------------------------------------------- self-delusion
 def delusion(n_goals: int, horizon: int, n: int, rng: np.random.Generator) -> dict[str, float]:
-    """A learner that sees its own past actions but not the goal: it learns by counting that one repeats oneself.
+    """A learner that sees its own past actions but not the goal. It counts, and learns that actions are repeated.
 
-    The expert's action is the goal's number at every step. "nll": of held-out demonstrations, per step [nats], about
-    ln(n_goals) / horizon; "success": of n rollouts, about 1 / n_goals.
+    The expert's action is the number of the goal at every step. Returns "nll" of held-out demonstrations per step
+    [nats], about ln(n_goals) / horizon, and "success" of n rollouts, about 1 / n_goals.
     """
     demos = rng.integers(n_goals, size=n)
     first = (np.bincount(demos, minlength=n_goals) + 1e-3) / (n + n_goals * 1e-3)
@@ -84,7 +85,6 @@ def delusion(n_goals: int, horizon: int, n: int, rng: np.random.Generator) -> di
     return {"nll": float(-log_p.mean() / horizon), "success": float((chosen == goals).mean())}
 
 
-# ----------------------------------------------------------------------------------------------------------- all of it
 CHAIN_ERROR, CHAIN_HORIZONS = 0.001, (10, 30, 100, 300, 1000)
 CHUNK_SIZES = (1, 2, 5, 8, 10, 11, 12, 15, 20, 25, 30, 40, 50, 70, 100)
 EXECUTIONS = ("first", "chunk", "ensemble")
@@ -92,7 +92,7 @@ DELUSION_HORIZONS = (2, 5, 10, 20, 50, 100)
 
 
 def outcomes(seed: int, n: int) -> dict[str, dict[str, float]]:
-    """Everything above by condition; n episodes wherever there is chance. A path that is never finished is -1."""
+    """Returns all of the above by condition, with n random episodes; a path that is never finished has -1 steps."""
     rng = np.random.default_rng(seed)
     found: dict[str, dict[str, float]] = {}
     for name, recovers in (("cliff chain, cloned", False), ("cliff chain, recovers", True)):

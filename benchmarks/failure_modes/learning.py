@@ -1,6 +1,6 @@
 """Demonstrations, DART and DAgger in the small worlds, and the policies of act/policies trained on them.
 
-Training is the house's own: episodes -> EpisodeDataset -> Trainer -> PolicyAgent.
+Training is that of this repository: episodes -> EpisodeDataset -> Trainer -> PolicyAgent.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from act.data.episodes import Episode
 from act.policies.base.policy import Policy
 from act.runtime.agents import ChunkPolicy, PolicyAgent
 from act.training.config import TrainConfig
-from act.training.fit import make_policy
+from act.training.preparation import make_policy
 from act.training.trainer import Trainer
 from act.types import PolicySpec
 from benchmarks.failure_modes.worlds import Array, World
@@ -24,23 +24,26 @@ from benchmarks.failure_modes.worlds import Array, World
 
 @dataclass(frozen=True)
 class Drive:
-    """What happened in n episodes side by side; actions are the expert's answers there, whoever drove."""
+    """What happened in n episodes side by side; `action` holds the expert's answers, whoever drove."""
 
     states: Array  # (n, T + 1, S)
     qpos: Array  # (n, T, Q)
     env_state: Array  # (n, T, E)
     action: Array  # (n, T, A)
     alive: Array  # (n, T) bool: not failed before t
-    executed: Array  # (n, T, A): what was done
+    executed: Array  # (n, T, A)
 
     def episodes(self) -> list[Episode]:
-        """As the house knows them, each up to its failure."""
+        """Returns episodes, each up to its failure."""
         columns = zip(self.qpos, self.env_state, self.action, self.alive, strict=True)
-        return [_episode(q[ok], e[ok], a[ok]) for q, e, a, ok in columns]
+        cut = [[column[ok].astype(np.float32) for column in (q, e, a)] for q, e, a, ok in columns]
+        return [Episode(Path("in_memory"), q, np.zeros_like(q), a, e, None, (), False, {}) for q, e, a in cut]
 
     def labelled(self, world: World, chunk_size: int) -> list[Episode]:
-        """The same where a learner drove: from every state it came to, the chunk that the expert would have gone on
-        with. What he answers one by one to the states that the learner goes through is nobody's plan."""
+        """Returns the episodes that a learner drove, with a chunk of the expert from every state.
+
+        The expert's single answers to the states on the learner's way are no plan of anybody.
+        """
         if chunk_size == 1:
             return self.episodes()
         plans = np.stack([_plan(world, self.states[:, t], t, chunk_size) for t in range(self.action.shape[1])], axis=1)
@@ -48,22 +51,17 @@ class Drive:
         return [
             replace(
                 episode,
-                executed_action=done[ok].astype(np.float32),
+                executed_action=executed[ok].astype(np.float32),
                 intervention=np.zeros(len(episode), bool),
                 action_chunk=plan[ok].astype(np.float32),
                 action_chunk_t=np.arange(len(episode), dtype=np.int32),
             )
-            for episode, done, plan, ok in columns
+            for episode, executed, plan, ok in columns
         ]
 
 
-def _episode(qpos: Array, env_state: Array, action: Array) -> Episode:
-    qpos, env_state, action = (x.astype(np.float32) for x in (qpos, env_state, action))
-    return Episode(Path("in_memory"), qpos, np.zeros_like(qpos), action, env_state, None, (), False, {})
-
-
 def _plan(world: World, state: Array, t: int, chunk_size: int) -> Array:
-    """(n, K, A): what the expert would do from here in a world without noise."""
+    """Returns what the expert would do from here on (n, K, A), in a world without noise."""
     actions, unused = [], np.random.default_rng(0)
     for i in range(chunk_size):
         actions.append(world.expert(state, t + i))
@@ -81,9 +79,12 @@ def drive(
     history: int = 1,
     episode_len: int | None = None,
 ) -> Drive:
-    """n episodes of the agent, of the expert if None. `noise` disturbs the world (default: the world's own), `jitter`
-    is added to what is executed and not to what is recorded (DART: Laskey et al. 2017, arXiv 1703.09327). With
-    `history` the observations of that many steps are in env_state: the past as one more sensor."""
+    """Drives n episodes with the agent, or with the expert if it is None.
+
+    noise: disturbs the world; by default as much as `world.noise`.
+    jitter: added to what is executed and not to what is recorded (DART: Laskey et al. 2017, arXiv 1703.09327).
+    history: observations in env_state, where past ones are additional sensors.
+    """
     state = world.reset(n, rng)
     if agent is not None:
         agent.reset(n)
@@ -94,8 +95,8 @@ def drive(
         qpos, env_state = world.observe(state, t)
         past = [*past, np.concatenate([qpos, env_state], axis=1)]
         env_state = np.concatenate([env_state, *past[len(past) - history : -1]], axis=1)
-        label, failed = world.expert(state, t), world.failed(state)
-        action = label
+        action = label = world.expert(state, t)
+        failed = world.failed(state)
         if agent is not None:
             action = agent.select_action([{"qpos": q, "env_state": e} for q, e in zip(qpos, env_state, strict=True)])
         frames.append((qpos, env_state, label, ~failed, action))
@@ -107,7 +108,7 @@ def drive(
 
 @dataclass(frozen=True)
 class Head:
-    """A policy of act/policies and how long it learns."""
+    """A policy of act/policies and how long it is trained."""
 
     name: str
     options: dict[str, Any]
@@ -117,26 +118,15 @@ class Head:
 
 
 def train(head: Head, episodes: Sequence[Episode], chunk_size: int, seed: int) -> Policy:
-    """A policy of this head that learned from the episodes."""
+    """Returns a policy with this head, trained on the episodes."""
     options = {"chunk_size": chunk_size, "use_images": False, "use_env_state": True, **head.options}
     config = policies.load(head.name).Config(**options)
     dataset = EpisodeDataset(episodes, Sampling(config.chunk_size, config.n_obs_steps, use_env_state=True))
     assert dataset.env_state is not None
     dims = (dataset.qpos.shape[1], dataset.action.shape[1], dataset.env_state.shape[1])
-    run = TrainConfig(
-        "toy",
-        config,
-        head.name,
-        steps=head.steps,
-        batch_size=128,
-        lr=head.lr,
-        schedule="cosine",
-        ema_decay=head.ema_decay,
-        grad_clip=1.0,
-        precision="fp32",
-        device="cpu",
-        seed=seed,
-    )
+    how: dict[str, Any] = {"batch_size": 128, "schedule": "cosine", "grad_clip": 1.0, "precision": "fp32", "seed": seed}
+    how |= {"steps": head.steps, "lr": head.lr, "ema_decay": head.ema_decay, "device": "cpu"}
+    run = TrainConfig("toy", config, head.name, **how)
     learner = make_policy(run, dataset, PolicySpec((), (1, 1), *dims))
     learner.before_training(dataset)
     trainer = Trainer(learner, run)
@@ -146,7 +136,7 @@ def train(head: Head, episodes: Sequence[Episode], chunk_size: int, seed: int) -
 
 
 def imitation_error(policy: ChunkPolicy, demos: Drive) -> float:
-    """Root mean square of (first action of the chunk - the expert's) over all frames, in the action's units."""
-    flat = [x.reshape(-1, x.shape[-1]) for x in (demos.qpos, demos.env_state, demos.action)]
-    chunks = policy.predict_chunk([[{"qpos": q, "env_state": e}] for q, e in zip(*flat[:2], strict=True)])
-    return float(np.sqrt(np.mean((chunks[:, 0] - flat[2]) ** 2)))
+    """Returns the root mean square of (first action of the chunk - the expert's) over all frames [units of action]."""
+    qpos, env_state, action = (x.reshape(-1, x.shape[-1]) for x in (demos.qpos, demos.env_state, demos.action))
+    chunks = policy.predict_chunk([[{"qpos": q, "env_state": e}] for q, e in zip(qpos, env_state, strict=True)])
+    return float(np.sqrt(np.mean((chunks[:, 0] - action) ** 2)))

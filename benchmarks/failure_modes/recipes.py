@@ -1,4 +1,4 @@
-"""Who learns what from whom: a recipe is one condition, and the tables below are the experiments."""
+"""The conditions of every experiment: a world, demonstrations, a learner, and how it is evaluated."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,58 +9,62 @@ from act.runtime.agents import PolicyAgent
 from benchmarks.failure_modes.learning import Head, drive, imitation_error, train
 from benchmarks.failure_modes.worlds import Corridor, Detour, Road, World
 
-N_PATHS = 30  # episodes whose states are kept for the drawings
+N_PATHS = 30  # episodes whose states are kept for the figures
 Paths = dict[str, dict[str, np.ndarray]]  # experiment, condition -> states (N_PATHS, T + 1, S)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One condition: the world, the demonstrations, the learner, how it acts, how it is judged."""
+    """One condition."""
 
     world: World
     head: Head
     n_demos: int
-    demo_noise: float = 0.0  # that disturbs the demonstrations
-    jitter: float = 0.0  # that DART adds to what the demonstrator executes
-    rounds: int = 0  # of DAgger: the learner drives, the expert says what it would have done
-    per_round: int = 0  # episodes in each
-    history: int = 1  # observations the learner sees
+    demo_noise: float = 0.0  # disturbs the demonstrations
+    jitter: float = 0.0  # what DART adds to the demonstrator's executed actions
+    rounds: int = 0  # of DAgger: the learner drives, the expert labels the states
+    per_round: int = 0  # episodes in each round
+    history: int = 1  # observations that the learner sees
     chunk_size: int = 1
-    n_action_steps: int | None = None  # of each chunk; None: all
+    n_action_steps: int | None = None  # executed actions of each chunk; None: all
     rollouts: int = 200
-    test_len: int | None = None  # control steps of a test episode, None: as the demonstrations
+    test_len: int | None = None  # control steps of a test episode; None: as the demonstrations
 
     @property
     def cost(self) -> int:
-        """Optimizer steps in all."""
+        """All optimizer steps."""
         return self.head.steps * (self.rounds + 1)
 
     def quick(self) -> "Recipe":
-        """The same with a third of the training, fewer rollouts, half of the road."""
+        """Returns the same with a third of the training, fewer rollouts, and half of the road."""
         head = replace(self.head, steps=self.head.steps // 3)
         return replace(self, head=head, rollouts=60, test_len=self.test_len and self.test_len // 2)
 
 
-def attempt(recipe: Recipe, seed: int) -> tuple[dict[str, float], np.ndarray]:
-    """Demonstrates, trains, judges. Rates with "error" (RMS of the first action on fresh demonstrations) and "round r"
-    (success after r rounds of DAgger); and the states of some judged episodes (N_PATHS, T + 1, S)."""
-    rng, judge = np.random.default_rng((seed, 0)), np.random.default_rng((seed, 1))
+def run(experiment: str, condition: str, seed: int, quick: bool) -> tuple[dict[str, float], np.ndarray]:
+    """Runs one condition with one seed; `evaluate` says what it returns."""
+    recipe = EXPERIMENTS[experiment][condition]
+    return evaluate(recipe.quick() if quick else recipe, seed)
+
+
+def evaluate(recipe: Recipe, seed: int) -> tuple[dict[str, float], np.ndarray]:
+    """Demonstrates, trains and evaluates.
+
+    Returns the world's measures with "error" (RMS of the first action on new demonstrations) and "round r" (success
+    after r rounds of DAgger), and the states of some test episodes (N_PATHS, T + 1, S).
+    """
+    rng, test_rng = np.random.default_rng((seed, 0)), np.random.default_rng((seed, 1))
     go = partial(drive, recipe.world, history=recipe.history)
     episodes = go(None, recipe.n_demos, rng, recipe.demo_noise, recipe.jitter).episodes()
-
-    def study() -> tuple[PolicyAgent, np.ndarray, dict[str, float]]:
-        learner = train(recipe.head, episodes, recipe.chunk_size, seed)
-        agent = PolicyAgent(learner, recipe.n_action_steps)
-        states = go(agent, recipe.rollouts, judge, episode_len=recipe.test_len).states
-        return agent, states, recipe.world.measure(states)
-
-    agent, states, measured = study()
-    rounds = {"round 0": measured["success"]}
-    for number in range(recipe.rounds):
-        episodes += go(agent, recipe.per_round, rng).labelled(recipe.world, recipe.chunk_size)
-        agent, states, measured = study()
-        rounds[f"round {number + 1}"] = measured["success"]
-    error = imitation_error(agent.policy, go(None, 20, judge, recipe.demo_noise))
+    rounds: dict[str, float] = {}
+    for number in range(recipe.rounds + 1):
+        agent = PolicyAgent(train(recipe.head, episodes, recipe.chunk_size, seed), recipe.n_action_steps)
+        states = go(agent, recipe.rollouts, test_rng, episode_len=recipe.test_len).states
+        measured = recipe.world.measure(states)
+        rounds[f"round {number}"] = measured["success"]
+        if number < recipe.rounds:
+            episodes += go(agent, recipe.per_round, rng).labelled(recipe.world, recipe.chunk_size)
+    error = imitation_error(agent.policy, go(None, 20, test_rng, recipe.demo_noise))
     return {**measured, **rounds, "error": error}, states[:N_PATHS]
 
 
@@ -108,25 +112,20 @@ DETOURS = {name: replace(DETOUR, head=head) for name, head in HEADS.items()} | {
     "l2, asked every step": replace(DETOUR, n_action_steps=1),
     "gmm, asked every step": replace(DETOUR, head=GMM, n_action_steps=1),
     "chunks": replace(DETOUR, chunk_size=40),
-    "sensor": replace(DETOUR, world=Detour(told=True)),
+    "sensor": replace(DETOUR, world=Detour(side_visible=True)),
     "history": replace(DETOUR, history=5),
 }
 
 # ----------------------------------------------------------------------------- observability mismatch
 CORRIDOR = Recipe(Corridor(), replace(PLAIN, steps=300), n_demos=20, demo_noise=0.005)
-REVEALS = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares of the corridor after which the goal shows
-
-
-def _revealed(share: float) -> Recipe:
-    return replace(CORRIDOR, world=Corridor(shown=(round(40 * share), 40)))
-
-
-CUE = replace(CORRIDOR, world=Corridor(shown=(0, 4), wait=8))  # the goal flashes, then everybody waits
+REVEALS = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares of the corridor after which the goal is visible
+CUE = replace(CORRIDOR, world=Corridor(shown=(0, 4), wait=8))  # the goal is visible briefly, then all wait
 CORRIDORS: dict[str, Recipe] = {"sensor": CORRIDOR}
 for _share in REVEALS:
-    CORRIDORS[f"more demos, shown after {_share:.0%}"] = replace(_revealed(_share), n_demos=60)
-    CORRIDORS[f"dart, shown after {_share:.0%}"] = replace(_revealed(_share), jitter=0.02)
-    CORRIDORS[f"dagger, shown after {_share:.0%}"] = replace(_revealed(_share), rounds=4, per_round=10)
+    _late = replace(CORRIDOR, world=Corridor(shown=(round(40 * _share), 40)))
+    CORRIDORS[f"more demos, shown after {_share:.0%}"] = replace(_late, n_demos=60)
+    CORRIDORS[f"dart, shown after {_share:.0%}"] = replace(_late, jitter=0.02)
+    CORRIDORS[f"dagger, shown after {_share:.0%}"] = replace(_late, rounds=4, per_round=10)
 CORRIDORS |= {
     "cue, dart": replace(CUE, jitter=0.02),
     "cue, chunks": replace(CUE, chunk_size=10),
@@ -157,18 +156,3 @@ REMEDIES = {
     "history": _cells("history", "history", "history"),
     "the missing sensor": _cells(None, "sensor", "sensor"),
 }
-
-
-@dataclass(frozen=True)
-class Job:
-    """One condition of one experiment under one seed."""
-
-    experiment: str
-    condition: str
-    seed: int
-    quick: bool
-
-    def run(self) -> tuple["Job", dict[str, float], np.ndarray]:
-        """What `attempt` gives."""
-        recipe = EXPERIMENTS[self.experiment][self.condition]
-        return self, *attempt(recipe.quick() if self.quick else recipe, self.seed)

@@ -1,53 +1,30 @@
-"""Three worlds of a few numbers, many episodes at a time. A state is an array (n, S) float64; `expert` sees all of
-it, `observe` is what a learner sees. A failed episode stays where it failed."""
+"""Three worlds whose states are a few numbers; n episodes run side by side, and t is the control step.
+
+A state is an array (n, S) float64, and every world has
+
+    reset(n, rng)                         the first states
+    observe(state, t)                     (qpos (n, Q), env_state (n, E)), which is all that a learner sees
+    expert(state, t)                      the right actions (n, A) here and now; the expert sees the whole state
+    step(state, action, noise, rng)       the next states, disturbed with standard deviation `noise`
+    failed(state)                         (n,) bool: beyond repair; such an episode stays where it is
+    measure(states)                       rates over episodes of states (n, T + 1, S), "success" among them
+    episode_len, noise                    control steps; disturbance while a learner acts
+"""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 Array = np.ndarray
 
 
-class World(Protocol):
-    """n episodes side by side, control step t."""
-
-    @property
-    def episode_len(self) -> int: ...
-
-    @property
-    def noise(self) -> float:
-        """Standard deviation of what disturbs every step when the learner acts."""
-        ...
-
-    def reset(self, n: int, rng: np.random.Generator) -> Array: ...
-
-    def observe(self, state: Array, t: int) -> tuple[Array, Array]:
-        """(qpos (n, Q), env_state (n, E)): oneself, and what one sees of the world."""
-        ...
-
-    def expert(self, state: Array, t: int) -> Array:
-        """The right action (n, A) here and now, wherever one is."""
-        ...
-
-    def step(self, state: Array, action: Array, noise: float, rng: np.random.Generator) -> Array: ...
-
-    def failed(self, state: Array) -> Array:
-        """(n,) bool: beyond repair."""
-        ...
-
-    def measure(self, states: Array) -> dict[str, float]:
-        """Rates over episodes of states (n, T + 1, S), "success" among them."""
-        ...
-
-
 @dataclass(frozen=True)
 class Road:
-    """Keep a car on a winding road for as long as it goes: lateral offset e, heading psi, place on the road phi.
+    """Keep a car on a winding road: lateral offset e, heading psi, place on the road phi.
 
-    e' = v sin psi, psi' = u - kappa v + noise, kappa = 0.5 sin phi; v = 1 m/s, 0.1 s per step; lost when |e| > 1 m or
-    the car stands across the road. The expert steers u = kappa v - e - 1.5 psi, so that without noise it never leaves
-    the middle, and a learner never sees what to do beside it.
+    e' = v sin psi, psi' = u - kappa v + noise, kappa = 0.5 sin phi; v = 1 m/s, 0.1 s per step. The car is lost when
+    |e| > 1 m or when it stands across the road. The expert steers u = kappa v - e - 1.5 psi, so that it never leaves
+    the middle without noise, and its demonstrations do not show what to do elsewhere.
     """
 
     episode_len: int = 100
@@ -64,12 +41,12 @@ class Road:
 
     def expert(self, state: Array, t: int) -> Array:
         e, psi, phi = state.T
-        return (_bend(phi) - e - 1.5 * psi)[:, None]
+        return (0.5 * np.sin(phi) - e - 1.5 * psi)[:, None]
 
     def step(self, state: Array, action: Array, noise: float, rng: np.random.Generator) -> Array:
         e, psi, phi = state.T
         steering = np.clip(action[:, 0], -self.LOCK, self.LOCK)
-        turned = psi + 0.1 * (steering - _bend(phi)) + noise * rng.standard_normal(len(state))
+        turned = psi + 0.1 * (steering - 0.5 * np.sin(phi)) + noise * rng.standard_normal(len(state))
         return np.stack([e + 0.1 * np.sin(psi), turned, phi + 0.1], axis=1)
 
     def failed(self, state: Array) -> Array:
@@ -82,27 +59,21 @@ class Road:
         return {"success": float(on_road[-1]), **alive}
 
 
-def _bend(phi: Array) -> Array:
-    """The road's curvature [1/m] at phi."""
-    return 0.5 * np.sin(phi)
-
-
 @dataclass(frozen=True)
 class Detour:
-    """Go from (-1, 0), exactly on the axis, to x = 1 round a disc on the axis: two of three
-    experts pass it above.
+    """Go from (-1, 0) to x = 1 round a disc on the axis; two of three experts pass above it.
 
-    Actions are the next position (absolute targets, as the robot's), at most 0.1 away. The side and how far out the
-    expert goes are its own habits: not in the observation, except the side when `told`.
+    Actions are the next position (absolute targets, as the robot's), at most 0.1 away. The observation does not show
+    the expert's side, except with `side_visible`, nor how far out it goes.
     """
 
     episode_len: int = 40
     noise: float = 0.0
     share_above: float = 2 / 3
-    told: bool = False
+    side_visible: bool = False
 
     RADIUS = 0.3
-    REACH = 0.1  # the farthest one step goes
+    REACH = 0.1  # the farthest that one step goes
 
     def reset(self, n: int, rng: np.random.Generator) -> Array:
         """x, y, the disc's x, side (+1 above, -1 below), how far out."""
@@ -110,7 +81,7 @@ class Detour:
         return np.stack([-np.ones(n), np.zeros(n), rng.uniform(-0.1, 0.1, n), side, rng.uniform(0.45, 0.6, n)], axis=1)
 
     def observe(self, state: Array, t: int) -> tuple[Array, Array]:
-        return state[:, :2], state[:, 2:4] if self.told else state[:, 2:3]
+        return state[:, :2], state[:, 2:4] if self.side_visible else state[:, 2:3]
 
     def expert(self, state: Array, t: int) -> Array:
         x, _, disc, side, out = state.T
@@ -129,7 +100,7 @@ class Detour:
         return np.hypot(state[:, 0] - state[:, 2], state[:, 1]) < self.RADIUS
 
     def measure(self, states: Array) -> dict[str, float]:
-        """ "above", "below": shares that arrived by that side; "coverage": 1 - total variation distance between the
+        """ "above", "below": shares that arrived on that side; "coverage": 1 - total variation distance between the
         learner's outcomes (above, below, not arrived) and the experts'."""
         end = states[:, -1]
         arrived = (end[:, 0] > 0.9) & ~self.failed(end)
@@ -144,7 +115,8 @@ class Detour:
 class Corridor:
     """Move sideways to the goal at +0.5 or -0.5 before the corridor ends; the expert always knows which it is.
 
-    The learner sees the goal only while t is in `shown`. Everybody waits `wait` steps, then moves at most 0.05 a step.
+    The learner sees the goal only while t is in `shown`. Expert and learner wait `wait` steps, then move at most 0.05
+    a step.
     """
 
     shown: tuple[int, int] = (0, 40)  # first step, and the step after the last
@@ -165,8 +137,7 @@ class Corridor:
         return y[:, None], np.stack([step / self.episode_len, visible * goal, np.full(len(y), visible)], axis=1)
 
     def expert(self, state: Array, t: int) -> Array:
-        moves = t >= self.wait
-        return moves * np.clip(state[:, 1] - state[:, 0], -self.RATE, self.RATE)[:, None]
+        return (t >= self.wait) * np.clip(state[:, 1] - state[:, 0], -self.RATE, self.RATE)[:, None]
 
     def step(self, state: Array, action: Array, noise: float, rng: np.random.Generator) -> Array:
         y, goal, t = state.T
@@ -178,3 +149,6 @@ class Corridor:
 
     def measure(self, states: Array) -> dict[str, float]:
         return {"success": float((np.abs(states[:, -1, 0] - states[:, -1, 1]) < self.NEAR).mean())}
+
+
+World = Road | Detour | Corridor

@@ -1,12 +1,9 @@
-"""How fast is everything: `python -m benchmarks.speed [--quick] [--original PATH] [--lerobot PYTHON]`.
+"""Measures how fast everything is, beside the original ACT and LeRobot; one table, and benchmarks/results/speed.json.
 
-One table, one file (benchmarks/results/speed.json). Ours (subjects.py) and the peers (peers.py) run in processes of
-their own and take turns, round by round (A B A B); a ratio is the median over rounds of peer / ours, or of ours / peer
-for rates: always "times as fast". Weights are random: speed does not depend on them. A part (`--parts query_fast`) can
-be measured anew by itself: each keeps its own commit, hardware and time.
-
---original is a checkout of github.com/tonyzhaozh/act, --lerobot an interpreter that has LeRobot (see peers.py). Figures
-measured while others compute on the machine are rough; the load before the start is written down and told.
+Our measurements (ours.py) and the peers' (peers.py) run in processes of their own and take turns, round by round
+(A B A B). A ratio is the median over rounds of how many times as fast ours is. Weights are random, because speed does
+not depend on them. Every part of the file keeps its own commit, hardware and time; results are rough when other
+programs compute on the machine, so that the load before the start is kept, too.
 """
 
 import contextlib
@@ -24,22 +21,19 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from act import command_line
 from act.files import lock_file, whole_file
 from act.provenance import provenance
 from benchmarks.speed.peers import Round
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
-QUICK_ROUNDS, ROUNDS = 2, 5
-PATIENCE = 20  # [s]
-BUSY = 0.5  # processes wanting to run: above that, somebody else computes
-
-
-GROUPS: dict[str, dict[str, str]] = {  # part, and ours in it -> peer: the peer's subject in it
+PATIENCE = 20  # [s] that a process has to end
+BUSY = 0.5  # processes that want to run; above that, other programs compute
+PARTS: dict[str, dict[str, str]] = {  # part -> peer: the peer's measurement in it
     "rendering": {"original": "rendering"},
     "physics": {},
     "recording": {"original": "recording"},
-    "dataset": {},
+    "recording_pretty": {"original": "recording"},  # with shadows and multisampling, as the original
     "training_paper": {"original": "training", "lerobot": "training"},
     "training_fast": {},
     "query_paper": {"original": "query_paper", "lerobot": "query_paper"},
@@ -51,58 +45,56 @@ GROUPS: dict[str, dict[str, str]] = {  # part, and ours in it -> peer: the peer'
 
 @dataclass(frozen=True)
 class Options:
-    """Measures the speed of everything."""
+    """What is measured."""
 
     quick: bool = False
-    """Few repetitions: under 3 minutes on a machine that does nothing else."""
+    """Few repetitions: under 3 minutes without recording_pretty, on a machine that does nothing else."""
     original: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Checkout of github.com/tonyzhaozh/act to compare with."""
     lerobot: Annotated[Path | None, tyro.conf.arg(metavar="PYTHON")] = None
-    """Interpreter that has LeRobot to compare with."""
-    parts: tuple[str, ...] = tuple(GROUPS)
-    """What to measure."""
-    out: Path = RESULTS
-    """Where the figures go; those of other parts stay as they are."""
+    """Python interpreter with LeRobot to compare with."""
+    parts: tuple[str, ...] = tuple(PARTS)
+    """Parts to measure; the others stay in the file as they are."""
+    out: Path = ROOT / "benchmarks" / "results" / "speed.json"
+    """JSON file of the results."""
 
     def check(self) -> None:
-        """ValueError for what cannot be measured."""
+        """Raises ValueError for what cannot be measured."""
         for part in self.parts:
-            if part not in GROUPS:
-                raise ValueError(f"--parts {part} is unknown; choose from {', '.join(GROUPS)}")
+            if part not in PARTS:
+                raise ValueError(f"--parts {part}: choose from {', '.join(PARTS)}")
         if self.original is not None and not (self.original / "policy.py").is_file():
-            raise ValueError(
-                f"--original {self.original} has no policy.py: give a checkout of github.com/tonyzhaozh/act"
-            )
+            raise ValueError(f"--original {self.original} has no policy.py: give a checkout of tonyzhaozh/act")
         if self.lerobot is not None and not self.lerobot.is_file():
             raise ValueError(f"--lerobot {self.lerobot} is no file: give an interpreter, e.g. venv/bin/python")
 
     def commands(self, part: str) -> dict[str, list[str]]:
-        """Who takes turns in a part, and how each is started."""
+        """Returns the command of every process that takes turns in a part."""
         peers = str(Path(__file__).with_name("peers.py"))
-        known = {"original": [sys.executable, peers, "original"], "lerobot": [str(self.lerobot), peers, "lerobot"]}
-        paths = {"original": [str(self.original)], "lerobot": []}
-        asked = {"original": self.original is not None, "lerobot": self.lerobot is not None}
-        program = f"from benchmarks.speed import ours, peers; peers.answer(ours.SUBJECTS[{part!r}]({self.quick}))"
-        return {"ours": [sys.executable, "-c", program]} | {
-            peer: [*known[peer], subject, *paths[peer]] for peer, subject in GROUPS[part].items() if asked[peer]
-        }
+        program = f"from benchmarks.speed import ours, peers; peers.answer(ours.MEASUREMENTS[{part!r}]({self.quick}))"
+        commands = {"ours": [sys.executable, "-c", program]}
+        for peer, measurement in PARTS[part].items():
+            if peer == "original" and self.original is not None:
+                commands[peer] = [sys.executable, peers, peer, measurement, str(self.original)]
+            if peer == "lerobot" and self.lerobot is not None:
+                commands[peer] = [str(self.lerobot), peers, peer, measurement]
+        return commands
 
-    def anywhere(self, command: str) -> str:
-        """The command line with the peers' places on this machine called what the help calls them."""
+    def anonymous(self, command: str) -> str:
+        """Returns the command line without the peers' places on this machine."""
         for place, name in ((self.original, "PATH"), (self.lerobot, "PYTHON")):
             command = command if place is None else command.replace(str(place), name)
         return command
 
 
-class Subject:
-    """A process that answers rounds; what else it says is only shown when it dies."""
+class Process:
+    """A process that answers rounds; its other output is shown only when it dies."""
 
     def __init__(self, name: str, command: Sequence[str]):
-        self.name, self._said = name, tempfile.TemporaryFile("w+")  # noqa: SIM115 (see close)
+        self.name, self._output = name, tempfile.TemporaryFile("w+")  # noqa: SIM115 (see close)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)} if name == "ours" else None
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True, env=environment
-        )
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._output}
+        self._process = subprocess.Popen(command, text=True, env=environment, **pipes)
 
     def round(self) -> Round:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -110,32 +102,32 @@ class Subject:
             print(file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
-            self._said.seek(0)
-            raise RuntimeError(f"{self.name} died and said: {self._said.read()[-2000:].strip() or 'nothing'}")
+            self._output.seek(0)
+            raise RuntimeError(f"{self.name} died; its output: {self._output.read()[-2000:].strip() or 'none'}")
         return json.loads(line)
 
     def close(self) -> None:
-        """Ends its input, upon which it tidies up and goes."""
+        """Closes its input, so that it ends."""
         try:
             self._process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-        self._said.close()
+        self._output.close()
 
 
-def take_turns(commands: dict[str, list[str]], rounds: int) -> dict[str, list[Round]]:
-    """The rounds of everybody, taken A B A B. RuntimeError when one dies."""
-    subjects = [Subject(name, command) for name, command in commands.items()]
-    told: dict[str, list[Round]] = {name: [] for name in commands}
+def take_turns(commands: dict[str, list[str]], n_rounds: int) -> dict[str, list[Round]]:
+    """Returns the rounds of every process, taken A B A B. Raises RuntimeError when one dies."""
+    processes = [Process(name, command) for name, command in commands.items()]
+    rounds: dict[str, list[Round]] = {name: [] for name in commands}
     try:
-        for _ in range(rounds):
-            for subject in subjects:
-                told[subject.name].append(subject.round())
+        for _ in range(n_rounds):
+            for process in processes:
+                rounds[process.name].append(process.round())
     finally:
-        for subject in subjects:
-            subject.close()
-    return told
+        for process in processes:
+            process.close()
+    return rounds
 
 
 @dataclass
@@ -149,78 +141,70 @@ class Row:
     peers: dict[str, float] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        p99 = f"p99 {self.p99:.4g}" if self.n > 1 and self.name.endswith("s]") and "/s]" not in self.name else ""
+        peers = "; ".join(f"{peer} {value:.4g}: {self.ratios[peer]:.3g}x" for peer, value in self.peers.items())
+        return f"{self.name:58s} {self.p50:10.4g}  {p99:14s} {peers}".rstrip()
 
-def rows_of(told: dict[str, list[Round]]) -> list[Row]:
-    """Percentiles over all rounds; ratios by round, so that a machine that gets slower slows both."""
+
+def rows_of(rounds: dict[str, list[Round]]) -> list[Row]:
+    """Returns percentiles over all rounds, and ratios by round, because a slower machine then slows both."""
     rows = []
-    for name in told["ours"][0]:
-        values = np.concatenate([turn[name] for turn in told["ours"]])
+    for name in rounds["ours"][0]:
+        values = np.concatenate([turn[name] for turn in rounds["ours"]])
         row = Row(name, float(np.median(values)), float(np.percentile(values, 99)), len(values))
-        for peer, turns in told.items():
+        for peer, turns in rounds.items():
             if peer != "ours" and name in turns[0]:
                 row.peers[peer] = float(np.median(np.concatenate([turn[name] for turn in turns])))
-                pairs = [(np.median(a[name]), np.median(b[name])) for a, b in zip(told["ours"], turns, strict=True)]
-                faster = [ours / theirs if name.endswith(("/s]", "/min]")) else theirs / ours for ours, theirs in pairs]
-                row.ratios[peer] = float(np.median(faster))
+                medians = ([np.median(turn[name]) for turn in those] for those in (turns, rounds["ours"]))
+                ratios = np.divide(*medians)
+                row.ratios[peer] = float(np.median(1 / ratios if name.endswith(("/s]", "/min]")) else ratios))
         rows.append(row)
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
-    """One line per figure: median, 99th percentile where there is one, and what peers need."""
-    lines = []
-    for row in rows:
-        p99 = f"p99 {row.p99:.4g}" if row.n > 1 and row.name.endswith("s]") and "/s]" not in row.name else ""
-        peers = "; ".join(f"{peer} {value:.4g}: {row.ratios[peer]:.3g}x" for peer, value in row.peers.items())
-        lines.append(f"{row.name:58s} {row.p50:10.4g}  {p99:14s} {peers}".rstrip())
-    return "\n".join(lines)
-
-
-def measure(options: Options) -> list[Row]:
-    """The parts asked for, one after another; the file is rewritten after each and keeps what it has of others."""
+def measure(options: Options) -> None:
+    """Measures the parts one after another, prints them, and writes the file after each."""
     options.check()
-    load, rows = os.getloadavg()[0], []
+    load = os.getloadavg()[0]
     read_parts(options.out)
     if load > BUSY:
-        print(f"load {load:.1f} before the start: others compute here, so figures are rough and ratios less so")
+        print(f"load {load:.1f} before the start: other programs compute, so results are rough, and ratios less so")
     for part in tqdm(options.parts, unit="part", disable=None):
-        measured = rows_of(take_turns(options.commands(part), QUICK_ROUNDS if options.quick else ROUNDS))
+        rows = rows_of(take_turns(options.commands(part), 2 if options.quick else 5))
         made = provenance()
-        made["command"] = options.anywhere(made["command"])
-        how = {"quick": options.quick, "load_before": load, "provenance": made}
-        told = {"rows": [vars(row) for row in measured], **how}
+        made["command"] = options.anonymous(made["command"])
+        measured = {
+            "rows": [vars(row) for row in rows],
+            "quick": options.quick,
+            "load_before": load,
+            "provenance": made,
+        }
         with lock_file(options.out), whole_file(options.out) as temporary:
-            parts = read_parts(options.out) | {part: told}
-            temporary.write_text(json.dumps({name: parts[name] for name in GROUPS if name in parts}, indent=1) + "\n")
-        rows += measured
-    return rows
+            parts = read_parts(options.out) | {part: measured}
+            temporary.write_text(json.dumps(parts, indent=1) + "\n")
+        tqdm.write("\n".join(map(str, rows)))
 
 
 def read_parts(path: Path) -> dict[str, Any]:
-    """What is known of each part. ValueError for a file of something else."""
-    if not path.exists():
-        return {}
+    """Returns the parts that the file holds. Raises ValueError for a file of something else."""
     try:
-        parts = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} holds no figures of this program ({error}); give another --out") from None
-    if not isinstance(parts, dict) or set(parts) - set(GROUPS):
-        raise ValueError(f"{path} holds no figures of this program; give another --out")
+        parts = json.loads(path.read_text()) if path.exists() else {}
+    except (OSError, ValueError):
+        parts = None
+    if not isinstance(parts, dict) or not all(isinstance(part, dict) and "rows" in part for part in parts.values()):
+        raise ValueError(f"{path} holds no results of this benchmark; give another --out")
     return parts
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        print(
-            table(measure(tyro.cli(Options, args=arguments, prog="python -m benchmarks.speed", use_underscores=True)))
-        )
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"speed: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
-    except KeyboardInterrupt:
-        print("\nspeed: stopped; the parts that are done are kept", file=sys.stderr)
-        return 130
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    program = "python -m benchmarks.speed"
+    example = f"{program} --original PATH --lerobot PYTHON"
+    options = command_line.parse(
+        Options, argv, program=program, description=__doc__ or "", example=example, page="docs/results.md"
+    )
+    failures, kept = (RuntimeError, OSError), "finished parts are kept"
+    return command_line.run(program, lambda: measure(options), kept, failures, failure_code=1)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""What `python -m benchmarks.speed` measures of ours: one generator per part; every `next` is a round.
+"""What `python -m benchmarks.speed` measures of this repository: one generator per part; every `next` is a round.
 
-Each runs in a process of its own: those of the simulator import no torch, those of the learner no simulator. `quick`
-asks for few repetitions. Names say the unit: [ms] and [s] are durations, [.../s] and [.../min] rates.
+Each part runs in a process of its own: simulating parts import no torch, learning parts no simulator. `quick` asks for
+few repetitions. Names end with the unit: [ms] and [s] are durations, [.../s] and [.../min] are rates.
 """
 
 import resource
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,44 +14,42 @@ from typing import Any
 
 import numpy as np
 
+import sim_envs
 from act.data.normalize import Normalizer
+from act.recording.attempts import AttemptRunner, Recording
+from act.recording.demonstrations import WorkerPool, record
 from act.workers import available_cores
 from benchmarks.speed.peers import Round, timed
 
-ROOT = Path(__file__).parents[2]
 CAMERAS = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
-ALL_CAMERAS = (*CAMERAS, "top", "angle")
 FAST_SIZE, PAPER_SIZE = (240, 320), (480, 640)
 TASK = "transfer_cube"
 
 
-# ------------------------------------------------------------------------------------------ subjects: the simulator's
+# ---------------------------------------------------------------------------------------------------------- simulator
 def rendering(quick: bool) -> Iterator[Round]:
-    """One image of every camera and quality."""
-    import sim_envs
-
-    env = sim_envs.make(TASK, cameras=())
+    """One image of every camera and quality; "pretty" has the shadows and the multisampling of the original."""
+    env, times = sim_envs.make(TASK, cameras=()), 3 if quick else 20
     env.reset(seed=0)
-    times = 3 if quick else 20
 
-    def draw(quality: str, camera: str, size: tuple[int, int]) -> list[float]:
+    def render(camera: str, quality: str, size: tuple[int, int]) -> list[float]:
         env.quality = quality
         view = partial(env.render_camera, camera, size)
         view()
         return timed(view, times)
 
     while True:
-        shown = {
-            f"render {c} 480x640, {q} [ms]": draw(q, c, PAPER_SIZE) for c in ALL_CAMERAS for q in ("fast", "pretty")
+        found = {
+            f"render {camera} 480x640, {quality} [ms]": render(camera, quality, PAPER_SIZE)
+            for camera in (*CAMERAS, "top", "angle")
+            for quality in ("fast", "pretty")
         }
-        shown["render top 480x640 [ms]"] = shown["render top 480x640, fast [ms]"]
-        yield {**shown, "render cam_high 240x320, fast [ms]": draw("fast", "cam_high", FAST_SIZE)}
+        found["render top 480x640 [ms]"] = found["render top 480x640, fast [ms]"]
+        yield {**found, "render cam_high 240x320, fast [ms]": render("cam_high", "fast", FAST_SIZE)}
 
 
 def physics(quick: bool) -> Iterator[Round]:
-    """Control steps of 10 x 2 ms, holding still, without cameras."""
-    import sim_envs
-
+    """Control steps of 10 x 2 ms without cameras, while the arms hold still."""
     env = sim_envs.make(TASK, cameras=())
     home = env.reset(seed=0)[0]["qpos"]
     while True:
@@ -60,70 +57,47 @@ def physics(quick: bool) -> Iterator[Round]:
 
 
 def recording(quick: bool) -> Iterator[Round]:
-    """An episode with four cameras, in one process; and several, by a process per core."""
-    import record_sim_episodes
-
-    def record(directory: str, seed: int, n: int, workers: int) -> tuple[float, float]:
-        """Seconds and bytes per episode."""
-        flags = ["--dataset_dir", directory, "--seed", str(seed), "--num_episodes", str(n), "--workers", str(workers)]
-        (ms,) = timed(lambda: record_sim_episodes.main([*flags, "--task_name", f"sim_{TASK}_scripted"]), 1)
-        files = list(Path(directory).glob("episode_*.hdf5"))
-        return 1e-3 * ms / n, sum(file.stat().st_size for file in files) / n
-
-    n = available_cores() * (1 if quick else 4)
+    """An episode with four cameras in this process; and several, with a process per core."""
+    cores, n = available_cores(), available_cores() * (1 if quick else 4)
     for seed in range(0, 1_000_000, 1000):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as several:
-            seconds, size = record(one, seed, 1, 1)
-            together, _ = record(several, seed, n, available_cores())
+            seconds = record_one(Path(one), Recording(seed=seed))
+            size = sum(file.stat().st_size for file in Path(one).iterdir())
+            start_workers = partial(WorkerPool, workers=cores)
+            call = partial(record, *recorder(Recording(seed=seed)), Path(several), n, start_workers)
+            (ms,) = timed(call, 1)
+        frames = sim_envs.load(TASK).episode_len * len(CAMERAS)
         yield {
             "record one episode 480x640 [s]": [seconds],
-            "recorded frames, one episode [/s]": [_frames() / seconds],
-            "record, all cores, per episode [s]": [together],
+            "recorded frames, one episode [/s]": [frames / seconds],
+            "record, all cores, per episode [s]": [1e-3 * ms / n],
             "episode of 4 cameras on disk [MB]": [1e-6 * size],
         }
 
 
-def _frames() -> int:
-    import sim_envs
-
-    return sim_envs.load(TASK).episode_len * len(CAMERAS)
-
-
-# ---------------------------------------------------------------------------------------------- subjects: the learner's
-def dataset(quick: bool) -> Iterator[Round]:
-    """Samples with images as training draws them: from memory, and decoded one by one."""
-    from torch import device
-
-    from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes
-
-    with tempfile.TemporaryDirectory() as folder:
-        demonstrate(folder, PAPER_SIZE)
-        episodes = load_episodes(find(Path(folder)), ("top",))
-
-        def samples(cache: str, batches: int) -> list[float]:
-            data = EpisodeDataset(episodes, Sampling(100, cameras=("top",), image_size=PAPER_SIZE))
-            data.frames.keep(cache, device("cpu"))  # type: ignore[arg-type]
-            stream = data.batches(0, 0, batches + 2, 8)
-            next(stream)
-            return [8e3 / ms for ms in timed(lambda: next(stream), batches)]
-
-        while True:
-            yield {
-                "samples from memory, 1 camera 480x640 [/s]": samples("ram", 10 if quick else 50),
-                "samples decoded from JPEG, 1 camera 480x640 [/s]": samples("stream", 10 if quick else 50),
-            }
+def recording_pretty(quick: bool) -> Iterator[Round]:
+    """An episode with four cameras, rendered with the shadows and the multisampling of the original."""
+    for seed in range(0, 1_000_000, 1000):
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = record_one(Path(folder), Recording(seed=seed, quality="pretty"))
+        yield {"record one episode 480x640, pretty [s]": [seconds]}
 
 
-def training_paper(quick: bool) -> Iterator[Round]:
-    return training("paper", 1 if quick else 2)
+def record_one(folder: Path, recording: Recording) -> float:
+    """Seconds that an episode of the expert takes, with the start of its environment."""
+    (ms,) = timed(lambda: AttemptRunner(*recorder(recording), folder).run(0), 1)
+    return 1e-3 * ms
 
 
-def training_fast(quick: bool) -> Iterator[Round]:
-    return training("fast", 5 if quick else 30)
+def recorder(recording: Recording) -> tuple[Recording, Any, Any]:
+    """The recording, and what makes its environment and its expert."""
+    make_env = partial(sim_envs.make, recording.task, **recording.view)
+    return recording, make_env, partial(sim_envs.make_expert, recording.task, recording.style)
 
 
+# ------------------------------------------------------------------------------------------------------------- learner
 def training(preset: str, times: int) -> Iterator[Round]:
-    """Optimizer steps, and the share of the chip's bf16 matrix product that the network's own arithmetic reaches."""
+    """Optimizer steps, and the share of the chip's bf16 matrix product that the network's arithmetic reaches."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -143,89 +117,85 @@ def training(preset: str, times: int) -> Iterator[Round]:
     timed(step, 2)
     while True:
         peak = 2 * 2048**3 / (1e-3 * min(timed(lambda: square @ square, 5)))
-        durations = timed(step, times)
+        durations, peak_memory = timed(step, times), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        if torch.cuda.is_available():
+            peak_memory = torch.cuda.max_memory_allocated() / 2**20
         yield {
             f"training step, {preset} [ms]": durations,
             f"training, {preset}, batches of {size} [samples/s]": [1e3 * size / d for d in durations],
             f"training, {preset}, of the bf16 peak [%]": [100 * flops / (1e-3 * d) / peak for d in durations],
             f"arithmetic of a step, {preset} [GFLOP]": [1e-9 * flops],
             "bf16 matrix product 2048^3 [GFLOP/s]": [1e-9 * peak],
-            f"training, {preset}, peak memory [MiB]": [_peak_memory()],
+            f"training, {preset}, peak memory [MiB]": [peak_memory],
         }  # fmt: skip
 
 
 def query_paper(quick: bool) -> Iterator[Round]:
-    policy, _ = make_policy("paper")
-    history = make_history(policy)
-    timed(lambda: policy.predict_chunk([history]), 3)
-    while True:
-        yield {"query, paper, 1 camera 480x640 [ms]": timed(lambda: policy.predict_chunk([history]), 10)}
+    return queries({"query, paper, 1 camera 480x640": make_policy("paper")[0]}, 10)
 
 
 def query_fast(quick: bool) -> Iterator[Round]:
-    """The same network by every engine that is installed."""
-    policy, _ = make_policy("fast")
-    engines: dict[str, Any] = {"": policy}
-    with tempfile.TemporaryDirectory() as folder:
-        engines |= exported(policy, Path(folder))
-    history, times = make_history(policy), 20 if quick else 100
-    for engine in engines.values():
-        timed(partial(engine.predict_chunk, [history]), 5)
-    while True:
-        yield {
-            f"query, fast, 4 cameras 240x320{name} [ms]": timed(partial(engine.predict_chunk, [history]), times)
-            for name, engine in engines.items()
-        }
-
-
-def exported(policy: Any, run: Path) -> dict[str, Any]:
-    """The policy run by ONNX Runtime, where that is installed; its 8 bits are scaled by one recorded episode."""
+    """The same network in every engine that is installed; one recorded episode gives the ranges of the 8-bit one."""
     from act.policies.base.storage import save_policy
     from act.serving.export import check_installed, export_int8
     from act.serving.onnx_policy import OnnxPolicy
 
-    try:
-        check_installed()
-    except ValueError as error:
-        print(f"without ONNX: {error}", file=sys.stderr)
-        return {}
-    save_policy(run, policy, {"train": {"dataset_dir": [str(run)]}})
-    demonstrate(str(run), FAST_SIZE)
-    export_int8(run)
-    return {f", {name}": OnnxPolicy.load(run, engine) for name, engine in (("ONNX", "onnx"), ("ONNX int8", "int8"))}
+    policy, name = make_policy("fast")[0], "query, fast, 4 cameras 240x320"
+    engines = {name: policy}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            check_installed()
+        except ValueError as error:
+            print(f"without ONNX: {error}", file=sys.stderr)
+        else:
+            run, start_workers = Path(folder), partial(WorkerPool, workers=1)
+            save_policy(run, policy, {"train": {"dataset_dir": [folder]}})
+            record(*recorder(Recording(image_size=FAST_SIZE)), run, 1, start_workers)
+            export_int8(run)
+            engines |= {
+                f"{name}, ONNX": OnnxPolicy.load(run, "onnx"),
+                f"{name}, ONNX int8": OnnxPolicy.load(run, "int8"),
+            }
+    return queries(engines, 20 if quick else 100)
+
+
+def queries(engines: dict[str, Any], times: int) -> Iterator[Round]:
+    """Queries of the same observation in every engine."""
+    history = make_history(next(iter(engines.values())))
+    calls = {f"{name} [ms]": partial(engine.predict_chunk, [history]) for name, engine in engines.items()}
+    for call in calls.values():
+        timed(call, 5)
+    while True:
+        yield {name: timed(call, times) for name, call in calls.items()}
 
 
 def evaluation(quick: bool) -> Iterator[Round]:
     """Rollouts to their end, as many at once as eval.py runs."""
     from act.evaluation.evaluate import evaluate
     from act.runtime.agents import PolicyAgent
-    from act.runtime.envs import ParallelEnvs
 
-    policy, _ = make_policy("fast")
-    cores = available_cores()
-    chunked, ensembled = (2 * cores, cores) if quick else (16 * cores, 8 * cores)
-    with ParallelEnvs(partial(make_env, CAMERAS), ensembled, cores) as envs:
+    (policy, _), cores = make_policy("fast"), available_cores()
+    with make_simulator(cores if quick else 8 * cores) as envs:
         stand_still(policy, envs.reset([0], images_due=False)[0][0]["qpos"])
         rates = lambda agent, n: [evaluate(envs, agent, range(n), progress=False).rollouts_per_min]  # noqa: E731
         while True:
             yield {
-                "evaluation in chunks, fast [rollouts/min]": rates(PolicyAgent(policy), chunked),
+                "evaluation in chunks, fast [rollouts/min]": rates(PolicyAgent(policy), 2 * envs.num_envs),
                 "evaluation, ensemble every step, fast [rollouts/min]": rates(
-                    PolicyAgent(policy, ensemble_m=0.01), ensembled
+                    PolicyAgent(policy, ensemble_m=0.01), envs.num_envs
                 ),
             }
 
 
 def realtime(quick: bool) -> Iterator[Round]:
-    """The simulator on the wall clock beside a policy that is asked as often as it can answer, for ensembling."""
-    from act.runtime.envs import ParallelEnvs
+    """The simulator on the wall clock, beside a policy that is queried as often as it can answer, for ensembling."""
     from act.runtime.realtime import AsyncAgent
     from act.runtime.robot_envs import PacedEnvs
 
     policy, _ = make_policy("fast")
     agent = AsyncAgent(policy, ensemble_m=0.01, say=lambda _: None)
     agent.warm_up(make_history(policy)[-1:])
-    with ParallelEnvs(partial(make_env, CAMERAS), 1, 1) as simulator:
+    with make_simulator(1) as simulator:
         while True:
             envs = PacedEnvs(simulator)
             agent.reset(1)
@@ -234,33 +204,25 @@ def realtime(quick: bool) -> Iterator[Round]:
             stand_still(policy, obs["qpos"])
             for _ in range(100 if quick else 400):
                 ((obs, *_),) = envs.step(agent.select_action([obs]), agent.needs_images())
+            n = len(envs.pace.durations)
             yield {
                 "real time, control period [ms]": [1e3 * seconds for seconds in envs.pace.durations],
-                "real time, deadlines missed [%]": [100 * envs.pace.missed / len(envs.pace.durations)],
+                "real time, deadlines missed [%]": [100 * envs.pace.missed / n],
                 "real time, query beside the simulator [ms]": [1e3 * seconds for seconds in agent.latencies],
-                "real time, steps between queries [1]": [len(envs.pace.durations) / len(agent.latencies)],
+                "real time, steps between queries [1]": [n / len(agent.latencies)],
             }
 
 
-# ---------------------------------------------------------------------------------------------- what subjects work with
-def make_env(cameras: tuple[str, ...]):
-    """In simulating processes only."""
-    import sim_envs
+def make_simulator(num_envs: int) -> Any:
+    """Four cameras at the size of preset fast, in a process per core."""
+    from act.runtime.envs import ParallelEnvs
 
-    return sim_envs.make(TASK, cameras=cameras, image_size=FAST_SIZE)
-
-
-def demonstrate(directory: str, size: tuple[int, int]) -> None:
-    """Records one episode with the cameras of both presets, in another process."""
-    flags = ["--task_name", f"sim_{TASK}_scripted", "--dataset_dir", directory, "--num_episodes", "1", "--workers", "1"]
-    flags += ["--image_size", *map(str, size), "--cameras", "top", *CAMERAS]
-    done = subprocess.run([sys.executable, ROOT / "record_sim_episodes.py", *flags], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"recording a demonstration failed: {done.stderr}")
+    make_env = partial(sim_envs.make, TASK, cameras=CAMERAS, image_size=FAST_SIZE)
+    return ParallelEnvs(make_env, num_envs, available_cores())
 
 
 def make_policy(preset: str) -> tuple[Any, Any]:
-    """A network of random weights in the shape of a preset, on the device that training would choose; its config."""
+    """A preset's network with random weights, on the device that training would choose; and its config."""
     import torch
 
     from act.nn.device import choose_device
@@ -276,7 +238,7 @@ def make_policy(preset: str) -> tuple[Any, Any]:
 
 
 def make_batch(policy: Any, batch_size: int) -> Any:
-    """What the policy sees in training: features of a frozen trunk, otherwise images."""
+    """A batch of training: features of a frozen backbone, otherwise images."""
     import torch
 
     from act.data.batch import Batch
@@ -300,24 +262,16 @@ def make_history(policy: Any) -> list[dict[str, Any]]:
 
 
 def stand_still(policy: Any, qpos: np.ndarray) -> None:
-    """Makes a random policy stay near qpos (14,): arms that flail cost other physics than arms at work."""
+    """Makes a random policy stay near qpos (14,), because the physics of fast random motions takes longer."""
     import torch
 
     policy.normalizer.fit("action", torch.from_numpy(qpos) + 0.01 * torch.randn(100, len(qpos)))
 
 
-def _peak_memory() -> float:
-    """Of this process, or of its GPU [MiB]."""
-    torch = sys.modules["torch"]
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-SUBJECTS: dict[str, Callable[[bool], Iterator[Round]]] = {
-    subject.__name__: subject
-    for subject in (
-        *(rendering, physics, recording, dataset, training_paper, training_fast),
-        *(query_paper, query_fast, evaluation, realtime),
-    )
+MEASUREMENTS: dict[str, Callable[[bool], Iterator[Round]]] = {
+    **{part.__name__: part for part in (rendering, physics, recording, recording_pretty, evaluation, realtime)},
+    "training_paper": lambda quick: training("paper", 1 if quick else 2),
+    "training_fast": lambda quick: training("fast", 5 if quick else 30),
+    "query_paper": query_paper,
+    "query_fast": query_fast,
 }

@@ -1,12 +1,12 @@
-"""The peers, as they ship: the original ACT's code and LeRobot's, each in the interpreter given.
+"""Measures the peers as they ship: the original ACT's code and LeRobot's, each in the interpreter given.
 
-    PYTHON benchmarks/speed/peers.py original training PATH    one process, one subject; every line on its input asks
-    PYTHON benchmarks/speed/peers.py lerobot query_fast              for one round, answered by one line of JSON
+    PYTHON benchmarks/speed/peers.py original training PATH    one process, one measurement: every line on its
+    PYTHON benchmarks/speed/peers.py lerobot query_fast        input asks for a round, one line of JSON answers
 
-Nothing of theirs is in this repository. Weights and data are random: what is timed does not depend on them. Around
-the original's code four things are set from outside: no GPU where there is none, no download of ImageNet weights, a
-stand-in for IPython, which it imports and never uses here, and flags that building its network reads from the command
-line. Needs torch only (the original's simulator: mujoco and dm_control, too), so that any interpreter can run it.
+No code of the peers is in this repository. Weights and data are random, because the timing does not depend on them.
+Four things are changed around the original's code: no GPU where there is none, no download of ImageNet weights, a
+stand-in for IPython, which it imports and does not use here, and the flags that its network reads from the command
+line. This file needs only torch (and mujoco and dm_control for the original's simulator), so any interpreter runs it.
 """
 
 import json
@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator
 
 Round = dict[str, list[float]]  # name [unit] -> values
 BATCH, CHUNK = 8, 100
+QUERY_PAPER = "query, paper, 1 camera 480x640 [ms]"
 RECORDED_STEPS = 400 + 401  # control steps that the original simulates and renders for one episode
 
 
 def answer(rounds: Iterator[Round]) -> None:
-    """Serves rounds until the input ends; whatever else is printed goes to stderr."""
+    """Answers rounds until the input ends; everything else that is printed goes to stderr."""
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
         for _ in sys.stdin:
@@ -31,23 +32,24 @@ def answer(rounds: Iterator[Round]) -> None:
 
 
 def timed(call: Callable[[], object], times: int) -> list[float]:
-    """Durations [ms] of some calls, one after another."""
-    durations = []
+    """Returns the durations [ms] of `times` calls."""
+    durations, torch = [], sys.modules.get("torch")
     for _ in range(times):
         start = time.perf_counter()
         call()
-        _synchronize()
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.synchronize()
         durations.append(1e3 * (time.perf_counter() - start))
     return durations
 
 
-def _synchronize() -> None:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.synchronize()
+def rounds(name: str, call: Callable[[], object], times: int) -> Iterator[Round]:
+    """Yields rounds of one measurement."""
+    timed(call, 2)
+    while True:
+        yield {name: timed(call, times)}
 
 
-# ------------------------------------------------------------------------------------------------------- original ACT
 class Original:
     """A checkout of github.com/tonyzhaozh/act."""
 
@@ -91,9 +93,7 @@ class Original:
             optimizer.step()
             optimizer.zero_grad()
 
-        timed(step, 1)
-        while True:
-            yield {"training step, paper [ms]": timed(step, 1)}
+        return rounds("training step, paper [ms]", step, 1)
 
     def query_paper(self) -> Iterator[Round]:
         import torch
@@ -106,9 +106,7 @@ class Original:
             with torch.inference_mode():
                 policy(qpos, image).cpu()
 
-        timed(query, 2)
-        while True:
-            yield {"query, paper, 1 camera 480x640 [ms]": timed(query, 5)}
+        return rounds(QUERY_PAPER, query, 5)
 
     def rendering(self) -> Iterator[Round]:
         """Its transfer-cube scene."""
@@ -118,13 +116,13 @@ class Original:
         env = make_sim_env("sim_transfer_cube_scripted")
         env.reset()
         while True:
-            draw = lambda: env.physics.render(height=480, width=640, camera_id="top")  # noqa: E731
-            yield {"render top 480x640 [ms]": timed(draw, 3)}
+            ms = timed(lambda: env.physics.render(height=480, width=640, camera_id="top"), 3)
+            yield {"render top 480x640 [ms]": ms, "render top 480x640, pretty [ms]": ms}
 
     def recording(self) -> Iterator[Round]:
-        """Control steps of its two simulations, each with its three cameras, times an episode's number of them.
+        """Control steps of its two simulations, each with three cameras, times their number in an episode.
 
-        What its recorder does besides (resets, 369 MB to the disk) is left out, in its favour.
+        Resets and the 369 MB that it writes are left out, in its favour.
         """
         import numpy as np
         from ee_sim_env import make_ee_sim_env  # type: ignore[import-not-found]
@@ -137,10 +135,10 @@ class Original:
         home = joints.reset().observation["qpos"]
         while True:
             ms = np.mean(timed(lambda: hands.step(reach), 2) + timed(lambda: joints.step(home), 2))
-            yield {"record one episode 480x640 [s]": [1e-3 * float(ms) * RECORDED_STEPS]}
+            names = "record one episode 480x640 [s]", "record one episode 480x640, pretty [s]"
+            yield {name: [1e-3 * float(ms) * RECORDED_STEPS] for name in names}
 
 
-# ------------------------------------------------------------------------------------------------------------ LeRobot
 class LeRobot:
     """LeRobot's ACT with its defaults: the network of the paper."""
 
@@ -184,26 +182,21 @@ class LeRobot:
             optimizer.step()
             optimizer.zero_grad()
 
-        timed(step, 1)
-        while True:
-            yield {"training step, paper [ms]": timed(step, 1)}
+        return rounds("training step, paper [ms]", step, 1)
 
     def _query(self, name: str, cameras: tuple[str, ...], size: tuple[int, int]) -> Iterator[Round]:
         policy, make = self._policy(cameras, size)
         policy.eval()
         batch = make(1)
-        query = lambda: policy.predict_action_chunk(dict(batch)).cpu()  # noqa: E731
-        timed(query, 2)
-        while True:
-            yield {name: timed(query, 5)}
+        return rounds(name, lambda: policy.predict_action_chunk(dict(batch)).cpu(), 5)
 
     def query_paper(self) -> Iterator[Round]:
-        return self._query("query, paper, 1 camera 480x640 [ms]", ("top",), (480, 640))
+        return self._query(QUERY_PAPER, ("top",), (480, 640))
 
     def query_fast(self) -> Iterator[Round]:
         return self._query("query, fast, 4 cameras 240x320 [ms]", ("a", "b", "c", "d"), (240, 320))
 
 
 if __name__ == "__main__":
-    who, subject, *path = sys.argv[1:]
-    answer(getattr({"original": Original, "lerobot": LeRobot}[who](*path), subject)())
+    peer, measurement, *path = sys.argv[1:]
+    answer(getattr({"original": Original, "lerobot": LeRobot}[peer](*path), measurement)())

@@ -1,7 +1,6 @@
-"""The DAgger benchmark, with programs that only leave what the real ones would: budgets, resuming, results."""
+"""The benchmark of DAgger, with toys in place of the programs: budgets, resuming, results."""
 
 import json
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,32 +10,33 @@ import pytest
 
 from act.data.episodes import episode_path, find_episodes, write_episode
 from benchmarks import dagger
-from benchmarks.dagger import Bench, OutOfTime
-from benchmarks.dagger_figure import curves, draw
+from benchmarks.dagger import curves, draw
+from benchmarks.programs import OutOfTime, Runner
 
 T = 10  # control steps of every episode; the operator drives 4 of them
 
 
 class Programs:
-    """Stands in for Bench.call: records, trains, evaluates in no time; `patience` calls, then the time is up."""
+    """In place of Runner.run: records, trains and evaluates in no time; after `n` calls the budget is spent."""
 
-    def __init__(self, patience: int = 10_000):
-        self.patience, self.calls = patience, []
+    def __init__(self, n: int = 10_000):
+        self.n, self.calls = n, []
 
-    def __call__(self, bench: Bench, program: str, *words: object) -> None:
-        if len(self.calls) == self.patience:
+    def __call__(self, runner: Runner, command: list[str], log: Path) -> None:
+        if len(self.calls) == self.n:
             raise OutOfTime
-        self.calls.append((program, *words))
+        words = command[1:]
+        self.calls.append(words)
         flags = dict(pairwise(words))
-        if program == "eval.py":
-            folder = Path(str(words[0])) / "eval" / f"test_chunk_every{flags['--n_action_steps']}"
+        if words[0] == "eval.py":
+            folder = Path(words[1]) / "eval" / f"test_chunk_every{flags['--n_action_steps']}"
             folder.mkdir(parents=True)
             rate = {"successes": 3}
             results = {"n": 4, "success": rate, "strict_success": rate, "provenance": {"git": "abc"}}
             (folder / "results.json").write_text(json.dumps(results))
-        if program == "record_sim_episodes.py":
-            for index in range(int(str(flags["--num_episodes"]))):
-                write(episode_path(str(flags["--dataset_dir"]), index), "--policy" in flags)
+        if words[0] == "record_sim_episodes.py":
+            for index in range(int(flags["--num_episodes"])):
+                write(episode_path(flags["--dataset_dir"], index), "--policy" in flags)
 
 
 def write(path: Path, gated: bool) -> None:
@@ -46,7 +46,7 @@ def write(path: Path, gated: bool) -> None:
 
 
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Programs, *seeds: str) -> list[dict[str, Any]]:
-    monkeypatch.setattr(Bench, "call", lambda bench, *words: programs(bench, *words))
+    monkeypatch.setattr(Runner, "run", lambda runner, command, log: programs(runner, command, log))
     monkeypatch.setattr(dagger, "draw", lambda found, path: None)
     flags = ["--methods", "bc", "hg_dagger", "--rounds", "2", "--demos", "3", "--labels", "20", "--seeds", *seeds]
     out = tmp_path / "dagger.json"
@@ -62,17 +62,17 @@ def test_every_round_spends_the_same_labels(tmp_path: Path, monkeypatch: pytest.
     ]
     assert {cell["git"] for cell in cells} == {"abc"}
     driving = [call for call in programs.calls if call[0] == "eval.py" or "--policy" in call]
-    assert all(("--n_action_steps", 30) in pairwise(call) for call in driving)  # trainable as it is judged
+    assert all(("--n_action_steps", "30") in pairwise(call) for call in driving)  # rounds as evaluations
     assert {(c["round"], c["labels"]) for c in cells} == {(0, 30), (1, 50), (2, 70)}
     assert len(find_episodes(tmp_path / "work" / "hg_dagger_seed0" / "round1" / "data")) == 5  # of 4 labels each
-    seeds = {str(call[call.index("--seed") + 1]) for call in programs.calls if call[0] == "record_sim_episodes.py"}
+    seeds = {call[call.index("--seed") + 1] for call in programs.calls if call[0] == "record_sim_episodes.py"}
     assert seeds == {"100000", "101000", "102000", "200000", "201000", "202000"}
 
 
-def test_it_stops_in_time_and_goes_on_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_spent_budget_stops_it_and_the_same_command_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = Programs()
     expected = run(tmp_path / "whole", monkeypatch, whole, "0")
-    first, second = Programs(patience=9), Programs()
+    first, second = Programs(9), Programs()
     before = run(tmp_path / "cut", monkeypatch, first, "0")
     assert 0 < len(before) < len(expected)
     assert run(tmp_path / "cut", monkeypatch, second, "0") == expected
@@ -90,7 +90,7 @@ def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path, capsys: pytest
     assert "give another --work" in capsys.readouterr().err
 
 
-def test_settings_of_which_nothing_came_hold_no_place(tmp_path: Path):
+def test_settings_without_results_do_not_keep_a_folder(tmp_path: Path):
     dagger.Options(work=tmp_path / "w", out=tmp_path / "a.json", rollouts=20).claim()
     dagger.Options(work=tmp_path / "w", out=tmp_path / "b.json", rollouts=30).claim()
     (tmp_path / "w" / "bc_seed0").mkdir()
@@ -98,7 +98,7 @@ def test_settings_of_which_nothing_came_hold_no_place(tmp_path: Path):
         dagger.Options(work=tmp_path / "w", out=tmp_path / "c.json", rollouts=40).claim()
 
 
-def test_what_was_measured_before_stays_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_earlier_cells_stay_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     cells = run(tmp_path, monkeypatch, Programs(), "0", "1")
     assert run(tmp_path, monkeypatch, Programs(), "1") == cells
     settings = json.loads((tmp_path / "dagger.json").read_text())["settings"]
@@ -135,36 +135,30 @@ def test_the_figure_is_a_png(tmp_path: Path):
 
 def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert dagger.main(["--methods", "magic", "--work", str(tmp_path)]) == 2
-    assert "there are bc, dart" in capsys.readouterr().err
+    assert "--methods magic: choose from bc, dart" in capsys.readouterr().err
     assert dagger.main(["--budget", "later", "--work", str(tmp_path)]) == 2
     assert dagger.main(["--seeds", "9", "--work", str(tmp_path)]) == 2
     assert "--seeds 9: give 0 to 8" in capsys.readouterr().err
     assert dagger.main(["--methods", "bc", "bc", "--work", str(tmp_path)]) == 2
     assert "--methods bc bc: name each once" in capsys.readouterr().err
     assert dagger.main(["--task_name", "sim_chess_scripted", "--work", str(tmp_path)]) == 2
-    assert "no task 'sim_chess_scripted'" in capsys.readouterr().err
+    assert "sim_chess_scripted" in capsys.readouterr().err
     assert dagger.main(["--rounds", "9", "--work", str(tmp_path)]) == 2
-    assert "--rounds 9: at most 8" in capsys.readouterr().err
+    assert "--rounds 9: give at most 8" in capsys.readouterr().err
     (tmp_path / "foreign.json").write_text("{")
     assert dagger.main(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
-    assert "foreign.json is no JSON" in capsys.readouterr().err
+    assert "foreign.json holds no results of this benchmark" in capsys.readouterr().err
     (tmp_path / "foreign.json").write_text("{}")
     assert dagger.main(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
-    assert "foreign.json holds no results of this program" in capsys.readouterr().err
+    assert "foreign.json holds no results of this benchmark" in capsys.readouterr().err
     assert dagger.main(["--work", str(tmp_path / "foreign.json"), "--out", str(tmp_path / "new.json")]) == 1
 
 
-def test_a_program_that_fails_is_told(tmp_path: Path):
-    (tmp_path / "fail.py").write_text("raise SystemExit('no such run')\n")
-    with pytest.raises(RuntimeError, match=r"(?s)fail.py --x ended with 1.*no such run"):
-        Bench(dagger.Options(work=tmp_path)).call(tmp_path / "fail.py", "--x")
-
-
-def test_a_program_is_stopped_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dagger, "PATIENCE", 0.5)
-    sleeper, deaf = tmp_path / "sleep.py", tmp_path / "deaf.py"
-    sleeper.write_text("import time\ntime.sleep(60)\n")
-    deaf.write_text("import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)\n")
-    for program, patience in ((sleeper, 0.0), (deaf, 2.0)):
-        with pytest.raises(OutOfTime):
-            Bench(dagger.Options(work=tmp_path), deadline=time.monotonic() + patience).call(program)
+def test_a_program_that_fails_ends_the_benchmark_with_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    for name in ("record_sim_episodes.py", "train.py", "eval.py"):
+        (tmp_path / name).write_text("raise SystemExit('no luck today')")
+    monkeypatch.chdir(tmp_path)
+    assert dagger.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out.json")]) == 1
+    message = capsys.readouterr().err
+    assert "record_sim_episodes.py --task_name ended with code 1: no luck today" in message
+    assert (tmp_path / "work" / "demos_seed0.log").exists() and not (tmp_path / "out.json").exists()
