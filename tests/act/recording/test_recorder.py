@@ -1,4 +1,4 @@
-"""What the recorder makes of a rollout."""
+"""The recorder writes what the agent saw and did, keeps what it shall, and copies every image."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_the_recorder_writes_what_the_agent_saw_and_did(tmp_path: Path) -> None:
     assert check_episode(episode.path, decode_all=True) is None
 
 
-def test_the_recorder_keeps_successes_only_unless_told_otherwise(tmp_path: Path) -> None:
+def test_the_recorder_keeps_only_successes_by_default(tmp_path: Path) -> None:
     env = ToyEnv((), episode_len=8)
     agent = GoalAgent(0, fails=True)
     recorders = [EpisodeRecorder(lambda r: tmp_path / "episode_0.hdf5", env.env_spec)]
