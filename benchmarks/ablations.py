@@ -137,7 +137,7 @@ SETTING_TABLES = {"sizes": sizes}
 
 
 def program(argv: Sequence[str] | None = None) -> int:
-    return main("ablations", METHODS, (TABLES, SETTING_TABLES), __doc__ or "", argv)
+    return main("ablations", METHODS, (TABLES, SETTING_TABLES), __doc__, argv)
 
 
 if __name__ == "__main__":

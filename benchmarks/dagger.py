@@ -27,7 +27,6 @@ import tyro
 from tqdm import tqdm
 
 import sim_envs
-from act import command_line
 from act.data.episodes import find_episodes, read_episode
 from act.data.labels import Aggregation, count_labels
 from act.evaluation.execution import Execution
@@ -37,7 +36,7 @@ from act.provenance import provenance
 from act.run_folder import RunFolder
 from act.seeds import SEEDS_PER_ROUND, VALIDATION_SEEDS
 from act.workers import available_cores
-from benchmarks.programs import OutOfTime, Runner, catch_signals, refuse_repeats, seconds
+from benchmarks.programs import OutOfTime, Runner, check_values, main, seconds
 
 METHODS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_dagger": "human-gated DAgger"}
 COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger": "#d55e00"}  # Okabe and Ito 2008
@@ -51,7 +50,7 @@ class Options:
     """Options of the rounds, of the programs they run, and of the whole benchmark."""
 
     task_name: str = "sim_transfer_cube_scripted"
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[Literal["bc", "dart", "dagger", "hg_dagger"], ...] = ("bc", "dart", "dagger", "hg_dagger")
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds; each has its own demonstrations and its own rollouts."""
     demos: int = 6
@@ -94,13 +93,8 @@ class Options:
     def check(self) -> None:
         """Raises ValueError that names the first value that cannot work, and what would have worked."""
         sim_envs.check_task_name(self.task_name)
-        if unknown := sorted(set(self.methods) - set(METHODS)):
-            raise ValueError(f"--methods {unknown[0]}: choose from {', '.join(METHODS)}")
-        refuse_repeats("methods", self.methods)
-        refuse_repeats("seeds", self.seeds)
-        for name in ("demos", "rounds", "labels", "rollouts", "steps", "n_action_steps", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)}: give at least 1")
+        positive = ("demos", "rounds", "labels", "rollouts", "steps", "n_action_steps", "workers")
+        check_values(self, positive, ("methods", "seeds"))
         max_rounds, max_seed = SEEDS // SEEDS_PER_ROUND - 2, VALIDATION_SEEDS.start // SEEDS - 2
         if self.rounds > max_rounds and set(self.methods) & {"dagger", "hg_dagger"}:
             raise ValueError(
@@ -297,27 +291,20 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=150)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0: done or out of budget; 1: a program failed; 2: wrong input; 130: Ctrl-C."""
-    program, example = "python -m benchmarks.dagger", "python -m benchmarks.dagger --seeds 0 --budget 30m"
-    options = command_line.parse(
-        Options, argv, program=program, description=__doc__ or "", example=example, page="docs/dagger.md"
-    )
-    catch_signals()
+def work(options: Options) -> None:
+    options.check()
+    runner = Runner(time.monotonic() + seconds(options.budget))
+    options.claim()
+    try:
+        Experiment(options, runner).run()
+        print(f"wrote {options.out} and {options.out.with_suffix('.png')}")
+    except OutOfTime:
+        print(f"the budget of {options.budget} is spent; the same command continues from here")
 
-    def work() -> None:
-        options.check()
-        runner = Runner(time.monotonic() + seconds(options.budget))
-        options.claim()
-        try:
-            Experiment(options, runner).run()
-            print(f"wrote {options.out} and {options.out.with_suffix('.png')}")
-        except OutOfTime:
-            print(f"the budget of {options.budget} is spent; the same command continues from here")
 
-    again = "the same command continues from here"
-    return command_line.run(program, work, again, failures=(RuntimeError, OSError), failure_code=1)
+def program(argv: Sequence[str] | None = None) -> int:
+    return main("dagger", Options, work, __doc__, "docs/dagger.md", argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

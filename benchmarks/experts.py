@@ -15,12 +15,12 @@ import gymnasium
 import numpy as np
 
 import sim_envs
-from act import command_line
 from act.evaluation.evaluate import evaluate
 from act.files import write_json
 from act.provenance import provenance
 from act.runtime.envs import ParallelEnvs
 from act.types import Observation
+from benchmarks.programs import check_values, main
 
 FIRST_SEED = 3_000_000  # no other program uses seeds from here on
 
@@ -47,14 +47,13 @@ class FreshExperts:
     """An agent that makes a new expert for every seed, so that an episode depends on nothing but its own seed."""
 
     def __init__(self, options: Options):
-        self.options, self.next_seed = options, options.seed
+        self.make, self.next_seed = partial(sim_envs.make_expert, options.task, options.style), options.seed
 
     def reset(self, num_envs: int) -> None:
-        seeds = range(self.next_seed, self.next_seed + num_envs)
-        self.experts = [sim_envs.make_expert(self.options.task, self.options.style, seed) for seed in seeds]
+        self.experts = [self.make(self.next_seed + index) for index in range(num_envs)]
         for expert in self.experts:
             expert.reset(1)
-        self.next_seed = seeds.stop
+        self.next_seed += num_envs
 
     def needs_images(self) -> bool:
         return False
@@ -67,15 +66,14 @@ class FreshExperts:
 class Push(gymnasium.Wrapper):
     """Pushes one object in every episode."""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         assert seed is not None, "the push follows from the seed"
         self.t, self.plan = 0, push_of(seed, self.get_wrapper_attr("task").objects)
         return super().reset(seed=seed, options=options)
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        push_t, body, velocity = self.plan
-        if self.t == push_t:
-            self.get_wrapper_attr("push")(body, velocity)
+    def step(self, action: Any) -> Any:
+        if self.t == self.plan[0]:
+            self.get_wrapper_attr("push")(*self.plan[1:])
         self.t += 1
         return super().step(action)
 
@@ -94,13 +92,8 @@ def make_env(task: str, push: bool) -> gymnasium.Env:
 
 def measure(options: Options) -> dict[str, Any]:
     """Runs the episodes; returns counts with their 95 % Wilson intervals, control steps of success, failed seeds."""
-    if options.num < 1 or options.workers < 1:
-        raise ValueError(f"--num {options.num} --workers {options.workers}: both must be at least 1")
-    if options.out is not None and options.out.is_dir():
-        raise ValueError(f"--out {options.out} is a folder; give a file")
-    agent = FreshExperts(options)
-    sim_envs.make_expert(options.task, options.style)  # a wrong name fails here, before the workers start
-    seeds = range(options.seed, options.seed + options.num)
+    agent, seeds = FreshExperts(options), range(options.seed, options.seed + options.num)
+    agent.make()  # a wrong name fails here, before the workers start
     with ParallelEnvs(partial(make_env, options.task, options.push), 4 * options.workers, options.workers) as envs:
         summary = evaluate(envs, agent, seeds)
     times = [episode.stages[-1] for episode in summary.episodes if episode.stages[-1] is not None]
@@ -114,22 +107,21 @@ def measure(options: Options) -> dict[str, Any]:
     return result | {"provenance": provenance(), "failed_seeds": failed, "clipped_steps": clipped}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    program, example = "python -m benchmarks.experts", "python -m benchmarks.experts --task insertion --push"
-    options = command_line.parse(
-        Options, argv, program=program, description=__doc__ or "", example=example, page="docs/adding_a_task.md"
-    )
+def work(options: Options) -> None:
+    check_values(options, ("num", "workers"))
+    name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"
+    out = options.out or (Path(__file__).parent / "results" / name if options.num >= Options.num else None)
+    if out is not None and out.is_dir():
+        raise ValueError(f"--out {out} is a folder; give a file")
+    result = measure(options)
+    print("\n".join(f"{key}: {value}" for key, value in result.items() if key != "provenance"))
+    if out is not None:
+        write_json(out, result)
 
-    def work() -> None:
-        result = measure(options)
-        print("\n".join(f"{key}: {value}" for key, value in result.items() if key != "provenance"))
-        name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"
-        default = Path(__file__).parent / "results" / name if options.num >= Options.num else None
-        if out := options.out or default:
-            write_json(out, result)
 
-    return command_line.run(program, work, stopped="nothing is kept")
+def program(argv: Sequence[str] | None = None) -> int:
+    return main("experts", Options, work, __doc__, "docs/adding_a_task.md", argv, stopped="nothing is kept")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -20,14 +20,16 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from act import command_line
 from act.workers import available_cores
 
 PATIENCE = 60.0  # [s] that a program has to stop after SIGINT, before it is killed
 POLL = 0.2  # [s]
+Options = TypeVar("Options")
 
 
 class OutOfTime(Exception):
@@ -121,12 +123,6 @@ class Runner:
         return failures
 
 
-def catch_signals() -> None:
-    """Makes SIGINT and SIGTERM raise KeyboardInterrupt, because a shell script's background jobs ignore SIGINT."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-
-
 def seconds(text: str) -> float:
     """Returns the seconds of a budget such as "90m", "1h30m" or "45s", and infinity for "". Raises ValueError."""
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
@@ -136,7 +132,30 @@ def seconds(text: str) -> float:
     return 3600 * hours + 60 * minutes + rest if text else math.inf
 
 
-def refuse_repeats(name: str, values: Sequence[object]) -> None:
-    """Raises ValueError when the flag `name` was given a value twice."""
-    if len(set(values)) < len(values):
-        raise ValueError(f"--{name} {' '.join(map(str, values))}: name each once")
+def check_values(options: Any, at_least_1: Sequence[str], distinct: Sequence[str] = ()) -> None:
+    """Raises ValueError for a number below 1, and for a flag that was given a value twice."""
+    for name in at_least_1:
+        if (number := getattr(options, name)) is not None and number < 1:
+            raise ValueError(f"--{name} {number}: give at least 1")
+    for name in distinct:
+        if len(set(values := getattr(options, name))) < len(values):
+            raise ValueError(f"--{name} {' '.join(map(str, values))}: name each once")
+
+
+def main(
+    name: str,
+    options_class: type[Options],
+    work: Callable[[Options], int | None],
+    description: str | None,
+    page: str,
+    argv: Sequence[str] | None,
+    stopped: str = "the same command continues from here",
+) -> int:
+    """Runs `python -m benchmarks.NAME`; returns 0: done, 1: a program failed, 2: wrong input, 130: Ctrl-C."""
+    program = f"python -m benchmarks.{name}"
+    options = command_line.parse(
+        options_class, argv, program=program, description=description or "", example=program, page=page
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job of a shell script would ignore SIGINT
+        signal.signal(number, signal.default_int_handler)
+    return command_line.run(program, lambda: work(options), stopped, (RuntimeError, OSError), failure_code=1)

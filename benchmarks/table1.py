@@ -113,7 +113,7 @@ SETTING_TABLES = {"setting": setting, "stages": stages}
 
 
 def program(argv: Sequence[str] | None = None) -> int:
-    return main("table1", METHODS, (TABLES, SETTING_TABLES), __doc__ or "", argv)
+    return main("table1", METHODS, (TABLES, SETTING_TABLES), __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from act import command_line
 from act.files import whole_file
 from act.provenance import provenance
 from act.workers import available_cores
 from benchmarks.failure_modes import exact, figures
 from benchmarks.failure_modes.claims import CLAIMS, Results
 from benchmarks.failure_modes.recipes import EXPERIMENTS, Paths, run
+from benchmarks.programs import check_values, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,48 +73,33 @@ def _run(job: tuple[str, str, int, bool]) -> tuple[Any, Any]:
 def report(options: Options, seconds: float, results: Results) -> dict[str, Any]:
     """Returns what is written: every claim with what was measured, and the results."""
     claims = [
-        {
-            "claim": claim.text,
-            "asks": f"{claim.experiment}: {claim.condition}: {claim.measure} {claim.relation} {claim.bound}",
-            "is": claim.value(results),
-            "holds": claim.holds(results),
-        }
+        {"claim": claim.text, "asks": claim.asks, "is": claim.value(results), "holds": claim.holds(results)}
         for claim in CLAIMS
     ]
     made = {"seconds": round(seconds), "quick": options.quick, "provenance": provenance()}
     return {**made, "claims": claims, "results": results}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    program = "python -m benchmarks.failure_modes"
-    options = command_line.parse(
-        Options,
-        argv,
-        program=program,
-        description=__doc__ or "",
-        example=f"{program} --quick",
-        page="docs/failure_modes.md",
-    )
+def work(options: Options) -> int:
+    check_values(options, ("seeds", "workers"))
+    out = options.out or (Path("runs") / "failure_modes" if options.quick else None)
+    folder = out or ROOT / "benchmarks" / "results"
+    folder.mkdir(parents=True, exist_ok=True)  # before minutes of training
+    start = time.perf_counter()
+    results, paths = measure(options)
+    text = json.dumps(report(options, time.perf_counter() - start, results), indent=1)
+    with whole_file(folder / "failure_modes.json") as temporary:  # lists of numbers on one line
+        temporary.write_text(re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n")
+    figures.draw(results, paths, out or ROOT / "docs")
+    for claim in CLAIMS:
+        mark = "holds" if claim.holds(results) else "FAILS"
+        print(f"{mark}  {claim.value(results):8.3f} {claim.relation} {claim.bound:<5} {claim.text}")
+    return 0 if all(claim.holds(results) for claim in CLAIMS) else 1
 
-    def work() -> int:
-        if options.seeds < 1 or options.workers < 1:
-            raise ValueError(f"--seeds {options.seeds} --workers {options.workers}: both must be at least 1")
-        out = options.out or (Path("runs") / "failure_modes" if options.quick else None)
-        folder = out or ROOT / "benchmarks" / "results"
-        folder.mkdir(parents=True, exist_ok=True)  # before minutes of training
-        start = time.perf_counter()
-        results, paths = measure(options)
-        text = json.dumps(report(options, time.perf_counter() - start, results), indent=1)
-        with whole_file(folder / "failure_modes.json") as temporary:  # lists of numbers on one line
-            temporary.write_text(re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n")
-        figures.draw(results, paths, out or ROOT / "docs")
-        for claim in CLAIMS:
-            mark = "holds" if claim.holds(results) else "FAILS"
-            print(f"{mark}  {claim.value(results):8.3f} {claim.relation} {claim.bound:<5} {claim.text}")
-        return 0 if all(claim.holds(results) for claim in CLAIMS) else 1
 
-    return command_line.run(program, work, stopped="nothing is kept")
+def program(argv: Sequence[str] | None = None) -> int:
+    return main("failure_modes", Options, work, __doc__, "docs/failure_modes.md", argv, stopped="nothing is kept")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -20,6 +20,10 @@ class Claim:
     relation: Literal[">", "<"]
     bound: float
 
+    @property
+    def asks(self) -> str:
+        return f"{self.experiment}: {self.condition}: {self.measure} {self.relation} {self.bound}"
+
     def value(self, results: Results) -> float:
         """Returns the measured mean."""
         return float(np.mean(results[self.experiment][self.condition][self.measure]))

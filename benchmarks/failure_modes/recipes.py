@@ -57,13 +57,14 @@ def evaluate(recipe: Recipe, seed: int) -> tuple[dict[str, float], np.ndarray]:
     go = partial(drive, recipe.world, history=recipe.history)
     episodes = go(None, recipe.n_demos, rng, recipe.demo_noise, recipe.jitter).episodes()
     rounds: dict[str, float] = {}
-    for number in range(recipe.rounds + 1):
+    while True:
         agent = PolicyAgent(train(recipe.head, episodes, recipe.chunk_size, seed), recipe.n_action_steps)
         states = go(agent, recipe.rollouts, test_rng, episode_len=recipe.test_len).states
         measured = recipe.world.measure(states)
-        rounds[f"round {number}"] = measured["success"]
-        if number < recipe.rounds:
-            episodes += go(agent, recipe.per_round, rng).labelled(recipe.world, recipe.chunk_size)
+        rounds[f"round {len(rounds)}"] = measured["success"]
+        if len(rounds) > recipe.rounds:
+            break
+        episodes += go(agent, recipe.per_round, rng).labelled(recipe.world, recipe.chunk_size)
     error = imitation_error(agent.policy, go(None, 20, test_rng, recipe.demo_noise))
     return {**measured, **rounds, "error": error}, states[:N_PATHS]
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from act import policies
 from act.evaluation.execution import MODES, Mode
 from act.workers import available_cores
-from benchmarks.programs import refuse_repeats, seconds
+from benchmarks.programs import check_values
 from sim_envs import STYLES
 
 TASKS = ("transfer_cube", "insertion")
@@ -43,11 +43,6 @@ class Method:
         """Returns how it acts: "single step", "chunks of 60" or "chunks of 60, ensembled"."""
         form = "single step" if self.chunk_size == 1 else f"chunks of {self.chunk_size}"
         return form + (", ensembled" if mode == "ensemble" else "")
-
-    @property
-    def names(self) -> set[str]:
-        """The names by which --policies selects it."""
-        return {self.policy, self.label.lower()}
 
 
 @dataclass(frozen=True)
@@ -85,12 +80,10 @@ class Cell:
         return " ".join(self.flags)
 
     def folder(self, runs: Path) -> Path:
-        """Returns the folder of the training run."""
         words = re.sub(r"[^\w.]+", "_", " ".join(self.flags[6:])).strip("_")
         return runs / self.track / f"{self.task}_{self.style}" / f"{self.method.policy}_{words}_seed{self.seed}"
 
     def n_action_steps(self, mode: str) -> int:
-        """Returns the control steps between two queries."""
         return self.method.chunk_size if mode == "chunk" else ENSEMBLE_EVERY[self.track]
 
     def key(self, mode: str) -> tuple[Any, ...]:
@@ -138,14 +131,9 @@ class Options:
 
     def check(self) -> None:
         """Raises ValueError that names the first value that cannot work, and what would have worked."""
-        for name in ("tasks", "styles", "modes", "seeds"):
-            refuse_repeats(name, getattr(self, name))
-        for name in ("rollouts", "jobs", "steps"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)}: give at least 1")
+        check_values(self, ("rollouts", "jobs", "steps"), ("tasks", "styles", "modes", "seeds"))
         if not self.seeds or min(self.seeds) < 0:
             raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more, none of them negative")
-        seconds(self.budget)
 
     def steps_of(self, method: Method, task: str) -> int:
         """Returns the number of training steps."""
@@ -157,12 +145,11 @@ def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
 
     Raises ValueError for a name that no method has.
     """
-    names = {name for method in methods for name in method.names}
-    for name in options.policies:
-        if name.lower() not in names:
-            raise ValueError(f"--policies {name}: choose from {', '.join(sorted(names))}")
-    selected = {name.lower() for name in options.policies} or names
-    chosen = [m for m in methods if m.names & selected and m.policy in policies.available()]
+    names = {method: {method.policy, method.label.lower()} for method in methods}
+    wanted, known = {name.lower() for name in options.policies}, set().union(*names.values())
+    if unknown := sorted(wanted - known):
+        raise ValueError(f"--policies {unknown[0]}: choose from {', '.join(sorted(known))}")
+    chosen = [m for m in methods if names[m] & (wanted or known) and m.policy in policies.available()]
     return [
         Cell(method, task, style, options.track, seed, options.steps_of(method, task))
         for seed in options.seeds

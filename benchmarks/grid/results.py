@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from act.run_folder import RunFolder
 from benchmarks.grid.cells import Cell, Options
 
 RESULTS = Path(__file__).parents[1] / "results"
-REQUIRED = {"method", "recipe", "train_seed", "mode", "n_action_steps", "track", "n", "first_seed"}  # keys of a row
-REQUIRED |= {"task", "style", "stages", "rewards", "strict", "single_query", "commands", "provenance"}
 Row = dict[str, Any]
 
 
@@ -30,16 +28,13 @@ class Results:
 
     def _read(self) -> None:
         try:
-            rows = json.loads(self.path.read_text())["rows"]
-            if lacking := {name for row in rows for name in REQUIRED - row.keys()}:
-                raise KeyError(", ".join(sorted(lacking)))
-            self._merge(rows)
+            self._merge(json.loads(self.path.read_text())["rows"])
         except FileNotFoundError:
             return
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.path} holds no results of a grid ({error!r}); give another file") from None
 
-    def _merge(self, rows: Sequence[Row]) -> None:
+    def _merge(self, rows: Iterable[Row]) -> None:
         """Of two rows with the same key the one with more rollouts stays."""
         for row in rows:
             key = row["recipe"], row["train_seed"], row["mode"], row["n_action_steps"]
@@ -62,8 +57,7 @@ class Results:
         keys = {cell.key(mode) for cell in cells for mode in cell.method.modes}
         if rows := [row for key, row in Results(path).rows.items() if key in keys]:
             for row in rows:
-                if "demonstrations" in row:
-                    self.refuse_other_demonstrations(row["task"], row["style"], row["demonstrations"], path)
+                self.refuse_other_demonstrations(row, path)
             self.add(*rows)
 
     def missing(self, cell: Cell, options: Options) -> list[str]:
@@ -71,23 +65,25 @@ class Results:
         done = {mode for mode in options.modes if self.rows.get(cell.key(mode), {"n": 0})["n"] >= options.rollouts}
         return [mode for mode in cell.method.modes if mode in options.modes and mode not in done]
 
-    def refuse_other_demonstrations(self, task: str, style: str, digest: str, source: Path) -> None:
-        """Raises ValueError when rows of this task and style were trained on other demonstrations than `source`."""
-        rows = [row for row in self.rows.values() if (row["task"], row["style"]) == (task, style)]
-        known = {row["demonstrations"] for row in rows if "demonstrations" in row}  # older rows have no digest
-        if other := known - {digest}:
+    def refuse_other_demonstrations(self, row: Row, source: Path) -> None:
+        """Raises ValueError when rows of the same task and style were trained on other demonstrations."""
+        alike = [
+            other for other in self.rows.values() if (other["task"], other["style"]) == (row["task"], row["style"])
+        ]
+        known = {other["demonstrations"] for other in alike if "demonstrations" in other}  # old rows have no digest
+        if row.get("demonstrations") and (others := known - {row["demonstrations"]}):
             raise ValueError(
-                f"{self.path} holds rows of other demonstrations of {task} {style} ({', '.join(other)}) than {source} "
-                f"({digest}): give another --results, or the --data they were trained on"
+                f"{self.path} holds rows of other demonstrations of {row['task']} {row['style']} ({', '.join(others)}) "
+                f"than {source} ({row['demonstrations']}): give another --results, or the --data they were trained on"
             )
 
 
-def demonstrations_digest(demos: Path) -> str:
-    """Returns 16 hexadecimal digits of the actions in the demonstrations, whatever the cameras."""
+def demonstrations_of(cell: Cell, demos: Path) -> Row:
+    """Returns task, style, and 16 hexadecimal digits of the actions in the demonstrations, whatever the cameras."""
     actions = hashlib.sha256()
     for path in find_episodes(demos):
         actions.update(read_episode(path).action.tobytes())
-    return actions.hexdigest()[:16]
+    return {"task": cell.task, "style": cell.style, "demonstrations": actions.hexdigest()[:16]}
 
 
 def row_of(cell: Cell, mode: str, run: Path, demos: Path, commands: Sequence[Sequence[str]]) -> Row:
@@ -95,14 +91,16 @@ def row_of(cell: Cell, mode: str, run: Path, demos: Path, commands: Sequence[Seq
     results = json.loads((run / "eval" / execution(cell, mode).folder() / "results.json").read_text())
     settings, episodes = results["settings"], results["episodes"]
     row = {"method": cell.method.name, "recipe": cell.recipe, "train_seed": cell.seed, "mode": mode}
-    row |= {"task": cell.task, "style": cell.style, "track": cell.track}
-    row |= {"policy": cell.method.policy, "steps": cell.steps, "demonstrations": demonstrations_digest(demos)}
+    row |= demonstrations_of(cell, demos) | {"track": cell.track, "policy": cell.method.policy, "steps": cell.steps}
     row |= {key: settings[key] for key in ("chunk_size", "n_action_steps", "ensemble_m", "seed_set")}
     row |= {key: settings[key] for key in ("backbone_weights", "weights", "train_commit")}
     row |= {"n": results["n"], "first_seed": results["seeds"][0], "stages": [s["name"] for s in results["stages"]]}
     row["rewards"] = "".join(str(int(episode["max_reward"])) for episode in episodes)
     row["strict"] = "".join(str(int(episode["strict_success"])) for episode in episodes)
-    row |= {"single_query": results["single_query"], "train_s": training_time(run), "eval_s": results["wall_time_s"]}
+    last, train_s = 0, 0.0  # of all optimizer steps that were kept, whatever the number of interruptions
+    for line in RunFolder(run).metrics():
+        train_s, last = train_s + line["seconds_per_step"] * (line["step"] - last), line["step"]
+    row |= {"single_query": results["single_query"], "train_s": round(train_s, 1), "eval_s": results["wall_time_s"]}
     row["commands"] = [shlex.join(["python", *command[1:]]) for command in commands]
     return row | {"provenance": {k: v for k, v in results["provenance"].items() if k != "command"}}
 
@@ -110,12 +108,3 @@ def row_of(cell: Cell, mode: str, run: Path, demos: Path, commands: Sequence[Seq
 def execution(cell: Cell, mode: str) -> Execution:
     """Returns how eval.py executes the chunks; whole chunks are its default."""
     return Execution("ensemble", cell.n_action_steps(mode)) if mode == "ensemble" else Execution("chunk")
-
-
-def training_time(run: Path) -> float:
-    """Returns the seconds that all optimizer steps took which were kept, whatever the number of interruptions."""
-    done, total = 0, 0.0
-    for line in RunFolder(run).metrics():
-        total += line["seconds_per_step"] * (line["step"] - done)
-        done = line["step"]
-    return round(total, 1)

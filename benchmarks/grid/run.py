@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from act import cluster, command_line, policies
+from act import cluster
 from act.data.episodes import find_episodes
 from act.files import lock_folder
 from act.workers import available_cores
+from benchmarks import programs
 from benchmarks.grid.cells import Cell, Method, Options, plan
-from benchmarks.grid.results import RESULTS, Results, demonstrations_digest, execution, row_of
+from benchmarks.grid.results import RESULTS, Results, demonstrations_of, execution, row_of
 from benchmarks.grid.statistics import SETTINGS, Rows
-from benchmarks.programs import PATIENCE, OutOfTime, Runner, catch_signals, seconds
+from benchmarks.programs import PATIENCE, OutOfTime, Runner, seconds
 
 DEMOS = 50  # for each task and style, as in the paper
 SCENES = {"transfer_cube": (3000, 500), "insertion": (4000, 1000)}  # random scenes, and steps of pretraining
@@ -43,7 +44,7 @@ class Grid:
                 failures = run(makes, options.jobs, "preparation")
                 ready = [cell for cell in todo if not self.preparations([cell])]
                 for demos, cell in {self.demonstrations(cell): cell for cell in ready}.items():
-                    results.refuse_other_demonstrations(cell.task, cell.style, demonstrations_digest(demos), demos)
+                    results.refuse_other_demonstrations(demonstrations_of(cell, demos), demos)
                 failures |= run({cell.name: partial(self.run_cell, cell) for cell in ready}, options.jobs, "cell")
             except OutOfTime:
                 print(f"the budget of {options.budget} is spent; the same command continues from here", file=sys.stderr)
@@ -122,18 +123,12 @@ def main(
     name: str,
     methods: Sequence[Method],
     tables: tuple[Mapping[str, Table], Mapping[str, Table]],
-    description: str,
-    argv: Sequence[str] | None = None,
+    description: str | None,
+    argv: Sequence[str] | None,
 ) -> int:
     """The program of the grid `name`; `tables` are those of a track, and those of a track and a setting."""
-    program = f"python -m benchmarks.{name}"
-    example = f"{program} --policies act --seeds 0 --budget 90m"
-    options = command_line.parse(
-        Options, argv, program=program, description=description, example=example, page="docs/results.md"
-    )
-    catch_signals()
 
-    def work() -> int:
+    def work(options: Options) -> int:
         options.check()
         cells, results = plan(methods, options), Results(options.results or RESULTS / f"{name}.json")
         for path in options.take:
@@ -142,9 +137,7 @@ def main(
         if not options.only_tables:
             with cluster.connected(options.ray):
                 code = Grid(options, results, make_runner(options)).run(cells)
-        if absent := sorted({method.policy for method in methods} - set(policies.available())):
-            print(f"left out, because act/policies has no such file: {', '.join(absent)}", file=sys.stderr)
         print(f"{all_tables(Rows([*results.rows.values()], options), *tables)}\nThe rows are in {results.path}.")
         return code
 
-    return command_line.run(program, work, stopped="the same command continues from here")
+    return programs.main(name, Options, work, description, "docs/results.md", argv)

@@ -21,9 +21,9 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from act import command_line
 from act.files import lock_file, whole_file
 from act.provenance import provenance
+from benchmarks.programs import main
 from benchmarks.speed.peers import Round
 
 ROOT = Path(__file__).parents[2]
@@ -156,8 +156,8 @@ def rows_of(rounds: dict[str, list[Round]]) -> list[Row]:
         for peer, turns in rounds.items():
             if peer != "ours" and name in turns[0]:
                 row.peers[peer] = float(np.median(np.concatenate([turn[name] for turn in turns])))
-                medians = ([np.median(turn[name]) for turn in those] for those in (turns, rounds["ours"]))
-                ratios = np.divide(*medians)
+                peers, own = ([float(np.median(turn[name])) for turn in found] for found in (turns, rounds["ours"]))
+                ratios = np.array(peers) / np.array(own)
                 row.ratios[peer] = float(np.median(1 / ratios if name.endswith(("/s]", "/min]")) else ratios))
         rows.append(row)
     return rows
@@ -197,15 +197,9 @@ def read_parts(path: Path) -> dict[str, Any]:
     return parts
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    program = "python -m benchmarks.speed"
-    example = f"{program} --original PATH --lerobot PYTHON"
-    options = command_line.parse(
-        Options, argv, program=program, description=__doc__ or "", example=example, page="docs/results.md"
-    )
-    failures, kept = (RuntimeError, OSError), "finished parts are kept"
-    return command_line.run(program, lambda: measure(options), kept, failures, failure_code=1)
+def program(argv: Sequence[str] | None = None) -> int:
+    return main("speed", Options, measure, __doc__, "docs/results.md", argv, stopped="finished parts are kept")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -50,7 +50,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Programs, *se
     monkeypatch.setattr(dagger, "draw", lambda found, path: None)
     flags = ["--methods", "bc", "hg_dagger", "--rounds", "2", "--demos", "3", "--labels", "20", "--seeds", *seeds]
     out = tmp_path / "dagger.json"
-    assert dagger.main([*flags, "--work", str(tmp_path / "work"), "--out", str(out)]) == 0
+    assert dagger.program([*flags, "--work", str(tmp_path / "work"), "--out", str(out)]) == 0
     return json.loads(out.read_text())["cells"] if out.exists() else []
 
 
@@ -86,7 +86,7 @@ def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path, capsys: pytest
     (tmp_path / "weak_seed0").mkdir()
     dagger.Options(work=tmp_path, out=out, rollouts=20).claim()
     dagger.Options(work=tmp_path, out=out, rollouts=20, seeds=(7,), rounds=9).claim()
-    assert dagger.main(["--work", str(tmp_path), "--out", str(out), "--rollouts", "200"]) == 2
+    assert dagger.program(["--work", str(tmp_path), "--out", str(out), "--rollouts", "200"]) == 2
     assert "give another --work" in capsys.readouterr().err
 
 
@@ -103,7 +103,7 @@ def test_earlier_cells_stay_in_the_results(tmp_path: Path, monkeypatch: pytest.M
     assert run(tmp_path, monkeypatch, Programs(), "1") == cells
     settings = json.loads((tmp_path / "dagger.json").read_text())["settings"]
     assert (settings["seeds"], settings["methods"], settings["rounds"]) == ([0, 1], ["bc", "hg_dagger"], 2)
-    assert dagger.main(["--steps", "7", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "dagger.json")]) == 2
+    assert dagger.program(["--steps", "7", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "dagger.json")]) == 2
     assert "give another --out" in capsys.readouterr().err
 
 
@@ -134,31 +134,29 @@ def test_the_figure_is_a_png(tmp_path: Path):
 
 
 def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert dagger.main(["--methods", "magic", "--work", str(tmp_path)]) == 2
-    assert "--methods magic: choose from bc, dart" in capsys.readouterr().err
-    assert dagger.main(["--budget", "later", "--work", str(tmp_path)]) == 2
-    assert dagger.main(["--seeds", "9", "--work", str(tmp_path)]) == 2
+    assert dagger.program(["--budget", "later", "--work", str(tmp_path)]) == 2
+    assert dagger.program(["--seeds", "9", "--work", str(tmp_path)]) == 2
     assert "--seeds 9: give 0 to 8" in capsys.readouterr().err
-    assert dagger.main(["--methods", "bc", "bc", "--work", str(tmp_path)]) == 2
+    assert dagger.program(["--methods", "bc", "bc", "--work", str(tmp_path)]) == 2
     assert "--methods bc bc: name each once" in capsys.readouterr().err
-    assert dagger.main(["--task_name", "sim_chess_scripted", "--work", str(tmp_path)]) == 2
+    assert dagger.program(["--task_name", "sim_chess_scripted", "--work", str(tmp_path)]) == 2
     assert "sim_chess_scripted" in capsys.readouterr().err
-    assert dagger.main(["--rounds", "9", "--work", str(tmp_path)]) == 2
+    assert dagger.program(["--rounds", "9", "--work", str(tmp_path)]) == 2
     assert "--rounds 9: give at most 8" in capsys.readouterr().err
     (tmp_path / "foreign.json").write_text("{")
-    assert dagger.main(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
+    assert dagger.program(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
     assert "foreign.json holds no results of this benchmark" in capsys.readouterr().err
     (tmp_path / "foreign.json").write_text("{}")
-    assert dagger.main(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
+    assert dagger.program(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
     assert "foreign.json holds no results of this benchmark" in capsys.readouterr().err
-    assert dagger.main(["--work", str(tmp_path / "foreign.json"), "--out", str(tmp_path / "new.json")]) == 1
+    assert dagger.program(["--work", str(tmp_path / "foreign.json"), "--out", str(tmp_path / "new.json")]) == 1
 
 
 def test_a_program_that_fails_ends_the_benchmark_with_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     for name in ("record_sim_episodes.py", "train.py", "eval.py"):
         (tmp_path / name).write_text("raise SystemExit('no luck today')")
     monkeypatch.chdir(tmp_path)
-    assert dagger.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out.json")]) == 1
+    assert dagger.program(["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out.json")]) == 1
     message = capsys.readouterr().err
     assert "record_sim_episodes.py --task_name ended with code 1: no luck today" in message
     assert (tmp_path / "work" / "demos_seed0.log").exists() and not (tmp_path / "out.json").exists()

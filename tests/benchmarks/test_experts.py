@@ -50,13 +50,15 @@ def test_a_push_moves_one_object_from_its_control_step_on():
             break
         obs, same = alone.step(obs["qpos"])[0], pushed.step(obs["qpos"])[0]
     moved = np.abs(alone.step(obs["qpos"])[0]["env_state"] - pushed.step(obs["qpos"])[0]["env_state"]).reshape(2, 7)
-    assert (moved[:, :2].max(axis=1) > 0.001).tolist() == [name == body for name in alone.unwrapped.task.objects]
+    assert (moved[:, :2].max(axis=1) > 0.001).tolist() == [
+        name == body for name in alone.get_wrapper_attr("task").objects
+    ]
 
 
 def test_wrong_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert experts.main(["--out", str(tmp_path)]) == 2
+    assert experts.program(["--out", str(tmp_path)]) == 2
     assert "is a folder; give a file" in capsys.readouterr().err
-    assert experts.main(["--num", "0"]) == 2
-    assert "--num 0 --workers 2: both must be at least 1" in capsys.readouterr().err
-    assert experts.main(["--task", "chess"]) == 2
+    assert experts.program(["--num", "0"]) == 2
+    assert "--num 0: give at least 1" in capsys.readouterr().err
+    assert experts.program(["--task", "chess"]) == 2
     assert "'chess'" in capsys.readouterr().err

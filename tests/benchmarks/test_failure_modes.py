@@ -177,14 +177,14 @@ def test_the_program_judges_every_claim_draws_every_figure_and_says_when_one_fai
     results, paths = made_up()
     monkeypatch.setattr(program, "measure", lambda options: (results, paths))
     flags = ["--out", str(tmp_path)]
-    assert program.main(flags) == 1
+    assert program.program(flags) == 1
     assert capsys.readouterr().out.count("FAILS") > 10
     written = json.loads((tmp_path / "failure_modes.json").read_text())
     assert len(written["claims"]) == len(CLAIMS) and written["results"]["road"]["bc"]["success"] == [0.5]
     figures = sorted(file.name for file in tmp_path.glob("*.png"))
     assert figures == [f"failure_modes_{n}.png" for n in ("compounding", "modes", "observability", "remedies")]
     monkeypatch.setattr(program, "CLAIMS", [claim for claim in CLAIMS if claim.holds(results)])
-    assert program.main(flags) == 0
+    assert program.program(flags) == 0
 
 
 def test_every_cell_of_the_table_of_remedies_is_measured():
@@ -193,7 +193,7 @@ def test_every_cell_of_the_table_of_remedies_is_measured():
 
 
 def test_no_seeds_are_refused_with_one_sentence(capsys):
-    assert program.main(["--seeds", "0"]) == 2
+    assert program.program(["--seeds", "0"]) == 2
     assert "--seeds 0" in capsys.readouterr().err
 
 

@@ -61,9 +61,9 @@ def test_every_part_has_a_measurement_and_peers_are_asked_only_when_given(tmp_pa
 
 
 def test_wrong_input_ends_with_one_sentence_and_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert speed.main(["--parts", "cooking"]) == 2
+    assert speed.program(["--parts", "cooking"]) == 2
     assert "--parts cooking: choose from rendering, physics" in capsys.readouterr().err
-    assert speed.main(["--original", str(tmp_path)]) == 2
+    assert speed.program(["--original", str(tmp_path)]) == 2
     assert "has no policy.py: give a checkout of tonyzhaozh/act" in capsys.readouterr().err
 
 
@@ -71,7 +71,7 @@ def test_one_part_measured_for_real_is_printed_and_takes_its_place(tmp_path: Pat
     out = tmp_path / "speed.json"
     before = {"rows": []}  # also of a part that this benchmark no longer measures
     out.write_text(json.dumps({"dataset": before, "physics": {"rows": ["older"]}}))
-    assert speed.main(["--quick", "--parts", "physics", "--out", str(out)]) == 0
+    assert speed.program(["--quick", "--parts", "physics", "--out", str(out)]) == 0
     assert "physics of one control step [ms]" in capsys.readouterr().out
     parts = json.loads(out.read_text())
     (row,) = parts["physics"]["rows"]
@@ -84,7 +84,7 @@ def test_one_part_measured_for_real_is_printed_and_takes_its_place(tmp_path: Pat
 def test_another_file_is_not_overwritten(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "speed.json"
     out.write_text(text)
-    assert speed.main(["--parts", "physics", "--out", str(out)]) == 2
+    assert speed.program(["--parts", "physics", "--out", str(out)]) == 2
     assert "holds no results of this benchmark" in capsys.readouterr().err and out.read_text() == text
 
 
