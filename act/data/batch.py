@@ -98,6 +98,18 @@ class Batch:
         return cls(**stack)
 
 
+@dataclass(frozen=True)
+class SceneBatch:
+    """Random scenes that a policy locates keypoints in. Letters: B scenes, N cameras, P keypoints."""
+
+    seen: Batch  # qpos (B, 1, Q), and images or features
+    points: Tensor  # (B, N, P, 2) float32, x and y in [-1, 1] across the image
+    visible: Tensor  # (B, N, P) bool
+
+    def to(self, device: torch.device | str) -> "SceneBatch":
+        return SceneBatch(self.seen.to(device), self.points.to(device), self.visible.to(device))
+
+
 def _stack(histories: Sequence[Sequence[Observation]], key: str) -> Tensor:
     return torch.from_numpy(np.asarray([[obs[key] for obs in obss] for obss in histories], dtype=np.float32))
 

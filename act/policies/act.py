@@ -25,10 +25,11 @@ from functools import lru_cache
 from typing import Literal, Self
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from act.data.batch import Batch
+from act.data.batch import Batch, SceneBatch
 from act.data.normalize import Normalizer
 from act.nn import device
 from act.nn.chunks import cubic_spline, normal
@@ -38,10 +39,15 @@ from act.policies.base.observing import ObservingConfig, ObservingPolicy
 from act.policies.base.policy import masked_mean
 from act.types import PolicySpec
 
+SEEN_WEIGHT = 0.1  # of the visibility answer beside the places, in `scene_loss`
+
 
 @dataclass(frozen=True)
 class Config(ObservingConfig):
     """Sizes and ablations of ACT."""
+
+    may_be_zero = frozenset({"n_points"})
+    learns_from_scenes = True
 
     hidden_dim: int = 512
     """D: width of every token."""
@@ -64,7 +70,7 @@ class Config(ObservingConfig):
     n_cvae_layers: int = 4
     """Layers of the CVAE encoder over the tokens [CLS, qpos, actions]."""
     cvae_stride: int = 1
-    """The CVAE encoder reads every Nth action of the chunk (1 in the paper; 4 saves a third of it at chunk_size 400)."""
+    """The CVAE encoder reads every Nth action of the chunk (1 in the paper; 4 saves a third at chunk_size 400)."""
     latent_dim: int = 32
     """L: size of the latent z."""
     latent: Literal["zero", "prior"] = "zero"
@@ -75,14 +81,31 @@ class Config(ObservingConfig):
     """Reconstruction loss of the chunk, a mean over the actions that are not padding."""
     dropout: float = 0.1
     """Dropout in attention, feed-forward and residuals of all transformer layers."""
+    n_points: int = 0
+    """Keypoints per camera that the encoder also learns to locate in random scenes; set by --scenes."""
+    map_noise: float = 0.0
+    """Standard deviation of noise on feature maps in training, in units of the maps' own standard deviation."""
+    token_dropout: float = 0.0
+    """Fraction of the image tokens that are set to zero in training, drawn for every sample."""
     camera_embedding: bool = True
     """Add a learned code per camera; without it, as in the original, the same cell of two images looks the same."""
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """ "paper": the network of the paper, first decoder layer and all; else: minutes on two CPU cores."""
+        """ "paper": the network of the paper, first decoder layer and all; "aloha": the same in a size for CPUs."""
         if name == "paper":
             return cls(decoder_input="zeros", camera_embedding=False)
+        if name == "aloha":
+            return cls(
+                **cls.sees(name),
+                hidden_dim=256,
+                dim_feedforward=1024,
+                n_encoder_layers=2,
+                n_decoder_layers=1,
+                actions_per_query=4,
+                n_cvae_layers=2,
+                cvae_stride=4,
+            )
         return cls(
             **cls.sees(name),
             hidden_dim=192,
@@ -105,6 +128,7 @@ class Config(ObservingConfig):
             unused |= dict.fromkeys(names, "with --use_cvae")
         if self.backbone == "keypoints" or not self.use_images:
             unused["camera_embedding"] = "with --backbone resnet18"  # keypoints always have such codes
+            unused |= dict.fromkeys(("map_noise", "token_dropout"), "with --backbone resnet18")
         return unused
 
     def __post_init__(self) -> None:
@@ -113,6 +137,8 @@ class Config(ObservingConfig):
             raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of 4 and of n_heads {self.n_heads}")
         if self.dropout >= 1:
             raise ValueError(f"dropout {self.dropout} must be in [0, 1)")
+        if self.token_dropout >= 1:
+            raise ValueError(f"token_dropout {self.token_dropout} must be in [0, 1)")
         if self.latent == "prior" and not self.use_cvae:
             raise ValueError("latent 'prior' needs use_cvae: without a CVAE there is no latent")
         if self.chunk_size % self.actions_per_query:
@@ -149,6 +175,7 @@ class Policy(ObservingPolicy):
             if parameter.ndim == 2 and not self._is_position(parameter):
                 nn.init.xavier_uniform_(parameter)
         self.cvae = Cvae(config, spec) if config.use_cvae else None
+        self.to_points = nn.Linear(dim, len(spec.cameras) * config.n_points * 3) if config.n_points else None
 
     def _is_position(self, parameter: nn.Parameter) -> bool:
         return parameter is self.queries or parameter is self.vector_position
@@ -174,16 +201,35 @@ class Policy(ObservingPolicy):
             losses |= {"loss": reconstruction + self.config.kl_weight * kl, "kl": kl}
         return losses
 
+    def scene_loss(self, scenes: SceneBatch) -> Tensor:
+        """L1 of x and y in [-1, 1] where visible, and the cross-entropy of being visible.
+
+        They are read from the encoder's output at the token of qpos, so that the encoder gathers there what the decoder
+        needs to know of places.
+        """
+        assert self.to_points is not None, "the policy was made without n_points"
+        memory, position = self._memory(scenes.seen, self._prior(scenes.seen))
+        token = self.encoder(memory, position)[:, int(self.config.use_cvae)]
+        found = rearrange(self.to_points(token).float(), "b (n p c) -> b n p c", n=len(self.spec.cameras), c=3)
+        visible = scenes.visible.to(found.dtype)
+        apart = (found[..., :2] - scenes.points).abs().sum(-1)
+        seen = F.binary_cross_entropy_with_logits(found[..., 2], visible)
+        return (apart * visible).sum() / visible.sum().clamp_min(1) + SEEN_WEIGHT * seen
+
     def predict(self, batch: Batch) -> Tensor:
-        latent = None
-        if self.config.use_cvae:
-            n, dim, place = batch.batch_size, self.config.latent_dim, batch.qpos.device
-            # z = 0, the mean of the prior: the most likely way of acting, and the same at every query.
-            latent = torch.zeros(n, dim, device=place) if self.config.latent == "zero" else normal(n, (dim,), place)
+        latent = self._prior(batch)
         reads_maps = self.trunk is not None and self.trunk.makes_maps  # hundreds of tokens: bf16 pays
         bf16 = reads_maps and device.bf16_is_fast(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return self._decode(batch, latent)
+
+    def _prior(self, batch: Batch) -> Tensor | None:
+        """z (B, L) without a demonstrated chunk to encode; None without a CVAE."""
+        if not self.config.use_cvae:
+            return None
+        n, dim, place = batch.batch_size, self.config.latent_dim, batch.qpos.device
+        # z = 0, the mean of the prior: the most likely way of acting, and the same at every query.
+        return torch.zeros(n, dim, device=place) if self.config.latent == "zero" else normal(n, (dim,), place)
 
     def _decode(self, batch: Batch, latent: Tensor | None) -> Tensor:
         """Normalised chunk (B, K, A) from what is seen and z (B, L)."""
@@ -207,9 +253,16 @@ class Policy(ObservingPolicy):
         tokens, position = torch.stack(vectors, dim=1), self.vector_position
         if self.tokens is None:
             return tokens, position
-        source = self.keypoints(batch) if self.reads_keypoints else self.maps(batch)
+        source = self.keypoints(batch) if self.reads_keypoints else self._noisy_maps(self.maps(batch))
         seen, seen_position = self.tokens(source[:, -1])
+        if self.training and self.config.token_dropout:
+            seen = seen * (torch.rand_like(seen[..., :1]) >= self.config.token_dropout)
         return torch.cat([tokens, seen.to(tokens.dtype)], dim=1), torch.cat([position, seen_position])
+
+    def _noisy_maps(self, maps: Tensor) -> Tensor:
+        if not self.training or not self.config.map_noise:
+            return maps
+        return maps + self.config.map_noise * maps.std() * torch.randn_like(maps)
 
 
 class Cvae(nn.Module):

@@ -8,6 +8,7 @@ RUN/last/state.safetensors   everything resuming needs, step and config in its h
 RUN/.lock                 held by whoever trains here
 """
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def load_state(run: Path, config: TrainConfig) -> State | None:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"{path} cannot be read ({error}); delete {path.parent} to start again") from error
-    changed = differences(header["config"], config.to_json())
+    changed = differences(header["config"], config)
     if changed:
         raise ValueError(
             f"{run} was trained with {'; '.join(changed)}. Repeat that to resume, or choose another --run_dir."
@@ -62,11 +63,16 @@ def load_state(run: Path, config: TrainConfig) -> State | None:
     return State(header["step"], tensors, header["best_success"], header.get("episodes", ""))
 
 
-def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    """Fields that differ and matter, as "lr 0.001, not 0.0001"."""
-    theirs, ours = _flat(theirs), _flat(json.loads(json.dumps(ours)))
-    keys = sorted((set(theirs) | set(ours)) - set(MAY_CHANGE))
-    return [f"{k} {theirs.get(k)}, not {ours.get(k)}" for k in keys if theirs.get(k) != ours.get(k)]
+def differences(saved: dict[str, Any], config: TrainConfig) -> list[str]:
+    """Fields that differ and matter, as "lr 0.001, not 0.0001".
+
+    A field that the saved configuration lacks is newer than the run, which therefore had its default.
+    """
+    defaults = {f.name: f.default for part in (config, config.policy) for f in dataclasses.fields(part)}
+    wanted, existing = _flat(json.loads(json.dumps(config.to_json()))), _flat(saved)
+    existing = {key: existing.get(key, defaults.get(key)) for key in wanted | existing}
+    keys = sorted(existing.keys() - set(MAY_CHANGE))
+    return [f"{k} {existing[k]}, not {wanted.get(k)}" for k in keys if existing[k] != wanted.get(k)]
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

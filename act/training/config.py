@@ -16,8 +16,11 @@ from act.data.labels import Aggregation
 from act.policies.base.policy import PolicyConfig
 from act.types import task_of, tuples
 
-Preset = Literal["paper", "fast", "state"]
+Preset = Literal["paper", "aloha", "fast", "state"]
 EVALUATION_FLAGS = ("--temporal_agg", "--eval", "--onscreen_render")  # of the original's one program; here: eval.py
+AT_LEAST_ONE = ("frame_stride", "steps", "batch_size", "log_every", "validate_every", "save_every", "eval_rollouts")
+AT_LEAST_ONE += ("scene_batch_size",)
+NOT_NEGATIVE = ("lr", "lr_backbone", "weight_decay", "warmup_steps", "grad_clip", "eval_every", "seed", "scene_weight")
 MAY_CHANGE = ("run_dir", "device", "cache", "compile", "log_every", "save_every", "eval_rollouts")  # when resuming
 
 
@@ -32,11 +35,18 @@ class TrainConfig:
     policy_class: str = "ACT"
     """Policy: the name of a file in act/policies, in any case."""
     preset: Preset = "paper"
-    """Source of the defaults: the paper; what learns best on two CPU cores; the same with object poses for images."""
+    """Source of the defaults. paper: the published setting. aloha: the published network through four cameras, 60-step
+    chunks. fast: what learns best on two CPU cores. state: the same with object poses instead of images."""
     dataset_dir: tuple[Path, ...] = ()
     """Folders with episode_*.hdf5: demonstrations, rounds of DAgger (default: data/TASK_NAME)."""
     aggregation: Aggregation = "uniform"
     """Weights of demonstrations, expert labels and the policy's own steps in DAgger (act/data/labels.py)."""
+    scenes: Path | None = None
+    """File of random scenes in which the encoder also learns to locate keypoints, in the same steps (co-training)."""
+    scene_weight: float = 1.0
+    """Weight of that loss."""
+    scene_batch_size: int = 32
+    """Scenes per step."""
     warm_start: Path | None = None
     """Start from the weights and statistics of this run instead of fresh ones."""
     run_dir: Annotated[Path | None, arg(aliases=["--ckpt_dir"])] = None
@@ -97,18 +107,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if isinstance(self.dataset_dir, Path):
             object.__setattr__(self, "dataset_dir", (self.dataset_dir,))
-        for name in (
-            "frame_stride",
-            "steps",
-            "batch_size",
-            "log_every",
-            "validate_every",
-            "save_every",
-            "eval_rollouts",
-        ):
+        for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        for name in ("lr", "lr_backbone", "weight_decay", "warmup_steps", "grad_clip", "eval_every", "seed"):
+        for name in NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} {getattr(self, name)} must be a number that is not negative")
         if min(self.image_size) < 1:
@@ -119,6 +121,11 @@ class TrainConfig:
             raise ValueError(f"num_epochs {self.num_epochs} must be at least 1")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.val_fraction < 1:
             raise ValueError(f"ema_decay {self.ema_decay} and val_fraction {self.val_fraction} must be in [0, 1)")
+        if self.scenes and (not self.policy.learns_from_scenes or not self.policy.looks or self.policy.trains_backbone):
+            raise ValueError(
+                f"scenes {self.scenes}: only ACT with images and a frozen backbone learns from random scenes; "
+                "leave it out, or give --policy_class ACT --freeze_backbone"
+            )
         if self.augmentation != "none" and not self.policy.trains_backbone:
             raise ValueError(
                 f"augmentation {self.augmentation} changes images, which only a backbone that is trained would see; "
@@ -129,6 +136,7 @@ class TrainConfig:
     def without_effect(self) -> dict[str, str]:
         """Fields of the training that mean nothing beside the others, and when they would."""
         unused = {} if self.eval_every else {"eval_rollouts": "with --eval_every"}
+        unused |= {} if self.scenes else dict.fromkeys(("scene_weight", "scene_batch_size"), "with --scenes FILE")
         unused |= {} if self.num_epochs is None else {"steps": "without --num_epochs"}
         if not self.policy.looks:
             unused |= dict.fromkeys(("cameras", "image_size", "cache"), "with --use_images")
@@ -179,7 +187,7 @@ class TrainConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
         config = policies.load(values["policy_class"]).Config.from_json(values["policy"])
-        paths = {key: Path(values[key]) for key in ("run_dir", "warm_start") if values.get(key) is not None}
+        paths = {key: Path(values[key]) for key in ("run_dir", "warm_start", "scenes") if values.get(key) is not None}
         listed = values["dataset_dir"] or ()
         directories = tuple(map(Path, (listed,) if isinstance(listed, str) else listed))
         fields: dict[str, Any] = tuples(values) | paths | {"policy": config, "dataset_dir": directories}
@@ -203,6 +211,7 @@ _FAST: dict[str, Any] = {
 }
 _TRAINING: dict[str, dict[str, Any]] = {
     "paper": {},
+    "aloha": {**_FAST, "frame_stride": 4, "steps": 2500, "lr": 3e-4, "lr_backbone": 3e-5},
     "fast": _FAST,
     "state": {**_FAST, "cameras": (), "frame_stride": 1},
 }

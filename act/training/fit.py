@@ -24,7 +24,7 @@ from act.policies.base.storage import save_policy
 from act.provenance import git_commit
 from act.training.checkpoint import State, load_state, save_state
 from act.training.config import TrainConfig
-from act.training.preparation import episodes_digest, prepare
+from act.training.preparation import backbone_weights, episodes_digest, prepare, prepare_scenes
 from act.training.trainer import ADVICE, Trainer, TrainingDiverged
 
 
@@ -85,13 +85,15 @@ def fit(
                 prepare(policy, dataset, config, device)
     if config.warm_start is None or not config.policy.learns_by_gradient:
         policy.before_training(train)
+    cotraining = prepare_scenes(policy, train, config)
     trainer = Trainer(policy, config, processes)
     run = _Run(trainer, config.run_dir, evaluate, saved, episodes)
     del saved  # as large as the weights and their moments together
     window, since = _Window(), time.perf_counter()
     place = (processes.rank, processes.size)
     for batch in train.batches(config.seed, trainer.step, config.steps, config.batch_size, *place):
-        window.add(trainer.train_step(batch))
+        scenes = cotraining.draw(config.seed, trainer.step, config.scene_batch_size) if cotraining else None
+        window.add(trainer.train_step(batch, scenes))
         step, last = trainer.step, trainer.step == config.steps
         validates = held_out is not None and (last or step % config.validate_every == 0)
         evaluates = config.eval_every > 0 and (last or step % config.eval_every == 0)  # the same in all processes
@@ -123,7 +125,7 @@ def saved_state(
     way_out = "bring them back, or choose another --run_dir"
     if saved.episodes not in ("", episodes_digest(train, held_out)):
         raise ValueError(f"{run} was trained on other episodes than there are now; {way_out}")
-    frozen = {f"policy.{key}": value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
+    frozen = {f"policy.{key}": value for key, value in backbone_weights(policy).items()}
     if policy.has_frozen_trunk and any(not torch.equal(saved.tensors[key], value) for key, value in frozen.items()):
         raise ValueError(f"{run} was trained behind another trunk than is there now; {way_out}")
     return saved

@@ -1,6 +1,6 @@
-"""Networks that a visual backbone is pretrained in: a backbone and what makes it say where keypoints are.
+"""The networks that visual backbones are pretrained in: a backbone, and a head that locates keypoints.
 
-Letters: B images, N cameras, P keypoints, C channels, h w cells of a map.
+Letters: B images, S scenes, N cameras, P keypoints, C channels, h w cells of a map.
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ from act.nn.resnet import STRIDE, ResNet18Trunk
 from act.nn.vision import KeypointConfig, KeypointTrunk, to_float
 from act.training.scenes import Scenes
 
-OFFSET_RADIUS = 1  # cells around the true one whose offset to the keypoint is trained, too
-OFFSET_WEIGHT = 2.0  # of the offsets [cells] beside the cross-entropy
+OFFSET_RADIUS = 1  # cells around the true one that also learn their offset to the keypoint
+OFFSET_WEIGHT = 2.0  # of the offset error [cells], relative to the cross-entropy
 
 
 class KeypointNetwork(nn.Module):
-    """Images (B, 3, H, W) in [0, 1] and their cameras (B,) -> predictions, whose `loss` is the pretraining's."""
+    """A network from images (B, 3, H, W) in [0, 1] and their cameras (B,) to predictions, and their loss."""
 
     def loss(self, predictions: Any, points: Tensor, visible: Tensor) -> Tensor:
         """Mean loss of `predictions` against points (B, P, 2) [pixels], where visible (B, P)."""
@@ -31,7 +31,7 @@ class KeypointNetwork(nn.Module):
         raise NotImplementedError
 
     def save(self, directory: Path) -> None:
-        """Writes the backbone for train.py."""
+        """Writes the backbone, for train.py."""
         raise NotImplementedError
 
 
@@ -59,11 +59,11 @@ class HeatMapNetwork(KeypointNetwork):
 
 
 class CellNetwork(KeypointNetwork):
-    """ResNet-18 with a linear head per camera: which cell of the map a keypoint is in, and where inside that cell.
+    """ResNet-18 with a linear head per camera that predicts a keypoint's cell of the map and its place in that cell.
 
-    The head is linear, so that what it reads is in the map as a policy's own linear projection can read it. One more
-    cell, "nowhere", has a logit that follows from the pooled map. The cells around the true one learn their offset to
-    the keypoint, too: a policy then finds the same answer in several tokens.
+    The head is linear because a policy reads the map through a linear projection, too. The logit of one more cell,
+    "nowhere", follows from the pooled map. The cells around the true one also learn their offset to the keypoint, so
+    that a policy finds the place in several tokens.
     """
 
     def __init__(self, scenes: Scenes):
@@ -79,8 +79,8 @@ class CellNetwork(KeypointNetwork):
         maps = self.trunk(images)
         with torch.autocast(images.device.type, enabled=False):
             maps = maps.float()
-            answers = torch.einsum("bchw,bpc->bphw", maps, self.cells[camera])
-            logits, *offsets = answers.chunk(3, dim=1)
+            outputs = torch.einsum("bchw,bpc->bphw", maps, self.cells[camera])
+            logits, *offsets = outputs.chunk(3, dim=1)
             nowhere = (self.nowhere[camera] * maps.mean((2, 3))[:, None]).sum(-1) + self.nowhere_bias[camera]
         return logits, torch.stack(offsets, dim=1), nowhere
 
@@ -117,8 +117,8 @@ class CellNetwork(KeypointNetwork):
         shift = offsets.flatten(3).gather(3, best[:, None, :, None].expand(-1, 2, -1, 1))[..., 0]  # (B, 2, P)
         cells = torch.stack([best % width, best // width], dim=1) + shift
         pixels = (cells + 0.5) * STRIDE - 0.5
-        somewhere = (logits.flatten(2).logsumexp(-1) - nowhere).sigmoid()
-        return torch.cat([pixels, somewhere[:, None]], dim=1).mT.unflatten(0, (-1, n_cameras))
+        visible = (logits.flatten(2).logsumexp(-1) - nowhere).sigmoid()
+        return torch.cat([pixels, visible[:, None]], dim=1).mT.unflatten(0, (-1, n_cameras))
 
     def save(self, directory: Path) -> None:
         self.trunk.save(directory)
@@ -127,7 +127,7 @@ class CellNetwork(KeypointNetwork):
 def heat_map_loss(maps: Tensor, nowhere: Tensor, points: Tensor, visible: Tensor, stride: int) -> Tensor:
     """Mean cross-entropy of logits (B, P, h, w) and of "nowhere" (B, P) against points (B, P, 2) [pixels] or hidden.
 
-    A visible point's mass is on the four cell centres around it, bilinearly, so that its mean is the point.
+    The target of a visible point is spread bilinearly over the four cell centres around it; its mean is the point.
     """
     height, width = maps.shape[-2:]
     cells = (points + 0.5) / stride - 0.5  # in units of cells, 0 at the centre of the first
@@ -136,11 +136,11 @@ def heat_map_loss(maps: Tensor, nowhere: Tensor, points: Tensor, visible: Tensor
     low = cells.floor().minimum(limit - 1)
     share = cells - low  # (B, P, 2) towards the next cell
     flat = maps.flatten(2)
-    hit = torch.zeros_like(nowhere)
+    expected = torch.zeros_like(nowhere)  # logit under the target distribution
     for dx in (0, 1):
         for dy in (0, 1):
             index = ((low[..., 1] + dy) * width + low[..., 0] + dx).long()
             weight = (share[..., 0] if dx else 1 - share[..., 0]) * (share[..., 1] if dy else 1 - share[..., 1])
-            hit = hit + weight * flat.gather(2, index[..., None])[..., 0]
+            expected = expected + weight * flat.gather(2, index[..., None])[..., 0]
     total = torch.logaddexp(flat.logsumexp(-1), nowhere)
-    return (total - torch.where(visible, hit, nowhere)).mean()
+    return (total - torch.where(visible, expected, nowhere)).mean()

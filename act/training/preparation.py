@@ -1,5 +1,6 @@
 """What a training run begins with: episodes as data sets, a fresh policy, and caches of what the policy sees."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -11,6 +12,8 @@ from act.data.normalize import Normalizer
 from act.policies.base.policy import Policy
 from act.policies.base.storage import load_policy
 from act.training.config import TrainConfig
+from act.training.cotraining import CoTraining
+from act.training.scenes import read_labels
 from act.types import PolicySpec
 
 
@@ -51,7 +54,10 @@ def make_policy(config: TrainConfig, train: EpisodeDataset, spec: PolicySpec) ->
     torch.manual_seed(config.seed)
     normalizer = Normalizer.of(spec)
     train.fit(normalizer)
-    policy = policies.load(config.policy_class).Policy.create(config.policy, spec, normalizer)
+    chosen = config.policy
+    if config.scenes is not None:
+        chosen = dataclasses.replace(chosen, n_points=len(read_labels(config.scenes).keypoints))
+    policy = policies.load(config.policy_class).Policy.create(chosen, spec, normalizer)
     if config.warm_start is not None:
         try:
             policy.load_state_dict(load_policy(config.warm_start).state_dict())
@@ -67,9 +73,19 @@ def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device
     if not policy.has_frozen_trunk:
         dataset.frames.keep(config.cache, device)
         return
-    weights = {key: value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
-    directory = config.dataset_dir[0] / ".features" / dataset.frames.features_key(weights)
+    directory = config.dataset_dir[0] / ".features" / dataset.frames.features_key(backbone_weights(policy))
     dataset.frames.precompute_features(policy.encode_images, device, directory)
+
+
+def prepare_scenes(policy: Policy, dataset: EpisodeDataset, config: TrainConfig) -> CoTraining | None:
+    """Random scenes for co-training, with their features cached beside their file; None without --scenes."""
+    if config.scenes is None:
+        return None
+    return CoTraining(config.scenes, policy, dataset.frames.features_key(backbone_weights(policy)))
+
+
+def backbone_weights(policy: Policy) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in policy.state_dict().items() if key.startswith("trunk.")}
 
 
 def episodes_digest(train: EpisodeDataset, held_out: EpisodeDataset | None) -> str:

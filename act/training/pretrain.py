@@ -1,7 +1,7 @@
 """Pretrains a visual backbone on random scenes:   python -m act pretrain data/cube/scenes.hdf5 --out runs/cube_trunk
 
-The backbone learns to say where keypoints are in the images of each camera. The labels come from the simulator and are
-used for vision only; demonstrations and test episodes are never touched. Augmentation is photometric: the cameras never
+The backbone learns to locate keypoints in the images of each camera. The labels come from the simulator and are used
+only to pretrain vision; demonstrations and test episodes are not read. Augmentation is photometric: the cameras never
 move, so a shifted image would have a wrong label. An interrupted pretraining resumes.
 
     OUT/trunk.safetensors, trunk.json   the backbone, for train.py --trunk OUT
@@ -31,7 +31,7 @@ from act.training.pretraining import Pretraining, Recipe
 from act.training.scenes import Scenes, read_scenes
 
 SAVE_EVERY = 100  # steps
-PROGRESS_SCENES = 16  # held-out scenes that the progress bar's error is measured on
+PROGRESS_SCENES = 16  # held-out scenes for the error in the progress bar
 PICTURE_SCENES = 4
 COLOURS = ((230, 60, 60), (60, 160, 230), (250, 190, 40), (80, 200, 120), (200, 90, 220))  # RGB, one per keypoint
 DEFAULTS = {  # backbone -> recipe
@@ -49,7 +49,7 @@ class Options:
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder for the backbone (default: runs/TASK_trunk, or runs/TASK_resnet18, where train.py looks for it)."""
     backbone: Literal["keypoints", "resnet18"] = "keypoints"
-    """The small keypoint detector of preset fast, or ACT's own ResNet-18."""
+    """The small keypoint detector of preset fast, or the ResNet-18 of ACT."""
     steps: int | None = None
     """Optimizer updates (default: 800 for keypoints, 2000 for resnet18); the learning rate ends at zero."""
     batch_size: int | None = None
@@ -65,7 +65,7 @@ class Options:
 
     @property
     def recipe(self) -> Recipe:
-        """With the defaults of the backbone. Raises ValueError for values that cannot work."""
+        """The recipe, with the defaults of the backbone. Raises ValueError for values that cannot work."""
         if self.backbone != "keypoints" and self.channels != KeypointConfig.channels:
             channels = " ".join(map(str, self.channels))
             raise ValueError(f"--channels {channels} has an effect only with --backbone keypoints; leave it out")
@@ -76,7 +76,7 @@ class Options:
 
 
 def pretrain(scenes: Scenes, recipe: Recipe, out: Path, device: str = "auto") -> dict[str, dict[str, float]]:
-    """Trains and saves; returns the errors on held-out scenes. Resumes what an earlier call left in `out`."""
+    """Trains and saves a backbone, and returns its errors on held-out scenes. Resumes an interrupted call from `out`."""
     training = Pretraining(scenes, recipe, device)
     state = out / "last" / "state.safetensors"
     _resume(training, state)
@@ -109,7 +109,7 @@ def _save(training: Pretraining, path: Path) -> None:
 
 
 def _resume(training: Pretraining, path: Path) -> None:
-    """Continues from `path`, if it is there. Raises ValueError when it is of another recipe or other scenes."""
+    """Continues from `path`, if it exists. Raises ValueError when it belongs to another recipe or other scenes."""
     if not path.exists():
         return
     try:
@@ -120,7 +120,7 @@ def _resume(training: Pretraining, path: Path) -> None:
         raise ValueError(f"{path} cannot be read ({error}); delete {path.parent} to start again") from error
     expected = json.loads(json.dumps({"recipe": asdict(training.recipe), **_about(training)}))
     if any(header.get(key) != value for key, value in expected.items()):
-        raise ValueError(f"{path} is of another recipe or other scenes; repeat them, or delete {path.parent}")
+        raise ValueError(f"{path} belongs to another recipe or other scenes; repeat those, or delete {path.parent}")
     training.restore(header["step"], tensors)
 
 
@@ -130,7 +130,7 @@ def _mean_error(errors: dict[str, dict[str, float]]) -> float:
 
 
 def _draw(training: Pretraining, path: Path) -> None:
-    """A row per held-out scene, a column per camera: true keypoints as circles, predicted ones as crosses."""
+    """Draws a row per held-out scene and a column per camera: true keypoints as circles, predictions as crosses."""
     scenes = training.scenes
     first = len(scenes.images) - min(training.held_out, PICTURE_SCENES)
     found, rows = training.locate(slice(first, None)), []
@@ -172,6 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             errors = pretrain(scenes, recipe, out, options.device)
         for camera, row in errors.items():
             print(f"{camera:16s}", "  ".join(f"{name} {value:.2f}" for name, value in row.items()))
-        print(f"median error in pixels where visible, and accuracy of the visibility answer; backbone in {out}")
+        print(
+            f"median error [pixels] of visible keypoints, and accuracy of the predicted visibility; the backbone is in {out}"
+        )
 
     return command_line.run("pretrain", work, stopped="the same command continues")

@@ -1,4 +1,4 @@
-"""Trains a visual backbone on random scenes, inside a network that says where keypoints are."""
+"""Trains a visual backbone on random scenes, inside a network that locates keypoints."""
 
 import copy
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ HELD_OUT = 0.04  # fraction of the scenes, the last ones, that only measure the 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the weights, besides the scenes."""
+    """The settings that determine the weights, given the scenes."""
 
     backbone: Literal["keypoints", "resnet18"]
     steps: int
@@ -39,7 +39,7 @@ class Recipe:
 
 
 class Pretraining:
-    """Trains one network on most of the scenes; `errors` measures it on the others."""
+    """Trains a network on most of the scenes; `errors` measures it on the others."""
 
     def __init__(self, scenes: Scenes, recipe: Recipe, device: str = "auto"):
         self.scenes, self.recipe = scenes, recipe
@@ -71,7 +71,7 @@ class Pretraining:
             for step in range(self.recipe.steps):
                 scene = torch.from_numpy(rng.integers(n_scenes, size=self.recipe.batch_size))
                 camera = torch.from_numpy(rng.integers(n_cameras, size=self.recipe.batch_size))
-                if step < self.step:  # done before an interruption; its random numbers are drawn all the same
+                if step < self.step:  # done before an interruption; the random numbers must be drawn again
                     continue
                 parts = list(pool.map(self._gradients, range(N_PARTS), scene.chunk(N_PARTS), camera.chunk(N_PARTS)))
                 for i, parameter in enumerate(self.parameters):
@@ -83,7 +83,7 @@ class Pretraining:
                 yield sum(float(loss) for loss, _ in parts)
 
     def _gradients(self, part: int, scene: Tensor, camera: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """A part's share of the mean loss over the batch, and of its gradient."""
+        """One part's contribution to the mean loss over the batch, and to its gradient."""
         images = to_float(self.scenes.images[scene, camera].to(self.device), self.dtype)
         points = self.scenes.points[scene, camera].to(self.device)
         visible = self.scenes.visible[scene, camera].to(self.device)
@@ -94,7 +94,7 @@ class Pretraining:
 
     @torch.no_grad()
     def locate(self, scenes: slice) -> Tensor:
-        """(S, N, P, 3) of these scenes: x and y [pixels], and the probability of being visible."""
+        """Predictions (S, N, P, 3) for these scenes: x and y [pixels], and the probability of being visible."""
         self.network.eval()
         parts = self.scenes.images[scenes].split(8)
         found = torch.cat([self.network.locate(part.to(self.device)).cpu() for part in parts])
@@ -102,8 +102,8 @@ class Pretraining:
         return found
 
     def errors(self, most: int | None = None) -> dict[str, dict[str, float]]:
-        """Per camera and keypoint on the (first `most`) held-out scenes: median pixel error where visible, and "seen",
-        the accuracy of the visibility answer."""
+        """Errors on the (first `most`) held-out scenes, per camera: the median pixel error of each visible keypoint, and
+        "seen", the accuracy of the predicted visibility."""
         first = len(self.scenes.images) - self.held_out
         chosen = slice(first, None if most is None else first + most)
         points, visible, found = self.scenes.points[chosen], self.scenes.visible[chosen], self.locate(chosen)
@@ -127,7 +127,7 @@ class Pretraining:
         return {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
 
     def restore(self, step: int, state: dict[str, Tensor]) -> None:
-        """Continues after `step` steps from what `state` gave."""
+        """Continues after `step` steps from what `state` returned."""
         for i, network in enumerate(self.replicas):
             prefix = f"network{i}."
             network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
@@ -135,7 +135,7 @@ class Pretraining:
         for i, generator in enumerate(self.generators):
             generator.set_state(state[f"generator.{i}"])
         for _ in range(step):
-            self.optimizer.step()  # without gradients: changes nothing, and the schedule wants it
+            self.optimizer.step()  # changes nothing without gradients; the schedule expects it
             self.schedule.step()
         self.step = step
 
@@ -145,7 +145,7 @@ def make_network(scenes: Scenes, recipe: Recipe) -> KeypointNetwork:
 
 
 def brighten(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random gain, offset and noise of images (B, 3, H, W) in [0, 1]."""
+    """Applies random gain, offset and noise to images (B, 3, H, W) in [0, 1]."""
     device, batch = images.device, len(images)
     gain = torch.empty(batch, 3, 1, 1, device=device).uniform_(0.85, 1.15, generator=generator)
     offset = torch.empty(batch, 1, 1, 1, device=device).uniform_(-0.06, 0.06, generator=generator)
@@ -154,5 +154,5 @@ def brighten(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _replica(network: KeypointNetwork) -> KeypointNetwork:
-    """The same parameters (not copies), with batch statistics of its own."""
+    """A network that shares the parameters and has its own batch statistics."""
     return copy.deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})

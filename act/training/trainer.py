@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from act.data.augment import augment
-from act.data.batch import Batch
+from act.data.batch import Batch, SceneBatch
 from act.data.dataset import EpisodeDataset
 from act.distributed import ALONE, Processes
 from act.nn.device import bf16_is_fast
@@ -50,7 +50,7 @@ class Trainer:
         self.loss = torch.compile(loss) if config.compile else loss
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast(self.device))
 
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+    def train_step(self, batch: Batch, scenes: SceneBatch | None = None) -> dict[str, Tensor]:
         """One update; losses stay on the device."""
         _seed(self.config.seed, self.step, self.rank)
         self.policy.train()
@@ -59,6 +59,9 @@ class Trainer:
         batch = augment(batch.to(self.device), self.config.augmentation)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.loss(batch)
+            if scenes is not None:
+                keypoints = self.policy.scene_loss(scenes.to(self.device))
+                losses |= {"loss": losses["loss"] + self.config.scene_weight * keypoints, "keypoints": keypoints}
         if self.parameters:  # VINN has none
             losses["loss"].backward()
         if self.config.grad_clip:

@@ -86,7 +86,8 @@ class ObservingConfig(PolicyConfig):
     def sees(name: str) -> dict[str, Any]:
         """What the preset `name` says of observing."""
         state = {"chunk_size": 60, "input_noise": 0.03, "use_images": False, "use_env_state": True}
-        return {"fast": SEES_FAST, "state": state}.get(name, {})
+        aloha = {"chunk_size": 60, "backbone_weights": "sim", "freeze_backbone": True, "input_noise": 0.03}
+        return {"fast": SEES_FAST, "aloha": aloha, "state": state}.get(name, {})
 
     def __post_init__(self) -> None:
         super().__post_init__()

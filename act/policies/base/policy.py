@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from act.data.batch import Batch
+from act.data.batch import Batch, SceneBatch
 from act.data.normalize import Normalizer
 from act.distributed import averaged
 from act.types import Observation, PolicySpec, tuples
@@ -54,6 +54,7 @@ class PolicyConfig:
 
     learns_by_gradient: ClassVar[bool] = True  # otherwise `before_training` is all there is to training
     may_be_zero: ClassVar[frozenset[str]] = frozenset()  # whole numbers where 0 has a meaning
+    learns_from_scenes: ClassVar[bool] = False  # whether the policy has a `scene_loss`
 
     chunk_size: int = 100
     """K: actions predicted at once, 0.02 s each."""
@@ -133,6 +134,10 @@ class Policy(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars of a training batch, "loss" (to minimise) among them; the same meaning in train and eval mode."""
         raise NotImplementedError
+
+    def scene_loss(self, scenes: SceneBatch) -> Tensor:
+        """The loss of locating keypoints in random scenes (co-training), a scalar."""
+        raise NotImplementedError(f"{type(self).__module__} does not learn from random scenes")
 
     def predict(self, batch: Batch) -> Tensor:
         """Normalised chunks (B, K, A) for the newest observations of `batch`."""

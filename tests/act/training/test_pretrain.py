@@ -1,4 +1,4 @@
-"""Pretraining a visual backbone: the losses mean what they say, a blob is found, an interrupted run resumes exactly."""
+"""Pretraining a visual backbone: the losses are right, a blob is found, an interrupted run resumes exactly."""
 
 import json
 
@@ -26,7 +26,7 @@ def scenes_file(tmp_path):
     return path
 
 
-def test_the_loss_is_least_where_the_peak_is_the_point():
+def test_the_loss_is_smallest_where_the_peak_is_the_point():
     stride, point = 4, torch.tensor([[[21.3, 13.8]]])
     cells = torch.zeros(1, 1, 8, 12)
     x, y = (point[0, 0] + 0.5) / stride - 0.5
@@ -43,7 +43,7 @@ def test_the_loss_is_least_where_the_peak_is_the_point():
     assert heat_map_loss(logits, nowhere, point, ~seen, stride) > best
 
 
-def test_where_a_hidden_keypoint_is_does_not_change_the_loss():
+def test_the_place_of_a_hidden_keypoint_does_not_change_the_loss():
     logits, nowhere, points = torch.randn(2, 3, 8, 12), torch.randn(2, 3), torch.rand(2, 3, 2) * 20
     visible = torch.tensor([[True, False, True], [False, True, False]])
     moved = torch.where(visible[..., None], points, points + 7)
@@ -55,7 +55,7 @@ def cell_network(n_points: int = 1) -> CellNetwork:
     return CellNetwork(Scenes(torch.zeros(1, 2, 64, 96, 3), torch.zeros(0), torch.zeros(0), ("a", "b"), names, "toy"))
 
 
-def test_perfect_cells_and_offsets_have_no_loss_and_are_located_where_the_point_is():
+def test_perfect_cells_and_offsets_have_no_loss():
     network, point = cell_network(), torch.tensor([[[50.0, 20.0]]])  # in cell (1, 0) of stride 32
     logits = torch.full((1, 1, 2, 3), -50.0)
     logits[0, 0, 0, 1] = 50.0
@@ -68,7 +68,7 @@ def test_perfect_cells_and_offsets_have_no_loss_and_are_located_where_the_point_
     assert float(network.loss((logits, offsets, nowhere), point, ~seen)) > 50
 
 
-def test_a_hidden_point_teaches_no_offset():
+def test_a_hidden_point_trains_no_offset():
     network = cell_network(2)
     logits, offsets, nowhere = torch.randn(3, 2, 2, 3), torch.randn(3, 2, 2, 2, 3), torch.randn(3, 2)
     points, hidden = torch.rand(3, 2, 2) * 60, torch.zeros(3, 2, dtype=torch.bool)
@@ -99,7 +99,7 @@ def test_a_resnet_learns_which_cell_a_blob_is_in(scenes_file, tmp_path):
     trunk = ResNet18Trunk.load(out)
     maps = trunk.features(read_scenes(scenes_file).images[:2])
     assert maps.shape[:3] == (2, 2, 512) and bool(torch.isfinite(maps).all())
-    with pytest.raises(ValueError, match="holds a trunk of backbone resnet18, not keypoints"):
+    with pytest.raises(ValueError, match="holds a backbone resnet18, not keypoints"):
         KeypointTrunk.load(out)
 
 
@@ -121,7 +121,7 @@ def test_an_interrupted_pretraining_resumes_exactly(scenes_file, tmp_path, monke
         pretrain.pretrain(scenes, recipe, tmp_path / "parts", "cpu")
     monkeypatch.setattr(Pretraining, "train", done)
     assert not (tmp_path / "parts" / "trunk.json").exists()
-    with pytest.raises(ValueError, match="is of another recipe or other scenes"):
+    with pytest.raises(ValueError, match="belongs to another recipe or other scenes"):
         pretrain.pretrain(scenes, Recipe(backbone, 11, 4, 1e-3, (4, 4, 8, 8)), tmp_path / "parts", "cpu")
     pretrain.pretrain(scenes, recipe, tmp_path / "parts", "cpu")
     whole, parts = (load_file(tmp_path / name / "trunk.safetensors") for name in ("whole", "parts"))

@@ -1,0 +1,80 @@
+"""Co-training: a policy also learns to locate keypoints in random scenes, in the same steps as it learns to act.
+
+Fifty demonstrations show fifty positions of an object, too few to learn where things are from tokens of feature maps.
+Random scenes show thousands. They have no actions: only the policy's encoder learns from them. Their labels come from
+the simulator, as those of the pretraining do, and are not used when the policy acts.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from act.data.batch import Batch, SceneBatch
+from act.data.images import resize_image
+from act.files import whole_file
+from act.policies.base.policy import Policy
+from act.training.scenes import SceneLabels, read_images, read_labels
+
+SCENES_AT_ONCE = 16
+
+
+class CoTraining:
+    """Batches of random scenes for a policy with a frozen backbone, whose features of the scenes are cached."""
+
+    def __init__(self, path: Path, policy: Policy, key: str):
+        """`key` names the backbone's features (`Frames.features_key`). Raises ValueError for scenes without a camera
+        of the policy."""
+        self.labels = read_labels(path)
+        cameras = policy.spec.cameras
+        missing = [camera for camera in cameras if camera not in self.labels.cameras]
+        if missing:
+            available = ", ".join(self.labels.cameras)
+            raise ValueError(f"{path}: unknown camera {missing[0]!r}; available: {available}")
+        order = [self.labels.cameras.index(camera) for camera in cameras]
+        height, width = self.labels.image_size
+        self.points = (self.labels.points[:, order] + 0.5) * (2 / torch.tensor([width, height])) - 1
+        self.visible = self.labels.visible[:, order]
+        self.features = _features(
+            path, self.labels, policy, path.parent / ".features" / key / f"{path.stem}.safetensors"
+        )
+
+    def draw(self, seed: int, step: int, batch_size: int) -> SceneBatch:
+        """The scenes of optimizer step `step`; a pure function of (seed, step)."""
+        rows = torch.from_numpy(np.random.default_rng((seed, step, 0x5CE)).integers(len(self.labels), size=batch_size))
+        seen = Batch(qpos=self.labels.qpos[rows, None], features=self.features[rows, None])
+        return SceneBatch(seen, self.points[rows], self.visible[rows])
+
+
+def _features(path: Path, labels: SceneLabels, policy: Policy, file: Path) -> Tensor:
+    """(S, N, C, h, w) bf16, mapped from `file`, which is made when it is missing or broken."""
+    if (kept := _kept(file, len(labels))) is not None:
+        return kept
+    parts: list[Tensor] = []
+    height, width = policy.spec.image_size
+    with torch.no_grad(), tqdm(total=len(labels), desc="features of scenes", unit="scene") as bar:
+        for start in range(0, len(labels), SCENES_AT_ONCE):
+            stop = min(start + SCENES_AT_ONCE, len(labels))
+            images = read_images(path, policy.spec.cameras, start, stop)
+            if labels.image_size != (height, width):
+                images = np.stack([[resize_image(image, (height, width)) for image in scene] for scene in images])
+            seen = policy.encode_images(torch.from_numpy(images)[:, None].to(policy.device))[:, 0]
+            parts.append(seen.bfloat16().cpu())
+            bar.update(stop - start)
+    with whole_file(file) as temporary:
+        save_file({"features": torch.cat(parts)}, temporary)
+    return load_file(file)["features"]
+
+
+def _kept(file: Path, count: int) -> Tensor | None:
+    if not file.exists():
+        return None
+    try:
+        features = load_file(file)["features"]
+    except (OSError, SafetensorError, KeyError):
+        return None
+    return features if len(features) == count else None
