@@ -6,6 +6,7 @@ from importlib import import_module
 
 COMMANDS = {
     "episodes": ("act.data.repair", "validate, repair or list recorded episodes"),
+    "convert": ("act.interop.convert", "convert episodes to a LeRobot data set, or back"),
     "pretrain": ("act.training.pretrain", "train a visual backbone on random scenes"),
     "report": ("act.evaluation.report", "put evaluations of one or several runs on one HTML page"),
     "export": ("act.serving.export", "write a trained policy as an ONNX graph"),

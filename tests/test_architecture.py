@@ -21,17 +21,18 @@ FLOORS = (
     ("nn",),
     ("data",),
     ("policies", "runtime"),
-    ("recording", "evaluation", "training", "serving"),
+    ("recording", "evaluation", "training", "serving", "interop"),
     ("cluster",),
     ("__main__",),
 )
 FLOOR_OF = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings}
 # What runs beside a robot, in a recording laptop or in a simulating process: it never imports torch.
-TORCHLESS_WINGS = ("runtime", "recording", "evaluation", "cluster")
+TORCHLESS_WINGS = ("runtime", "recording", "evaluation", "cluster", "interop/lerobot")
 TORCHLESS = (
     *("types", "files", "seeds", "run_folder", "workers", "provenance", "command_line"),
     *("data/episodes", "data/images", "data/labels", "data/repair"),
     *("serving/onnx_policy", "serving/client", "serving/wire"),
+    *("interop/convert", "interop/exporting", "interop/importing", "interop/work_folder"),
 )
 POLICIES_MAY_IMPORT = (
     *("act.nn", "act.data.batch", "act.data.normalize", "act.types"),
