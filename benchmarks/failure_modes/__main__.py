@@ -55,29 +55,19 @@ def measure(options: Options) -> tuple[Results, Paths]:
             found[experiment, condition][seed] = outcome
             if seed == 0:
                 paths[experiment][condition] = states
-    results: dict[str, dict[str, dict[str, list[float]]]] = {"exact": {}}
-    for condition, outcome in exact.outcomes(0, 20_000).items():
-        results["exact"][condition] = {key: [value] for key, value in outcome.items()}
+    outcomes = exact.outcomes(0, 20_000).items()
+    results = {"exact": {name: {key: [value] for key, value in outcome.items()} for name, outcome in outcomes}}
     for experiment, recipes in EXPERIMENTS.items():
+        by_seed = {name: [found[experiment, name][seed] for seed in seeds] for name in recipes}
         results[experiment] = {
-            name: {key: [round(found[experiment, name][seed][key], 6) for seed in seeds] for key in outcome}
-            for name, outcome in ((name, found[experiment, name][0]) for name in recipes)
+            name: {key: [round(outcome[key], 6) for outcome in outcomes] for key in outcomes[0]}
+            for name, outcomes in by_seed.items()
         }
     return results, paths
 
 
 def _run(job: tuple[str, str, int, bool]) -> tuple[Any, Any]:
     return job, run(*job)
-
-
-def report(options: Options, seconds: float, results: Results) -> dict[str, Any]:
-    """Returns what is written: every claim with what was measured, and the results."""
-    claims = [
-        {"claim": claim.text, "asks": claim.asks, "is": claim.value(results), "holds": claim.holds(results)}
-        for claim in CLAIMS
-    ]
-    made = {"seconds": round(seconds), "quick": options.quick, "provenance": provenance()}
-    return {**made, "claims": claims, "results": results}
 
 
 def work(options: Options) -> int:
@@ -87,7 +77,12 @@ def work(options: Options) -> int:
     folder.mkdir(parents=True, exist_ok=True)  # before minutes of training
     start = time.perf_counter()
     results, paths = measure(options)
-    text = json.dumps(report(options, time.perf_counter() - start, results), indent=1)
+    report = {"seconds": round(time.perf_counter() - start), "quick": options.quick, "provenance": provenance()}
+    report["claims"] = [
+        {"claim": claim.text, "asks": claim.asks, "is": claim.value(results), "holds": claim.holds(results)}
+        for claim in CLAIMS
+    ]
+    text = json.dumps(report | {"results": results}, indent=1)
     with whole_file(folder / "failure_modes.json") as temporary:  # lists of numbers on one line
         temporary.write_text(re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n")
     figures.draw(results, paths, out or ROOT / "docs")

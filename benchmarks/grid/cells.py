@@ -64,15 +64,8 @@ class Cell:
     def flags(self) -> tuple[str, ...]:
         """Flags of train.py: everything that decides the policy, except the seed and the demonstrations' folder."""
         method = self.method
-        flags = (
-            "--preset",
-            PRESETS[self.track],
-            "--task_name",
-            f"sim_{self.task}_{self.style}",
-            "--policy_class",
-            method.policy,
-        )
-        flags += ("--chunk_size", str(method.chunk_size), *method.flags)
+        flags = ("--preset", PRESETS[self.track], "--task_name", f"sim_{self.task}_{self.style}", "--policy_class")
+        flags += (method.policy, "--chunk_size", str(method.chunk_size), *method.flags)
         return (*flags, *(method.human if self.style == "human" else ()), "--steps", str(self.steps))
 
     @property

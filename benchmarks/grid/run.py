@@ -108,15 +108,13 @@ def make_runner(options: Options) -> Runner:
 
 
 def all_tables(rows: Rows, tables: Mapping[str, Table], setting_tables: Mapping[str, Table]) -> str:
-    """Returns all tables of a grid, each under the first line of its function's documentation."""
+    """Returns all tables of a grid; the documentation of their functions are the headings."""
     parts = []
     for track in rows.tracks():
-        parts += [f"## {table.__doc__} {track} track.\n\n{table(rows, track)}" for table in tables.values()]
-        for task, style in SETTINGS:
-            heading = f"{task}, {style} demonstrations, {track} track."
-            found = ((table.__doc__, table(rows, track, task, style)) for table in setting_tables.values())
-            parts += [f"## {title} {heading}\n\n{text}" for title, text in found]
-    return "\n".join(parts)
+        parts += [(table.__doc__, track, table(rows, track)) for table in tables.values()]
+        for where in ((track, *setting) for setting in SETTINGS):
+            parts += [(table.__doc__, ", ".join(where), table(rows, *where)) for table in setting_tables.values()]
+    return "\n".join(f"## {title} ({where})\n\n{text}" for title, where, text in parts)
 
 
 def main(

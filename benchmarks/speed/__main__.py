@@ -132,7 +132,7 @@ def take_turns(commands: dict[str, list[str]], n_rounds: int) -> dict[str, list[
 
 @dataclass
 class Row:
-    """One line of the table; `peers` and `ratios` by name."""
+    """One line of the table; `peers` are medians and `ratios` how many times as fast ours is, by name."""
 
     name: str
     p50: float

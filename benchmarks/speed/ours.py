@@ -1,7 +1,6 @@
 """What `python -m benchmarks.speed` measures of this repository: one generator per part; every `next` is a round.
 
-Each part runs in a process of its own: simulating parts import no torch, learning parts no simulator. `quick` asks for
-few repetitions. Names end with the unit: [ms] and [s] are durations, [.../s] and [.../min] are rates.
+`quick` asks for few repetitions. Names end with the unit: [ms] and [s] are durations, [.../s] and [.../min] are rates.
 """
 
 import resource
@@ -13,11 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import sim_envs
+from act.data.batch import Batch
 from act.data.normalize import Normalizer
+from act.evaluation.evaluate import evaluate
+from act.nn.device import choose_device
+from act.policies import act
+from act.policies.base.storage import save_policy
 from act.recording.attempts import AttemptRunner, Recording
 from act.recording.demonstrations import WorkerPool, record
+from act.runtime.agents import PolicyAgent
+from act.runtime.envs import ParallelEnvs
+from act.runtime.realtime import AsyncAgent
+from act.runtime.robot_envs import PacedEnvs
+from act.serving.export import check_installed, export_int8
+from act.serving.onnx_policy import OnnxPolicy
+from act.training import config as configs
+from act.training.trainer import Trainer
+from act.types import PolicySpec
 from act.workers import available_cores
 from benchmarks.speed.peers import Round, timed
 
@@ -58,14 +73,12 @@ def physics(quick: bool) -> Iterator[Round]:
 
 def recording(quick: bool) -> Iterator[Round]:
     """An episode with four cameras in this process; and several, with a process per core."""
-    cores, n = available_cores(), available_cores() * (1 if quick else 4)
+    n = available_cores() * (1 if quick else 4)
     for seed in range(0, 1_000_000, 1000):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as several:
             seconds = record_one(Path(one), Recording(seed=seed))
             size = sum(file.stat().st_size for file in Path(one).iterdir())
-            start_workers = partial(WorkerPool, workers=cores)
-            call = partial(record, *recorder(Recording(seed=seed)), Path(several), n, start_workers)
-            (ms,) = timed(call, 1)
+            (ms,) = timed(partial(record_several, Path(several), n, Recording(seed=seed)), 1)
         frames = sim_envs.load(TASK).episode_len * len(CAMERAS)
         yield {
             "record one episode 480x640 [s]": [seconds],
@@ -84,9 +97,13 @@ def recording_pretty(quick: bool) -> Iterator[Round]:
 
 
 def record_one(folder: Path, recording: Recording) -> float:
-    """Seconds that an episode of the expert takes, with the start of its environment."""
+    """Seconds that an episode of the expert takes, including the start of its environment."""
     (ms,) = timed(lambda: AttemptRunner(*recorder(recording), folder).run(0), 1)
     return 1e-3 * ms
+
+
+def record_several(folder: Path, n: int, recording: Recording) -> None:
+    record(*recorder(recording), folder, n, partial(WorkerPool, workers=min(n, available_cores())))
 
 
 def recorder(recording: Recording) -> tuple[Recording, Any, Any]:
@@ -98,11 +115,6 @@ def recorder(recording: Recording) -> tuple[Recording, Any, Any]:
 # ------------------------------------------------------------------------------------------------------------- learner
 def training(preset: str, times: int) -> Iterator[Round]:
     """Optimizer steps, and the share of the chip's bf16 matrix product that the network's arithmetic reaches."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from act.training.trainer import Trainer
-
     policy, config = make_policy(preset)
     size = config.batch_size
     trainer, batch = Trainer(policy, config), make_batch(policy, size)
@@ -110,10 +122,7 @@ def training(preset: str, times: int) -> Iterator[Round]:
         trainer.train_step(batch)
     flops = counter.get_total_flops()
     square = torch.rand(2048, 2048, device=policy.device).bfloat16()
-
-    def step() -> None:
-        trainer.train_step(batch)["loss"].item()
-
+    step = lambda: trainer.train_step(batch)["loss"].item()  # noqa: E731
     timed(step, 2)
     while True:
         peak = 2 * 2048**3 / (1e-3 * min(timed(lambda: square @ square, 5)))
@@ -136,10 +145,6 @@ def query_paper(quick: bool) -> Iterator[Round]:
 
 def query_fast(quick: bool) -> Iterator[Round]:
     """The same network in every engine that is installed; one recorded episode gives the ranges of the 8-bit one."""
-    from act.policies.base.storage import save_policy
-    from act.serving.export import check_installed, export_int8
-    from act.serving.onnx_policy import OnnxPolicy
-
     policy, name = make_policy("fast")[0], "query, fast, 4 cameras 240x320"
     engines = {name: policy}
     with tempfile.TemporaryDirectory() as folder:
@@ -148,9 +153,8 @@ def query_fast(quick: bool) -> Iterator[Round]:
         except ValueError as error:
             print(f"without ONNX: {error}", file=sys.stderr)
         else:
-            run, start_workers = Path(folder), partial(WorkerPool, workers=1)
-            save_policy(run, policy, {"train": {"dataset_dir": [folder]}})
-            record(*recorder(Recording(image_size=FAST_SIZE)), run, 1, start_workers)
+            save_policy(run := Path(folder), policy, {"train": {"dataset_dir": [folder]}})
+            record_several(run, 1, Recording(image_size=FAST_SIZE))
             export_int8(run)
             engines |= {
                 f"{name}, ONNX": OnnxPolicy.load(run, "onnx"),
@@ -171,27 +175,18 @@ def queries(engines: dict[str, Any], times: int) -> Iterator[Round]:
 
 def evaluation(quick: bool) -> Iterator[Round]:
     """Rollouts to their end, as many at once as eval.py runs."""
-    from act.evaluation.evaluate import evaluate
-    from act.runtime.agents import PolicyAgent
-
     (policy, _), cores = make_policy("fast"), available_cores()
+    chunks, ensemble = PolicyAgent(policy), PolicyAgent(policy, ensemble_m=0.01)
     with make_simulator(cores if quick else 8 * cores) as envs:
         stand_still(policy, envs.reset([0], images_due=False)[0][0]["qpos"])
-        rates = lambda agent, n: [evaluate(envs, agent, range(n), progress=False).rollouts_per_min]  # noqa: E731
+        rate = lambda agent, n: [evaluate(envs, agent, range(n), progress=False).rollouts_per_min]  # noqa: E731
         while True:
-            yield {
-                "evaluation in chunks, fast [rollouts/min]": rates(PolicyAgent(policy), 2 * envs.num_envs),
-                "evaluation, ensemble every step, fast [rollouts/min]": rates(
-                    PolicyAgent(policy, ensemble_m=0.01), envs.num_envs
-                ),
-            }
+            found = {"evaluation in chunks, fast [rollouts/min]": rate(chunks, 2 * envs.num_envs)}
+            yield found | {"evaluation, ensemble every step, fast [rollouts/min]": rate(ensemble, envs.num_envs)}
 
 
 def realtime(quick: bool) -> Iterator[Round]:
     """The simulator on the wall clock, beside a policy that is queried as often as it can answer, for ensembling."""
-    from act.runtime.realtime import AsyncAgent
-    from act.runtime.robot_envs import PacedEnvs
-
     policy, _ = make_policy("fast")
     agent = AsyncAgent(policy, ensemble_m=0.01, say=lambda _: None)
     agent.warm_up(make_history(policy)[-1:])
@@ -213,23 +208,15 @@ def realtime(quick: bool) -> Iterator[Round]:
             }
 
 
-def make_simulator(num_envs: int) -> Any:
+def make_simulator(num_envs: int) -> ParallelEnvs:
     """Four cameras at the size of preset fast, in a process per core."""
-    from act.runtime.envs import ParallelEnvs
-
-    make_env = partial(sim_envs.make, TASK, cameras=CAMERAS, image_size=FAST_SIZE)
-    return ParallelEnvs(make_env, num_envs, available_cores())
+    return ParallelEnvs(
+        partial(sim_envs.make, TASK, cameras=CAMERAS, image_size=FAST_SIZE), num_envs, available_cores()
+    )
 
 
 def make_policy(preset: str) -> tuple[Any, Any]:
     """A preset's network with random weights, on the device that training would choose; and its config."""
-    import torch
-
-    from act.nn.device import choose_device
-    from act.policies import act
-    from act.training import config as configs
-    from act.types import PolicySpec
-
     torch.manual_seed(0)
     config: Any = configs.preset(preset, "ACT", f"sim_{TASK}_scripted")
     spec = PolicySpec(config.cameras, config.image_size)
@@ -237,22 +224,16 @@ def make_policy(preset: str) -> tuple[Any, Any]:
     return policy.eval(), config
 
 
-def make_batch(policy: Any, batch_size: int) -> Any:
+def make_batch(policy: Any, batch_size: int) -> Batch:
     """A batch of training: features of a frozen backbone, otherwise images."""
-    import torch
-
-    from act.data.batch import Batch
-
     spec, lead = policy.spec, (batch_size, policy.n_obs_steps, len(policy.spec.cameras))
     seen: dict[str, Any] = {"images": torch.randint(0, 256, (*lead, *spec.image_size, 3), dtype=torch.uint8)}
     if policy.has_frozen_trunk:
         seen = {"features": torch.rand(*lead, policy.trunk.config.n_features)}
-    return Batch(
-        qpos=torch.rand(*lead[:2], spec.qpos_dim),
-        action=torch.rand(batch_size, policy.chunk_size, spec.action_dim),
-        is_pad=torch.zeros(batch_size, policy.chunk_size, dtype=torch.bool),
-        **seen,
-    ).to(policy.device)
+    qpos, action = torch.rand(*lead[:2], spec.qpos_dim), torch.rand(batch_size, policy.chunk_size, spec.action_dim)
+    return Batch(qpos=qpos, action=action, is_pad=torch.zeros(action.shape[:2], dtype=torch.bool), **seen).to(
+        policy.device
+    )
 
 
 def make_history(policy: Any) -> list[dict[str, Any]]:
@@ -263,15 +244,12 @@ def make_history(policy: Any) -> list[dict[str, Any]]:
 
 def stand_still(policy: Any, qpos: np.ndarray) -> None:
     """Makes a random policy stay near qpos (14,), because the physics of fast random motions takes longer."""
-    import torch
-
     policy.normalizer.fit("action", torch.from_numpy(qpos) + 0.01 * torch.randn(100, len(qpos)))
 
 
 MEASUREMENTS: dict[str, Callable[[bool], Iterator[Round]]] = {
-    **{part.__name__: part for part in (rendering, physics, recording, recording_pretty, evaluation, realtime)},
+    **{part.__name__: part for part in (rendering, physics, recording, recording_pretty)},
     "training_paper": lambda quick: training("paper", 1 if quick else 2),
     "training_fast": lambda quick: training("fast", 5 if quick else 30),
-    "query_paper": query_paper,
-    "query_fast": query_fast,
+    **{part.__name__: part for part in (query_paper, query_fast, evaluation, realtime)},
 }
