@@ -1,6 +1,6 @@
 #!/bin/sh
-# The recipe behind the README's table: preset `fast`, 50 scripted demonstrations, two CPU cores.   sh benchmarks/fast.sh
-# transfer_cube is what `make demo` does, evaluated on 200 test rollouts; insertion takes more scenes and more steps.
+# Reproduces the results of preset `fast` with 50 scripted demonstrations per task: sh benchmarks/fast.sh
+# The transfer is what `make demo` trains, evaluated on 200 test rollouts; the insertion takes more scenes and more steps.
 set -e
 cd "$(dirname "$0")/.."
 PY=.venv/bin/python

@@ -37,8 +37,8 @@ def _means(results: Results, experiment: str, condition: str, measures: Iterable
     return [float(np.mean(results[experiment][condition][measure])) for measure in measures]
 
 
-def _line(axes: Axes, xs: Sequence[float], ys: Sequence[float], colour: str, label: str, style: str = "-o") -> None:
-    axes.plot(xs, ys, style, color=colour, label=label)
+def _line(axes: Axes, xs: Sequence[float], ys: Sequence[float], colour: str, label: str, width: float = 2) -> None:
+    axes.plot(xs, ys, "-o", color=colour, label=label, lw=width)
 
 
 def _finish(axes: Axes, title: str, xlabel: str, ylabel: str = "", ticks: Sequence[int] = (), **more: Any) -> None:
@@ -61,19 +61,18 @@ def compounding(figure: Figure, results: Results, paths: Paths) -> None:
         ("recovers", "knows the way back: T ε", GREEN),
     ):
         costs = [cliff_cost(t, CHAIN_ERROR, name == "recovers") for t in range(10, 1001)]
-        _line(chain, range(10, 1001), costs, colour, label, "-")
+        chain.plot(range(10, 1001), costs, color=colour, label=label)
         counted = _means(results, "exact", f"cliff chain, {name}", [f"simulated at {t}" for t in CHAIN_HORIZONS])
         chain.plot(CHAIN_HORIZONS, counted, "o", color=colour)
     chain.set_yscale("log")
     _finish(chain, "One error in 1000 steps: what it costs", "horizon T [steps]", "expected cost", CHAIN_HORIZONS)
 
     horizons = [t for t in Road.HORIZONS if f"alive at {t}" in results["road"]["bc"]]
-    names = {"dagger": "DAgger", "dart": "DART", "noisy demos": "noisy demos", "bc": "cloning"}
-    for (condition, name), colour in zip(
-        [*names.items(), ("more demos", "cloning, 4 x demos")], (GREEN, TEAL, PURPLE, RED, ORANGE), strict=True
-    ):
+    rows = (("dagger", "DAgger", GREEN, 6), ("dart", "DART", TEAL, 3.5), ("noisy demos", "noisy demos", PURPLE, 1.2))
+    rows += (("bc", "cloning", RED, 3.5), ("more demos", "cloning, 4 x demos", ORANGE, 1.2))
+    for condition, name, colour, width in rows:
         error, *shares = _means(results, "road", condition, ["error", *(f"alive at {t}" for t in horizons)])
-        _line(alive, horizons, shares, colour, f"{name} (error {error:.4f})")
+        _line(alive, horizons, shares, colour, f"{name} (error {error:.4f})", width)
     _finish(alive, "The best imitators leave the road", "horizon T [steps]", "still on the road", horizons)
 
     for condition, colour in (("bc", RED), ("dagger", GREEN)):
@@ -86,8 +85,8 @@ def compounding(figure: Figure, results: Results, paths: Paths) -> None:
         offsets.axhline(side, color=DIM, lw=1)
     _finish(offsets, "Red: cloned, green: DAgger", "t [steps]", "lateral offset [m]", ylim=(-1.1, 1.1), legend=None)
 
-    rows = (("chunk", "whole chunk", BLUE), ("ensemble", "ensembled", GREEN), ("first", "first action", RED))
-    for never, (execution, label, colour) in zip((100, 103, 106), rows, strict=True):
+    executions = (("chunk", "whole chunk", BLUE), ("ensemble", "ensembled", GREEN), ("first", "first action", RED))
+    for never, (execution, label, colour) in zip((100, 103, 106), executions, strict=True):
         steps = _means(results, "exact", f"pause, l1, {execution}", [f"steps at {k}" for k in CHUNK_SIZES])
         _line(pause, CHUNK_SIZES, [n if n > 0 else np.nan for n in steps], colour, label)
         pause.plot(CHUNK_SIZES, [np.nan if n > 0 else never for n in steps], "x", color=colour)
@@ -141,7 +140,7 @@ def observability(figure: Figure, results: Results, paths: Paths) -> None:
         lines.text(0.5, shift + 0.62, name, weight="bold")
     lines.axvline(20, color=DIM, ls=":", lw=1)
     lines.text(20.4, 1.78, "goal visible", color=DIM)
-    _finish(lines, "Blue has to go up, orange down", "t [steps]", yticks=[], legend=None)
+    _finish(lines, "Blue has to go up, orange down", "t [steps]", yticks=[], ylim=(-1.9, 1.95), legend=None)
 
     conditions = ("dagger", "more demos", "dagger", "chunks", "history", "sensor")
     labels = ("cloning", "3 x\ndemos", "DAgger", "chunks\nof 10", "8 obser-\nvations", "a cue that\nstays")
@@ -178,8 +177,9 @@ def _reveal(axes: Axes, results: Results) -> None:
     axes.axvspan(latest, 1, color=RULE, alpha=0.6, lw=0)
     axes.text((latest + 1) / 2, 0.82, "too late\nto act", ha="center", color=DIM)
     axes.xaxis.set_major_formatter("{x:.0%}")
-    limits = {"ylim": (-0.03, 1.05), "xlim": (0, 1), "legend": "center left"}
+    limits = {"ylim": (-0.03, 1.05), "xlim": (0, 1), "legend": None}
     _finish(axes, "The goal becomes visible late", "share of the corridor before it does", "success", **limits)
+    axes.legend(loc="center", bbox_to_anchor=(0.44, 0.5), fontsize=9)
 
 
 # ------------------------------------------------------------------------------------------------------------- remedies
