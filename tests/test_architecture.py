@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAMS = ("train", "eval", "record_sim_episodes")
 SIMULATOR = ("mujoco", "dm_control", "mink")
 PHYSICS = (*SIMULATOR, "sim_envs")
+HARDWARE = ("dynamixel_sdk", "serial", "real_envs")
 TORCH = ("torch", "torchvision")
 # The wings of act, floor by floor: a wing imports from lower floors only, never from a neighbour.
 FLOORS = (
@@ -52,10 +53,14 @@ def sources(*places: str) -> list[Path]:
     return files
 
 
-ACT, SIM = sources("act"), sources("sim_envs")
+ACT, SIM, REAL = sources("act"), sources("sim_envs"), sources("real_envs")
 PROGRAM_FILES = sources(*(f"{program}.py" for program in PROGRAMS))
-EVERYTHING = [*ACT, *SIM, *PROGRAM_FILES, *sources("benchmarks", "tests")]
-STARRED = [*sources(*(f"act/{name}.py" for name in TORCHLESS), *(f"act/{wing}" for wing in TORCHLESS_WINGS)), *SIM]
+EVERYTHING = [*ACT, *SIM, *REAL, *PROGRAM_FILES, *sources("benchmarks", "tests")]
+STARRED = [
+    *sources(*(f"act/{name}.py" for name in TORCHLESS), *(f"act/{wing}" for wing in TORCHLESS_WINGS)),
+    *SIM,
+    *REAL,
+]
 STARRED += sources("record_sim_episodes.py", "eval.py")
 
 
@@ -90,7 +95,7 @@ def imports(path: Path, whole: bool = True) -> frozenset[str]:
 
 def reached(path: Path) -> frozenset[str]:
     """Everything that importing `path` imports, through our own files."""
-    files = {module_name(file): file for file in [*ACT, *SIM, *PROGRAM_FILES]}
+    files = {module_name(file): file for file in [*ACT, *SIM, *REAL, *PROGRAM_FILES]}
     names: set[str] = set()
     waiting = set(imports(path, whole=False))
     while waiting:
@@ -115,16 +120,20 @@ def violations(files: list[Path], forbidden: tuple[str, ...]) -> list[str]:
     ]
 
 
-def test_learning_never_imports_the_simulator():
-    assert violations(ACT, PHYSICS) == []
+def test_learning_never_imports_the_simulator_and_no_arms():
+    assert violations(ACT, (*PHYSICS, *HARDWARE)) == []
 
 
-def test_the_simulator_never_imports_learning():
-    assert violations(SIM, ("act", *TORCH)) == []
+def test_the_simulator_never_imports_learning_and_no_arms():
+    assert violations(SIM, ("act", *HARDWARE, *TORCH)) == []
+
+
+def test_real_arms_import_neither_learning_nor_the_simulator():
+    assert violations(REAL, ("act", *PHYSICS, *TORCH)) == []
 
 
 def test_nobody_imports_programs():
-    assert violations([*ACT, *SIM, *PROGRAM_FILES], PROGRAMS) == []
+    assert violations([*ACT, *SIM, *REAL, *PROGRAM_FILES], PROGRAMS) == []
 
 
 def test_starred_files_never_import_torch_even_in_a_function():
@@ -178,7 +187,7 @@ def test_a_wing_imports_from_lower_floors_only(wing: str):
 
 
 def test_no_module_imports_itself_through_others():
-    files = {module_name(file): file for file in [*ACT, *SIM]}
+    files = {module_name(file): file for file in [*ACT, *SIM, *REAL]}
     arrows = {name: {found for found in imports(file) if found in files} - {name} for name, file in files.items()}
     packages = {name for name, file in files.items() if file.name == "__init__.py"}
     for name in packages:  # importing a module runs the package around it, which is no arrow of the module's own
@@ -220,7 +229,7 @@ def test_every_module_says_what_it_is_for():
 def test_every_package_is_installed():
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     moved = {"act_programs", "sim_envs.assets"}  # the programs at the root, and assets/: see tests/test_packaging.py
-    assert set(packages) - moved == {module_name(file) for file in [*ACT, *SIM] if file.name == "__init__.py"}
+    assert set(packages) - moved == {module_name(file) for file in [*ACT, *SIM, *REAL] if file.name == "__init__.py"}
 
 
 def test_the_rules_see_imports_in_functions_but_not_those_for_type_checkers():

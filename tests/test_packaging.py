@@ -26,7 +26,7 @@ SCRIPTS = {
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of a copy of this checkout, so that no folder build/ is left in it."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("act", "sim_envs", "assets"):
+    for name in ("act", "sim_envs", "real_envs", "assets"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("train.py", "eval.py", "record_sim_episodes.py", "pyproject.toml", "requirements.txt"):
         shutil.copy(ROOT / name, source)
@@ -43,8 +43,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_wheel_holds_every_module_and_scene_and_nothing_else_at_its_top(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"act", "sim_envs", "act_programs"}
-    code = {str(path.relative_to(ROOT)) for place in ("act", "sim_envs") for path in (ROOT / place).rglob("*.py")}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"act", "sim_envs", "real_envs", "act_programs"}
+    code = {
+        str(path.relative_to(ROOT))
+        for place in ("act", "sim_envs", "real_envs")
+        for path in (ROOT / place).rglob("*.py")
+    }
     scenes = {f"sim_envs/assets/{path.name}" for path in (ROOT / "assets").glob("*.xml")}
     programs = {f"act_programs/{name}.py" for name in ("train", "eval", "record_sim_episodes")}
     assert {name for name in names if ".dist-info/" not in name} == code | scenes | programs
