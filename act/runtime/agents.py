@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from act.types import ACTION_DIM, Observation, PolicySpec
+from act.runtime.checks import check_readings, checked_chunks
+from act.types import Observation, PolicySpec
 
 
 class ChunkPolicy(Protocol):
@@ -39,6 +40,19 @@ class DescribedPolicy(ChunkPolicy, Protocol):
 
     @property
     def spec(self) -> PolicySpec: ...
+
+
+def spec_of_policy(agent: object) -> PolicySpec | None:
+    """The spec of the policy that an agent executes; None for an agent without a policy, or where none describes it."""
+    policy = getattr(agent, "policy", None)
+    spec = getattr(policy, "spec", None)
+    return spec if spec is not None or policy is None else spec_of_policy(policy)
+
+
+def action_dim_of(policy: ChunkPolicy) -> int | None:
+    """A, the numbers in an action of a policy; None where nothing describes the policy."""
+    spec = getattr(policy, "spec", None)
+    return None if spec is None else spec.action_dim
 
 
 def remembered(policy: ChunkPolicy, observations: Sequence[Observation]) -> list[Observation]:
@@ -69,9 +83,15 @@ class TemporalEnsemble:
         self._chunks.clear()
 
     def add(self, t: int, chunks: np.ndarray) -> None:
-        """Adds chunks (B, K, A) that were predicted at control step t, which must be later than those before."""
-        if chunks.ndim != 3 or chunks.shape[1] != self.chunk_size:
-            raise ValueError(f"chunks of shape {chunks.shape}, expected (B, {self.chunk_size}, A)")
+        """Adds chunks (B, K, A) that were predicted at control step t, which must be later than those before.
+
+        Raises ValueError for chunks of another shape than those before, or that are not finite: one such number would
+        be in every action that the chunk covers.
+        """
+        batch, width = chunks.shape[::2] if chunks.ndim == 3 else (0, None)
+        if self._chunks:
+            batch, _, width = self._chunks[-1][1].shape
+        checked_chunks(chunks, batch, self.chunk_size, width)
         self._chunks.append((t, chunks))
 
     def action(self, t: int) -> np.ndarray:
@@ -94,7 +114,8 @@ class PolicyAgent:
         ensemble_m: executes the weighted mean of overlapping chunks with this m (0.01 in the paper) instead of one
             chunk after the other.
 
-    `latencies` collects the duration of every query [s].
+    `latencies` collects the duration of every query [s]. A ValueError ends the rollout when the policy answers anything
+    but finite chunks (B, K, A), and before it gets an observation with a number that is not finite.
 
     Example:
         agent = PolicyAgent(load_policy("runs/demo"), ensemble_m=0.01)
@@ -131,6 +152,8 @@ class PolicyAgent:
 
     def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
         start = time.perf_counter()
+        if self._query_due or self.policy.n_obs_steps > 1:
+            check_readings(observations)
         for history, obs in zip(self._histories, remembered(self.policy, observations), strict=True):
             history.extend([obs] if history else [obs] * self.policy.n_obs_steps)
         t = self._t
@@ -146,20 +169,17 @@ class PolicyAgent:
         return self._chunks[:, t % self.n_action_steps]
 
     def _query(self) -> np.ndarray:
-        chunks = np.asarray(self.policy.predict_chunk([list(history) for history in self._histories]))
-        expected = (len(self._histories), self.policy.chunk_size)
-        if chunks.ndim != 3 or chunks.shape[:2] != expected:
-            raise ValueError(f"the policy answered chunks of shape {chunks.shape}, expected {(*expected, ACTION_DIM)}")
-        return chunks
+        answer = self.policy.predict_chunk([list(history) for history in self._histories])
+        return checked_chunks(answer, len(self._histories), self.policy.chunk_size, action_dim_of(self.policy))
 
 
 class ReplayAgent:
-    """Plays actions (B, T, 14) back in B environments, from the start after every reset; then holds the last one."""
+    """Plays actions (B, T, A) back in B environments, from the start after every reset; then holds the last one."""
 
     def __init__(self, actions: np.ndarray):
         self.actions = np.asarray(actions, np.float32)
         if self.actions.ndim != 3 or self.actions.shape[1] == 0:
-            raise ValueError(f"actions of shape {self.actions.shape}, expected (B, T, {ACTION_DIM})")
+            raise ValueError(f"actions of shape {self.actions.shape}, expected (B, T, A)")
         self._t = 0
 
     def reset(self, num_envs: int) -> None:
@@ -177,7 +197,10 @@ class ReplayAgent:
 
 
 class RandomAgent:
-    """Draws uniform actions between `low` and `high` (scalars or (14,)); every reset restarts the same sequence."""
+    """Draws uniform actions between `low` and `high`; every reset restarts the same sequence.
+
+    low, high: (A,), or scalars, and actions are then as wide as qpos.
+    """
 
     def __init__(self, low: np.ndarray | float, high: np.ndarray | float, seed: int = 0):
         self.low, self.high, self.seed = low, high, seed
@@ -190,7 +213,8 @@ class RandomAgent:
         return False
 
     def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
-        return self._rng.uniform(self.low, self.high, (len(observations), ACTION_DIM)).astype(np.float32)
+        width = np.broadcast_shapes(np.shape(self.low), np.shape(self.high)) or np.shape(observations[0]["qpos"])
+        return self._rng.uniform(self.low, self.high, (len(observations), *width)).astype(np.float32)
 
 
 class HoldAgent:

@@ -6,8 +6,8 @@ over when it goes wrong. Operators are in act/runtime/operators.py, the weights 
 
 Both need environments that put the expert's actions into the observation, in addition to what act/types.py lists:
 
-    obs["expert_action"]   (14,)     the expert's action at this state
-    obs["expert_chunk"]    (K, 14)   only at some control steps: this action and those that the expert would do next
+    obs["expert_action"]   (A,)      the expert's action at this state
+    obs["expert_chunk"]    (K, A)    only at some control steps: this action and those that the expert would do next
 
 A policy that predicts chunks needs the second as its label. The expert's actions of the next K control steps are no
 substitute, because they are for states to which the policy has driven by then.
@@ -21,11 +21,9 @@ import numpy as np
 
 from act.runtime.agents import ChunkPolicy, PolicyAgent
 from act.runtime.gated_control import GatedControl, Mode
+from act.runtime.limits import towards
 from act.runtime.operators import Operator
-from act.types import ACTION_DIM, GRIPPERS, Observation
-
-MAX_ARM_STEP = 0.06  # [rad] per control step: the fastest that the experts ever move a joint
-MAX_GRIPPER_STEP = 0.2  # the same of a gripper's opening
+from act.types import Observation
 
 
 # ------------------------------------------------------------------------------------------------------------- DAgger
@@ -114,7 +112,7 @@ class GatedAgent:
     Every environment has a mode of its own (act/runtime/gated_control.py). A take-over begins with `pause` control
     steps in which the arms hold their targets, because a person needs time to grip the controls. The policy comes back
     with a new chunk. After a change of control, targets move from the last ones to the new driver's by no more than
-    `MAX_ARM_STEP` and `MAX_GRIPPER_STEP` per control step until they have met, so nothing jumps.
+    `MAX_ARM_STEP` and `MAX_GRIPPER_STEP` (limits.py) per control step until they have met, so nothing jumps.
 
     `intervention` (B,) says in which environments the last action was the operator's; a pause is not.
     """
@@ -191,10 +189,3 @@ class GatedAgent:
             control.hand_back()
             self._wanted_for[index] = 0
         self._catching_up[index] |= control.mode is not before
-
-
-def towards(last: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """The action (14,), limited to MAX_ARM_STEP and MAX_GRIPPER_STEP around the last one."""
-    reach = np.full(ACTION_DIM, MAX_ARM_STEP, np.float32)
-    reach[list(GRIPPERS)] = MAX_GRIPPER_STEP
-    return np.where(np.abs(action - last) <= reach, action, last + np.clip(action - last, -reach, reach))

@@ -17,7 +17,10 @@ Change = tuple[Observation, float, bool, bool, Info]  # what step returns: obs, 
 
 
 class Envs(Protocol):
-    """B environments in lockstep. An environment that has ended is not stepped; its last change is returned again."""
+    """B environments in lockstep. An environment that has ended is not stepped; its last change is returned again.
+
+    `action_dim`, if they have it, is the number of values in an action, or None where nobody knows.
+    """
 
     num_envs: int
     env_spec: EnvSpec
@@ -47,6 +50,12 @@ def spec_of(env: gymnasium.Env) -> EnvSpec:
     return EnvSpec(name, (), (env.spec.max_episode_steps if env.spec else None) or 1_000_000)
 
 
+def action_dim_of_env(env: gymnasium.Env) -> int | None:
+    """A, the numbers in an action of the environment; None where its actions are no vectors."""
+    shape = getattr(getattr(env, "action_space", None), "shape", None)
+    return shape[0] if shape is not None and len(shape) == 1 else None
+
+
 class SerialEnvs:
     """Environments that are stepped one after another in this process."""
 
@@ -55,7 +64,7 @@ class SerialEnvs:
             raise ValueError("SerialEnvs needs at least one environment, got none")
         self.envs = list(envs)
         self.num_envs = len(self.envs)
-        self.env_spec = spec_of(self.envs[0])
+        self.env_spec, self.action_dim = spec_of(self.envs[0]), action_dim_of_env(self.envs[0])
         self._ended: list[Change | None] = []
 
     def reset(
@@ -117,8 +126,9 @@ class ParallelEnvs:
             for index in range(count)
         ]
         for worker in self._workers:
-            worker.send(attrgetter("env_spec"))
-        self.env_spec: EnvSpec = self._receive(self._workers)[0]
+            worker.send(attrgetter("env_spec", "action_dim"))
+        self.env_spec: EnvSpec
+        self.env_spec, self.action_dim = self._receive(self._workers)[0]
 
     def reset(
         self, seeds: Sequence[int], options: Sequence[dict | None] | None = None, images_due: bool = True

@@ -10,8 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from act.runtime.agents import ChunkPolicy
-from act.types import GRIPPERS, Observation
+from act.runtime.agents import ChunkPolicy, action_dim_of
+from act.runtime.checks import checked_chunks
+from act.runtime.limits import grippers
+from act.types import Observation
 
 
 class Operator(Protocol):
@@ -26,11 +28,11 @@ class Operator(Protocol):
         ...
 
     def wants_control(self, index: int, obs: Observation, intended: np.ndarray) -> bool:
-        """Whether the operator wants to drive environment `index` now; `intended` (14,) is the policy's action."""
+        """Whether the operator wants to drive environment `index` now; `intended` (A,) is the policy's action."""
         ...
 
     def action(self, index: int, obs: Observation) -> np.ndarray:
-        """The operator's action (14,) in environment `index`."""
+        """The operator's action (A,) in environment `index`."""
         ...
 
 
@@ -42,7 +44,7 @@ class InterventionScore(Protocol):
         ...
 
     def __call__(self, obs: Observation, intended: np.ndarray) -> float:
-        """The score [rad] at an observation at which the policy would do `intended` (14,)."""
+        """The score [rad] at an observation at which the policy would do `intended` (A,)."""
         ...
 
 
@@ -57,7 +59,7 @@ class DistanceToExpert:
 
     def __call__(self, obs: Observation, intended: np.ndarray) -> float:
         difference = np.abs(intended - obs["expert_action"])
-        difference[list(GRIPPERS)] *= 0.1
+        difference[grippers(len(difference))] *= 0.1
         return float(difference.max())
 
 
@@ -76,7 +78,11 @@ class EnsembleDisagreement:
         return any(policy.needs_images for policy in self.policies)
 
     def __call__(self, obs: Observation, intended: np.ndarray) -> float:
-        chunks = np.stack([policy.predict_chunk([[obs]])[0, : self.n_action_steps] for policy in self.policies])
+        answers = [
+            checked_chunks(policy.predict_chunk([[obs]]), 1, policy.chunk_size, action_dim_of(policy))
+            for policy in self.policies
+        ]
+        chunks = np.stack([answer[0, : self.n_action_steps] for answer in answers])
         return float(np.linalg.norm(chunks.std(axis=0), axis=-1).mean())
 
 

@@ -13,18 +13,21 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
-from operator import attrgetter
 
 import numpy as np
 
-from act.runtime.agents import ChunkPolicy, TemporalEnsemble, check_n_action_steps, remembered
+from act.runtime.agents import ChunkPolicy, TemporalEnsemble, action_dim_of, check_n_action_steps, remembered
+from act.runtime.checks import check_readings, checked_chunks, wrong_reading
+from act.runtime.limits import resting
 from act.runtime.pace import Clock, WallClock
-from act.types import Observation
+from act.runtime.query_thread import QueryThread
+from act.types import CONTROL_TIMESTEP, Observation, PolicySpec
 from act.workers import Worker
 
 QUERY_NICE = 10  # how much the thread that asks the policy is nicer than the control loop
+ENDING = 1.0  # [s] that a policy in a process may take to finish its query at the end, before it is killed
 
 
 @dataclass(eq=False)
@@ -45,9 +48,14 @@ class AsyncAgent:
     the policy is asked as often as it can answer. Without it the newest chunk is executed, and the policy is asked
     every half chunk by default.
 
-    Where no chunk covers t the robot holds its position: the last action again, or qpos before the first action. `held`
-    lists these control steps of the episode, and `say` gets one sentence for each stretch of them. `latencies` collects
-    the duration of every query [s]. An error in the policy is raised by the next `select_action`.
+    Where no chunk covers t the robot holds its position: the last action again, or qpos before the first action. So it
+    does at a control step whose readings are not finite, which the policy never gets. `held` lists these control steps
+    of the episode, and `say` gets one sentence for each stretch of them. `late` lists by how many control steps answers
+    came after the end of their chunks, and `say` gets one sentence about the first. `latencies` collects the duration
+    of every query [s].
+
+    An error in the policy is raised by the next `select_action`, and so is an answer that is not finite or not of the
+    policy's size; such an answer is never executed. A policy that never answers does not keep the program from ending.
     """
 
     def __init__(
@@ -66,7 +74,7 @@ class AsyncAgent:
         check_n_action_steps(n_action_steps, chunk_size)
         self.policy, self.n_action_steps, self.newest_only = policy, n_action_steps, ensemble_m is None
         self.ensemble = TemporalEnsemble(ensemble_m or 0.0, chunk_size)
-        self.executor = executor or ThreadPoolExecutor(1, "policy", _lower_priority)
+        self.executor = executor or QueryThread(_lower_priority)
         self.clock, self.say = clock or WallClock(), say
         self.latencies: list[float] = []
         self.reset(0)
@@ -77,59 +85,96 @@ class AsyncAgent:
         self._pending: tuple[int, Future[np.ndarray]] | None = None  # a query of the last episode is dropped with it
         self._action: np.ndarray | None = None
         self.held: list[int] = []
+        self.late: list[int] = []
         self.ensemble.reset()
 
-    def warm_up(self, observations: Sequence[Observation]) -> None:
-        """Asks once and ignores the answer, because the first query of a thread is slow."""
-        self.executor.submit(self._query, [[_Seen(obs)] * self.policy.n_obs_steps for obs in observations]).result()
-        self.latencies.pop()
+    def warm_up(self, observations: Sequence[Observation], timeout: float = 60.0) -> None:
+        """Asks once and ignores the answer, because the first query of a thread is slow.
+
+        Raises TimeoutError when the policy has not answered after `timeout` [s], and its own error when it fails.
+        """
+        check_readings(observations)
+        histories = [[_Seen(obs)] * self.policy.n_obs_steps for obs in observations]
+        answer = self.executor.submit(self._answer, histories)
+        if not wait([answer], timeout).done:
+            raise TimeoutError(
+                f"the policy has not answered its first query within {timeout:g} s; is it still loading?"
+            )
+        answer.result()
 
     def needs_images(self) -> bool:
         return self.policy.needs_images and (self._t >= self._next_query or self.policy.n_obs_steps > 1)
 
     def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
-        for history, obs in zip(self._histories, observations, strict=True):
-            history.extend([_Seen(obs)] if history else [_Seen(obs)] * self.policy.n_obs_steps)
         t, self._t = self._t, self._t + 1
-        self._collect()
-        if self._pending is None and t >= self._next_query:
+        wrong = next(filter(None, map(wrong_reading, observations)), "")
+        self._remember(observations, wrong)
+        self._collect(t)
+        if self._pending is None and t >= self._next_query and not wrong:
             histories = [list(history) for history in self._histories]
             self._pending = t, self.executor.submit(self._query, histories)
             self._next_query = t + self.n_action_steps
-        if t < self._covered:
+        if t < self._covered and not wrong:
             self._action = self.ensemble.action(t)
         else:
-            self._hold(t, observations)
+            self._hold(t, observations, wrong)
         assert self._action is not None
         return self._action
 
-    def _collect(self) -> None:
+    def _remember(self, observations: Sequence[Observation], wrong: str) -> None:
+        """Adds the observations to the history, or the last sound ones again. ValueError if there are none yet."""
+        for history, obs in zip(self._histories, observations, strict=True):
+            if wrong and not history:
+                raise ValueError(f"the first reading of the episode cannot be used: {wrong}")
+            seen = history[-1] if wrong else _Seen(obs)
+            history.extend([seen] if history else [seen] * self.policy.n_obs_steps)
+
+    def _collect(self, t: int) -> None:
         """Takes the answer of the running query, if it has arrived."""
         if self._pending is None or not self._pending[1].done():
             return
         asked, answer = self._pending
         self._pending = None
+        chunks = answer.result()
         if self.newest_only:
             self.ensemble.reset()
-        self.ensemble.add(asked, answer.result())
+        self.ensemble.add(asked, chunks)
         self._covered = asked + self.policy.chunk_size
+        if t >= self._covered:
+            if not self.late:
+                self.say(f"control step {t}: {self._lateness(t - asked)}")
+            self.late.append(t - self._covered + 1)
+
+    def _lateness(self, steps: int) -> str:
+        ms, chunk_ms = (round(1e3 * CONTROL_TIMESTEP * n) for n in (steps, self.policy.chunk_size))
+        return (
+            f"the policy answers too late: this answer took {steps} control steps ({ms} ms), but a chunk lasts only "
+            f"{self.policy.chunk_size} ({chunk_ms} ms), so it is over when it arrives; holding position"
+        )
 
     def _query(self, histories: list[list["_Seen"]]) -> np.ndarray:
-        """Chunks (B, K, A). It runs in the thread, so that new images are not encoded in the control loop."""
+        """Chunks (B, K, A); measures how long they take."""
         start = self.clock.now()
-        new = {id(seen): seen for history in histories for seen in history if "images" in seen.obs}
-        for seen, obs in zip(new.values(), remembered(self.policy, [seen.obs for seen in new.values()]), strict=True):
-            seen.obs = obs
-        chunks = np.asarray(self.policy.predict_chunk([[seen.obs for seen in history] for history in histories]))
+        chunks = self._answer(histories)
         self.latencies.append(self.clock.now() - start)
         return chunks
 
-    def _hold(self, t: int, observations: Sequence[Observation]) -> None:
+    def _answer(self, histories: list[list["_Seen"]]) -> np.ndarray:
+        """Chunks (B, K, A). It runs in the thread, so that new images are not encoded in the control loop."""
+        new = {id(seen): seen for history in histories for seen in history if "images" in seen.obs}
+        for seen, obs in zip(new.values(), remembered(self.policy, [seen.obs for seen in new.values()]), strict=True):
+            seen.obs = obs
+        answer = self.policy.predict_chunk([[seen.obs for seen in history] for history in histories])
+        return checked_chunks(answer, len(histories), self.policy.chunk_size, action_dim_of(self.policy))
+
+    def _hold(self, t: int, observations: Sequence[Observation], wrong: str) -> None:
         if self._action is None:
-            self._action = np.stack([obs["qpos"] for obs in observations]).astype(np.float32)
+            qpos = [np.asarray(obs["qpos"]) for obs in observations]
+            width = action_dim_of(self.policy)
+            self._action = np.stack([resting(joints, width or len(joints)) for joints in qpos])
         if not self.held or self.held[-1] != t - 1:
             last = f"the last one ended at {self._covered - 1}" if self._covered else "none has arrived yet"
-            self.say(f"control step {t}: no chunk of the policy covers it ({last}); holding position")
+            self.say(f"control step {t}: {wrong or f'no chunk of the policy covers it ({last})'}; holding position")
         self.held.append(t)
 
 
@@ -144,25 +189,28 @@ class PolicyProcess:
     """A policy, made by `make` (picklable), in a process of its own: it shares no interpreter with the control loop.
 
     It has the shape of a policy; `predict_chunk` waits for the answer, as a remote policy does. Errors are raised here
-    as act.workers.Worker says. Use it as a context manager.
+    as act.workers.Worker says. Use it as a context manager; a policy that hangs is killed at its end.
     """
 
     def __init__(self, make: Callable[[], ChunkPolicy]):
         self._worker = Worker(make, "policy process")
-        shape = attrgetter("chunk_size", "n_obs_steps", "needs_images")
-        self.chunk_size, self.n_obs_steps, self.needs_images = self._worker.call(shape)
+        self.chunk_size, self.n_obs_steps, self.needs_images, self.spec = self._worker.call(_shape)
 
     def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
         return self._worker.call(_predict_chunk, histories)
 
     def close(self) -> None:
-        self._worker.close()
+        self._worker.close(ENDING)
 
     def __enter__(self) -> "PolicyProcess":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _shape(policy: ChunkPolicy) -> tuple[int, int, bool, PolicySpec | None]:
+    return policy.chunk_size, policy.n_obs_steps, policy.needs_images, getattr(policy, "spec", None)
 
 
 def _predict_chunk(policy: ChunkPolicy, histories: Sequence[Sequence[Observation]]) -> np.ndarray:

@@ -1,13 +1,17 @@
 """Environments on the wall clock: a simulator that runs in real time, and a robot as an environment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from act.runtime.checks import wrong_reading
 from act.runtime.envs import Change, Envs, Start
+from act.runtime.limits import TargetGuard, declared_max_step, default_max_step
 from act.runtime.pace import Clock, Pace
-from act.types import CONTROL_TIMESTEP, EnvSpec, Observation
+from act.types import ACTION_DIM, CONTROL_TIMESTEP, EnvSpec, Observation
+
+FIRST_READINGS = 50  # tries, one per control period, for a sound reading at the start of an episode
 
 
 class PacedEnvs:
@@ -16,6 +20,7 @@ class PacedEnvs:
     def __init__(self, envs: Envs, clock: Clock | None = None, period: float = CONTROL_TIMESTEP):
         self.envs, self.pace = envs, Pace(clock, period)
         self.num_envs, self.env_spec = envs.num_envs, envs.env_spec
+        self.action_dim: int | None = getattr(envs, "action_dim", None)
 
     def reset(
         self, seeds: Sequence[int], options: Sequence[dict | None] | None = None, images_due: bool = True
@@ -34,14 +39,18 @@ class PacedEnvs:
 
 
 class Robot(Protocol):
-    """What RobotEnvs needs of a robot. Methods `reset()` and `close()` are called too, if the robot has them."""
+    """What RobotEnvs needs of a robot. Methods `reset()` and `close()` are called too, if the robot has them.
+
+    A robot may declare `max_step`: how far a target may be from the last one per control step, as one number or as one
+    for each number of an action (A,). Without it the limits of act.runtime.limits.default_max_step hold.
+    """
 
     def observe(self) -> Observation:
         """The present observation (act/types.py), in arrays that the robot does not write into again."""
         ...
 
     def act(self, action: np.ndarray) -> None:
-        """Sends joint targets (14,) and returns at once."""
+        """Sends joint targets (A,), as wide as qpos or as `max_step`, and returns at once."""
         ...
 
 
@@ -50,29 +59,88 @@ class RobotEnvs:
 
     Rewards are 0, since nothing here can judge whether a robot succeeded. An episode ends after `env_spec.episode_len`
     control steps.
+
+    This is the last place before hardware, so it trusts no agent. A target that act.runtime.limits.TargetGuard holds
+    back is not sent: the robot gets its last target again. Readings that are not finite go to nobody: the observation
+    before is repeated, and the robot gets its last target, too. `held`, `limited` and `unread` list the control steps
+    of the episode in which a target was held back or limited, and in which a reading was bad. `say` gets one sentence
+    about the first of each. The info of a step holds "sent", the target (A,) that went to the robot; observers get it
+    in place of the action.
     """
 
     num_envs = 1
 
-    def __init__(self, robot: Robot, env_spec: EnvSpec, clock: Clock | None = None, period: float = CONTROL_TIMESTEP):
-        self.robot, self.env_spec, self.pace = robot, env_spec, Pace(clock, period)
-        self._t = 0
+    def __init__(
+        self,
+        robot: Robot,
+        env_spec: EnvSpec,
+        clock: Clock | None = None,
+        period: float = CONTROL_TIMESTEP,
+        say: Callable[[str], None] = print,
+    ):
+        self.robot, self.env_spec, self.pace, self.say = robot, env_spec, Pace(clock, period), say
+        self._t, self._guard = 0, TargetGuard(default_max_step(ACTION_DIM), say)
+        self.unread: list[int] = []
+
+    @property
+    def held(self) -> list[int]:
+        return self._guard.held
+
+    @property
+    def limited(self) -> list[int]:
+        return self._guard.limited
+
+    @property
+    def action_dim(self) -> int:
+        """A, known after the first reset."""
+        return len(self._guard.max_step)
 
     def reset(
         self, seeds: Sequence[int], options: Sequence[dict | None] | None = None, images_due: bool = True
     ) -> list[Start]:
+        """Begins an episode. Raises ValueError if the readings stay bad for FIRST_READINGS control periods."""
         if hasattr(self.robot, "reset"):
             self.robot.reset()  # type: ignore[attr-defined]
-        self._t = 0
-        observation = self.robot.observe()
+        self._t, self._sound, self.unread = 0, True, []
+        self._obs = self._first_reading()
+        qpos = np.asarray(self._obs["qpos"])
+        self._guard = TargetGuard(declared_max_step(getattr(self.robot, "max_step", None), qpos), self.say)
+        self._guard.start(qpos)
         self.pace.start()
-        return [(observation, {})]
+        return [(self._obs, {})]
 
     def step(self, actions: np.ndarray, images_due: bool = True) -> list[Change]:
-        self.robot.act(actions[0])
+        sent = self._guard.target(self._t, actions[0]) if self._sound else self._guard.hold(self._t)
+        self.robot.act(sent)
         self.pace.wait()
         self._t += 1
-        return [(self.robot.observe(), 0.0, False, self._t >= self.env_spec.episode_len, {})]
+        self._obs = self._reading()
+        info = {"sent": sent, "clipped": len(self.limited) + len(self.held)}
+        return [(self._obs, 0.0, False, self._t >= self.env_spec.episode_len, info)]
+
+    def _first_reading(self) -> Observation:
+        wrong = ""
+        for _ in range(FIRST_READINGS):
+            obs = self.robot.observe()
+            wrong = wrong_reading(obs)
+            if not wrong:
+                return obs
+            self.pace.clock.sleep(self.pace.period)
+        raise ValueError(f"the robot gives no reading that can be used: {wrong}, {FIRST_READINGS} times in a row")
+
+    def _reading(self) -> Observation:
+        """The present observation, or the last sound one in its place."""
+        obs = self.robot.observe()
+        wrong = wrong_reading(obs, like=self._obs)
+        self._sound = not wrong
+        if self._sound:
+            return obs
+        if not self.unread:
+            self.say(
+                f"control step {self._t}: {wrong}; the agent gets the last reading, the robot its last target again"
+            )
+        self.unread.append(self._t)
+        return self._obs
 
     def close(self) -> None:
         if hasattr(self.robot, "close"):

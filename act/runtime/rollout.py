@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from act.runtime.agents import spec_of_policy
+from act.runtime.checks import check_fits
 from act.runtime.envs import Change, Envs
 from act.types import Agent, EnvSpec, Info, Observation, Observer, RolloutResult
 
@@ -63,6 +65,9 @@ def rollout(
     """One episode per seed, in waves of `envs.num_envs`; yields the results of a wave in the order of its seeds.
 
     `options[i]` goes to the reset of episode i. An episode that ends early is not stepped until its wave has ended.
+
+    Raises ValueError before the first control step when the agent's policy and the environments have different sizes or
+    cameras, and at any control step when the agent does not answer one action per environment.
     """
     if options is not None and len(options) != len(seeds):
         raise ValueError(f"{len(options)} options for {len(seeds)} seeds; give one (or None) per seed")
@@ -84,12 +89,15 @@ def _run_wave(
     lanes = [_Lane(int(s), obs, info, obs.get("images")) for s, (obs, info) in zip(seeds, starts, strict=True)]
     env_states0 = [np.asarray(lane.obs.get("env_state", ())).tolist() for lane in lanes]
     results: dict[int, RolloutResult] = {}
+    spec = spec_of_policy(agent)
+    if spec is not None:
+        check_fits(spec, lanes[0].obs, getattr(envs, "action_dim", None), envs.env_spec.task_name)
     for index, lane in enumerate(lanes):
         for observer in observers:
             observer.on_reset(index, lane.seed, lane.obs, lane.info)
     t = 0
     while len(results) < len(lanes):
-        actions = np.asarray(agent.select_action([lane.observed() for lane in lanes]))
+        actions = _checked_actions(agent.select_action([lane.observed() for lane in lanes]), len(lanes))
         changes = envs.step(actions, _images_due(agent, observers))
         for index, lane in enumerate(lanes):
             if index in results:
@@ -97,13 +105,21 @@ def _run_wave(
             obs = lane.obs
             lane.change(changes[index])
             for observer in observers:
-                observer.on_step(index, t, obs, actions[index], lane.obs, lane.rewards[-1], lane.info)
+                action = lane.info.get("sent", actions[index])  # a robot may be sent another target than the agent's
+                observer.on_step(index, t, obs, action, lane.obs, lane.rewards[-1], lane.info)
             if not lane.live:
                 results[index] = lane.result(envs.env_spec, env_states0[index])
                 for observer in observers:
                     observer.on_end(index, results[index])
         t += 1
     return [results[index] for index in range(len(lanes))]
+
+
+def _checked_actions(answer: np.ndarray, num_envs: int) -> np.ndarray:
+    actions = np.asarray(answer)
+    if actions.ndim != 2 or len(actions) != num_envs:
+        raise ValueError(f"the agent answered actions of shape {actions.shape}, expected ({num_envs}, A)")
+    return actions
 
 
 def _seed_noise(seed: int) -> None:

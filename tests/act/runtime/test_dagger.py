@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from act.runtime.agents import PolicyAgent
-from act.runtime.dagger import MAX_ARM_STEP, MAX_GRIPPER_STEP, BetaSchedule, GatedAgent, MixtureAgent
+from act.runtime.dagger import BetaSchedule, GatedAgent, MixtureAgent
 from act.runtime.gated_control import Mode
+from act.runtime.limits import MAX_ARM_STEP, MAX_GRIPPER_STEP
 from act.types import Observation
 from tests.fakes.constant_policy import CHUNK_SIZE as K
 from tests.fakes.constant_policy import ConstantPolicy

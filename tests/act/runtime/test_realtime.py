@@ -143,6 +143,8 @@ def test_a_rollout_in_paced_environments_is_the_same_rollout_in_real_time():
 class Arm:
     """A robot that reaches its targets at once, and notes when they were sent."""
 
+    max_step = 1.0
+
     def __init__(self, clock: Clock):
         self.clock, self.qpos, self.sent = clock, np.zeros(14, np.float32), []
 
@@ -201,7 +203,10 @@ def test_a_stale_policy_holds_position_and_says_so():
     assert said == [
         "control step 0: no chunk of the policy covers it (none has arrived yet); holding position",
         "control step 6: no chunk of the policy covers it (the last one ended at 5); holding position",
+        "control step 9: the policy answers too late: this answer took 6 control steps (120 ms), but a chunk lasts "
+        "only 6 (120 ms), so it is over when it arrives; holding position",
     ]
+    assert agent.late == [1]
 
 
 def test_images_are_wanted_from_when_a_query_is_due_until_it_is_asked():
