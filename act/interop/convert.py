@@ -48,20 +48,11 @@ class Options:
     jpeg_quality: int = JPEG_QUALITY
     """From LeRobot: quality of the stored images, 1 to 100."""
 
-    def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers {self.workers} must be at least 1")
-        if not 1 <= self.jpeg_quality <= 100:
-            raise ValueError(f"--jpeg_quality {self.jpeg_quality} must be in 1 to 100")
-        if self.crf is not None and not 1 <= self.crf <= LARGEST_CRF.get(self.video, 63):
-            raise ValueError(f"--crf {self.crf} must be in 1 to {LARGEST_CRF.get(self.video, 63)}")
-        if len(set(self.cameras)) < len(self.cameras):
-            raise ValueError(f"--cameras {' '.join(self.cameras)}: name each once")
-
 
 def convert(options: Options) -> None:
     """Converts in the direction that the source decides. Raises ValueError for wrong input and for useless flags."""
     default, workers = Options(options.source, options.target), options.workers or available_cores()
+    _check(options)
     if not options.source.is_dir():
         raise ValueError(f"{options.source} is not a folder; give one with episode_*.hdf5 or with meta/info.json")
     if is_lerobot(options.source):
@@ -77,6 +68,18 @@ def convert(options: Options) -> None:
         refuse_without_effect(options, default, {"crf": "with --video h264 or --video av1"})
     frames = export_episodes(_export(options), workers)
     print(f"wrote {frames} frames to {options.target}; LeRobot reads them with root={options.target}")
+
+
+def _check(options: Options) -> None:
+    """Raises ValueError for values out of range."""
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"--workers {options.workers} must be at least 1")
+    if not 1 <= options.jpeg_quality <= 100:
+        raise ValueError(f"--jpeg_quality {options.jpeg_quality} must be in 1 to 100")
+    if options.crf is not None and not 1 <= options.crf <= LARGEST_CRF.get(options.video, 63):
+        raise ValueError(f"--crf {options.crf} must be in 1 to {LARGEST_CRF.get(options.video, 63)}")
+    if len(set(options.cameras)) < len(options.cameras):
+        raise ValueError(f"--cameras {' '.join(options.cameras)}: name each once")
 
 
 def _export(options: Options) -> Export:

@@ -13,7 +13,7 @@ from act.interop.lerobot.folder import FolderWriter
 from act.interop.lerobot.parquet import arrow
 from act.interop.lerobot.parts import VECTORS, ExportOptions, Part, make_part
 from act.interop.lerobot.videos import Encoder
-from act.interop.work_folder import emptied, fingerprint, in_threads, whole_folder
+from act.interop.work_folder import emptied, fingerprint, in_threads
 from act.types import CONTROL_TIMESTEP
 
 CARRIED = ("action", "reward", "compress_len", *(f"observations/{name}" for name in ("qpos", "qvel", "env_state")))

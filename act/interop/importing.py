@@ -17,7 +17,7 @@ from act.interop.lerobot.identity import identity, read_attributes
 from act.interop.lerobot.layout import INFO, is_lerobot, read_json
 from act.interop.lerobot.parquet import arrow
 from act.interop.lerobot.reader import Entry, LeRobotFolder
-from act.interop.work_folder import emptied, fingerprint, in_threads, whole_folder
+from act.interop.work_folder import emptied, fingerprint, in_threads
 from act.types import CONTROL_TIMESTEP
 from act.workers import available_cores
 

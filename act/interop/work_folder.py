@@ -1,41 +1,14 @@
-"""Makes a folder as a whole: it appears under its name when everything in it is done, and not before."""
+"""What a conversion does in its working folder (act.files.whole_folder): empties it, recognises it, fills it in threads."""
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from act.files import lock_folder
-
 Result = TypeVar("Result")
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Yields a folder to work in, `.NAME.partial` beside `target`; its subfolder `result` becomes `target` in the end.
-
-    After wrong input (ValueError) the working folder is removed. After Ctrl-C, a full disk or a crash it stays, so that
-    the same command can go on from what it finds there.
-
-    Raises ValueError when `target` exists and is not an empty folder, or when another process works on it.
-    """
-    target = Path(os.path.abspath(target))  # noqa: PTH100 (resolve() would follow a link)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise ValueError(f"{target} exists already; choose another folder, or remove it")
-    partial = target.with_name(f".{target.name}.partial")
-    with lock_folder(partial, "written", "folder"):
-        try:
-            yield partial
-        except ValueError:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        (partial / "result").replace(target)
-        shutil.rmtree(partial)
 
 
 def emptied(folder: Path) -> Path:

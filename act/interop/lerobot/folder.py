@@ -83,7 +83,8 @@ class FolderWriter:
         """Writes the rows of all episodes, one row group of a part at a time."""
         pa = arrow()
         found = places([part.rows.stat().st_size for part in self.parts], self.lengths, DATA_BYTES)
-        writer, opened = None, None
+        writer: Any = None
+        opened = None
         for index, place in enumerate(found):
             counters = self._counters(index)
             with pa.parquet.ParquetFile(self.parts[index].rows) as source:

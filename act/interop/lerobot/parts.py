@@ -22,6 +22,7 @@ from act.types import JOINT_NAMES
 
 BLOCK = 32  # frames that are in memory at a time
 PNG_EFFORT = 1  # of 9: twice as fast as the default for files a tenth larger
+OF_THE_FILE = ("checksums", "compress", "jpeg_colors")  # attributes that describe how a file stores its content
 VECTORS = {"observation.state": "qpos", "action": "action"}
 
 
@@ -82,10 +83,11 @@ def make_part(path: Path, task: str, options: ExportOptions, folder: Path) -> Pa
             frames = _watched(episode, camera, record)
             videos.encode(folder / f"{camera}.mp4", frames, options.fps, options.encoder)
     _write_rows(folder / "rows.parquet", episode, vectors, {} if options.encoder else records)
+    kept = {name: value for name, value in episode.attrs.items() if name not in OF_THE_FILE}
     about = {
         "length": len(episode),
         "task": task,
-        "attrs": episode.attrs,
+        "attrs": kept,
         "identity": identity(episode.qpos, episode.action),
         "statistics": {feature: statistics.vector_statistics(values) for feature, values in vectors.items()},
         "images": {camera: [record.frames, record.counts.tolist()] for camera, record in records.items()},

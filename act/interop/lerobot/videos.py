@@ -1,5 +1,6 @@
 """Encodes, decodes and joins the videos of a LeRobot data set, with PyAV."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from act.interop.lerobot.layout import LARGEST_IMAGE
 
@@ -58,6 +60,7 @@ class Encoder:
 # ----------------------------------------------------------------------------------------------------------- writing
 def encode(path: Path, frames: Iterable[np.ndarray], fps: int, encoder: Encoder) -> None:
     """Writes frames (H, W, 3) uint8 RGB of equal, even sizes as an mp4 file."""
+    os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 would print a page about every video
     with av.open(str(path), "w", format="mp4") as container:
         stream: Any = None
         for frame in frames:
@@ -78,7 +81,7 @@ def join(parts: Sequence[tuple[Path, int]], target: Path, fps: int) -> None:
             with av.open(str(path), format="mp4") as source:
                 stream = source.streams.video[0]
                 if joined is None:
-                    joined = container.add_stream_from_template(stream)
+                    joined = container.add_stream_from_template(stream, opaque=True)  # copied, so no encoder
                     joined.time_base = stream.time_base
                 assert stream.time_base is not None
                 offset = int(Fraction(frames, fps) / stream.time_base)
@@ -138,5 +141,5 @@ def _opened(path: Path) -> Iterator[Any]:
             if not container.streams.video:
                 raise ValueError(f"{path}: holds no video")
             yield container
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise ValueError(f"{path}: not a readable video ({error})") from None
