@@ -1,4 +1,4 @@
-"""The one door: `python -m act <command> ...`; every command is a module with a `main(arguments)` of its own."""
+"""Runs the commands of `python -m act <command> ...`; every command is a module with its own `main(arguments)`."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "episodes": ("act.data.repair", "validate, repair or list recorded episodes"),
     "convert": ("act.interop.convert", "convert episodes to a LeRobot data set, or back"),
-    "pretrain": ("act.training.pretrain", "train a visual backbone on random scenes"),
+    "pretrain": ("act.training.pretrain", "pretrain a visual backbone on random scenes"),
     "report": ("act.evaluation.report", "put evaluations of one or several runs on one HTML page"),
     "export": ("act.serving.export", "write a trained policy as an ONNX graph"),
     "serve": ("act.serving.server", "answer policy queries over the network"),
@@ -15,7 +15,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code of the command; 2 when there is no such command."""
+    """Runs a command and returns its exit code, which is 2 for an unknown command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] not in COMMANDS:
         asked_for_help = words[:1] in (["-h"], ["--help"])

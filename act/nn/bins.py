@@ -1,13 +1,13 @@
-"""Bins: numbers as classes and back, one row of equal bins per dimension (RT-1's action tokens)."""
+"""Converts numbers to classes and back, with equal bins in each dimension (the action tokens of RT-1)."""
 
 import torch
 from torch import Tensor, nn
 
-NARROWEST = 1e-3  # width of the range of a dimension that never changed
+NARROWEST = 1e-3  # width of the range of a dimension that never changes
 
 
 class UniformBins(nn.Module):
-    """`n_bins` equal bins between the smallest and the largest value seen in each of `dim` dimensions."""
+    """`n_bins` equal bins between the smallest and the largest value of each of `dim` dimensions."""
 
     def __init__(self, dim: int, n_bins: int):
         super().__init__()
@@ -18,15 +18,15 @@ class UniformBins(nn.Module):
         self.width: Tensor
 
     def fit(self, values: Tensor) -> None:
-        """Range of each dimension from values (n, dim)."""
+        """Sets the range of each dimension from values (n, dim)."""
         low, high = values.amin(0), values.amax(0)
         self.low.copy_(low)
         self.width.copy_((high - low).clamp_min(NARROWEST) / self.n_bins)
 
     def encode(self, values: Tensor) -> Tensor:
-        """Values (..., dim) to indices 0 ... n_bins - 1, int64; what lies outside goes to the outermost bin."""
+        """Values (..., dim) to indices 0 ... n_bins - 1, int64; values outside the range go to the outermost bins."""
         return ((values - self.low) / self.width).floor().long().clamp(0, self.n_bins - 1)
 
     def decode(self, indices: Tensor) -> Tensor:
-        """Indices (..., dim) to the centres of their bins: at most half a bin from what was encoded within range."""
+        """Indices (..., dim) to the centres of their bins: at most half a bin from an encoded value in the range."""
         return self.low + (indices + 0.5) * self.width

@@ -1,7 +1,7 @@
-"""Chunks of actions: held beyond an episode's end, drawn at random sample by sample, smooth as splines.
+"""Chunks of actions: padding, random draws and splines.
 
-Letters: B batch, K chunk, A action, C classes. Draws are made one sample after the other, so that a batch of two gets
-the random numbers of two batches of one.
+Random numbers are drawn one sample after the other, so that a batch of two gets those of two batches of one.
+Letters: B batch, K chunk, A action, C classes.
 """
 
 from collections.abc import Sequence
@@ -18,26 +18,25 @@ def hold(action: Tensor, is_pad: Tensor) -> Tensor:
 
 
 def normal(batch_size: int, shape: Sequence[int], device: torch.device) -> Tensor:
-    """(B, *shape) of N(0, 1)"""
+    """Draws (B, *shape) numbers from N(0, 1)."""
     return torch.stack([torch.randn(*shape, device=device) for _ in range(batch_size)])
 
 
-def choose(logits: Tensor, chance: Tensor) -> Tensor:
-    """(B, ...) int64 in 0 ... C - 1, distributed as softmax(logits) of (B, ..., C) where chance (B, ...) is uniform."""
+def choose(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Classes (B, ...) int64 by inverse sampling: softmax(logits) of (B, ..., C) at `uniform` numbers (B, ...)."""
     cumulative = logits.softmax(-1).cumsum(-1)
-    return (cumulative <= chance[..., None]).sum(-1).clamp_max(logits.shape[-1] - 1)
+    return (cumulative <= uniform[..., None]).sum(-1).clamp_max(logits.shape[-1] - 1)
 
 
 def draw(logits: Tensor) -> Tensor:
-    """(B, ...) int64 in 0 ... C - 1 with the probabilities softmax(logits) of logits (B, ..., C)."""
+    """Draws classes (B, ...) int64 with the probabilities softmax(logits) of logits (B, ..., C)."""
     shape = logits.shape[1:-1]
     return choose(logits, torch.stack([torch.rand(shape, device=logits.device) for _ in range(len(logits))]))
 
 
 def cubic_spline(n_samples: int, spacing: int) -> Tensor:
-    """(n_samples, n_samples / spacing + 3): samples of a uniform cubic B-spline, its control points `spacing` apart.
-
-    Identity for a spacing of 1, where every sample has a point of its own.
+    """(n_samples, n_samples / spacing + 3): from control points that are `spacing` samples apart to the samples of
+    a uniform cubic B-spline. For a spacing of 1 every sample is a control point, and the matrix is the identity.
     """
     if spacing == 1:
         return torch.eye(n_samples)
@@ -48,11 +47,11 @@ def cubic_spline(n_samples: int, spacing: int) -> Tensor:
 
 
 def spline_fit(spline: Tensor, bend: float = 0.1) -> Tensor:
-    """(n_points, n_samples): the control points that come nearest to samples, of a spline (n_samples, n_points).
+    """(n_points, n_samples): from samples to the control points of `spline` (n_samples, n_points) that fit them best.
 
-    Points at the ends hardly touch a sample; `bend`, the price of their second differences, keeps them near the others.
-    It smooths what lies between, too: 4 samples a point, waves of 16 samples keep 81 % of their height, of 12 half.
-    Nearer fits, of 1e-3, did not act better (benchmarks/LOG.md).
+    The points at the ends hardly touch a sample; `bend`, the weight of second differences, keeps them near the others.
+    It also smooths between them: with 4 samples per point, waves of 16 samples keep 81 % of their height and waves of
+    12 samples keep half. Closer fits (1e-3) did not lead to more successful policies (benchmarks/LOG.md).
     """
     n_points = spline.shape[1]
     if torch.equal(spline, torch.eye(*spline.shape)):

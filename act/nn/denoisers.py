@@ -1,6 +1,6 @@
-"""Denoisers of chunks: from noisy points, a time and what is seen to one answer per point.
+"""Denoisers of chunks: networks from noisy points, a time and an observation to one prediction per point.
 
-Letters: B batch, P points, A numbers of a point, V numbers of what is seen, D width.
+Letters: B batch, P points, A numbers of a point, V numbers of one observation, D width.
 """
 
 from collections.abc import Sequence
@@ -8,17 +8,18 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from act.nn.positions import sine_1d
 from act.nn.transformer import Decoder
 
 GROUPS, KERNEL = 8, 5  # of the U-Net's group norms and convolutions
-TIMES, TIME_DIM = 1000, 128  # instants that the time's code tells apart, and its width
+TIMES, TIME_DIM = 1000, 128  # number of distinct time codes, and their width
 
 
 class Unet(nn.Module):
-    """Residual convolutions along the chunk, down to coarser time and up again; each is told time and what is seen."""
+    """A U-Net along the chunk: residual convolutions, conditioned on the time and the observation."""
 
     def __init__(self, point_dim: int, vector_dim: int, channels: Sequence[int]):
         super().__init__()
@@ -37,11 +38,11 @@ class Unet(nn.Module):
         self.smooth = ConvBlock(channels[0], channels[0])
         self.out = nn.Conv1d(channels[0], point_dim, 1)
 
-    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
-        """(B, P, A) from noisy points (B, P, A), times (B,) and what is seen (B, V)."""
-        condition = torch.cat([self.time(time), seen], dim=-1)
+    def forward(self, noisy: Tensor, time: Tensor, observed: Tensor) -> Tensor:
+        """(B, P, A) from noisy points (B, P, A), times (B,) and observations (B, V)."""
+        condition = torch.cat([self.time(time), observed], dim=-1)
         n = noisy.shape[1]
-        x = F.pad(noisy.mT, (0, -n % 2**self.n_halvings))  # halves must be whole
+        x = F.pad(noisy.mT, (0, -n % 2**self.n_halvings))  # the length must be divisible by 2 that often
         skips = []
         for i, (first, second) in enumerate(self.down):  # type: ignore[reportGeneralTypeIssues]
             x = second(first(x, condition), condition)
@@ -59,14 +60,14 @@ class Unet(nn.Module):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, group norm (a moving average of weights does not suit batch norm), Mish."""
+    """Convolution, group norm, Mish. (Statistics of a batch norm do not fit a moving average of the weights.)"""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(nn.Conv1d(inputs, outputs, KERNEL, padding="same"), nn.GroupNorm(GROUPS, outputs), nn.Mish())
 
 
 class FilmBlock(nn.Module):
-    """Two convolutions beside a shortcut; the condition scales and shifts what is between them (arXiv 1709.07871)."""
+    """Two convolutions and a shortcut; the condition scales and shifts the values between them (arXiv 1709.07871)."""
 
     def __init__(self, inputs: int, outputs: int, condition: int):
         super().__init__()
@@ -81,7 +82,7 @@ class FilmBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens of `per_token` points each that look at one another, at the time and at what is seen."""
+    """A transformer over tokens of `per_token` points, with cross-attention to the time and the observation."""
 
     def __init__(
         self, point_dim: int, vector_dim: int, n_points: int, *, dim: int, n_heads: int, n_layers: int, per_token: int
@@ -90,21 +91,22 @@ class Transformer(nn.Module):
         self.from_actions = nn.Linear(per_token * point_dim, dim)
         self.time, self.from_seen = TimeCode(dim), nn.Linear(vector_dim, dim)
         self.position = nn.Parameter(0.02 * torch.randn(n_points // per_token, dim))
-        self.memory_position = nn.Parameter(0.02 * torch.randn(2, dim))  # of time and what is seen
+        self.memory_position = nn.Parameter(0.02 * torch.randn(2, dim))  # of the time and the observation
         self.decoder = Decoder(n_layers, dim, n_heads, 4 * dim)
         self.to_actions = nn.Linear(dim, per_token * point_dim)
 
-    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
-        """(B, P, A) from noisy points (B, P, A), times (B,) and what is seen (B, V)."""
-        memory = torch.stack([self.time(time), self.from_seen(seen)], dim=1)
-        x = self.from_actions(noisy.reshape(len(noisy), len(self.position), -1)) + self.position
+    def forward(self, noisy: Tensor, time: Tensor, observed: Tensor) -> Tensor:
+        """(B, P, A) from noisy points (B, P, A), times (B,) and observations (B, V)."""
+        memory = torch.stack([self.time(time), self.from_seen(observed)], dim=1)
+        tokens = rearrange(noisy, "b (s p) a -> b s (p a)", s=len(self.position))
+        x = self.from_actions(tokens) + self.position
         x = self.decoder(x, memory, self.position, self.memory_position)
         with torch.autocast(x.device.type, enabled=False):
             return self.to_actions(x.float()).view_as(noisy)
 
 
 class ResidualMlp(nn.Module):
-    """The chunk as one vector that every layer adds to, told time and what is seen."""
+    """A residual MLP on the whole chunk as one vector; every layer also gets the time and the observation."""
 
     def __init__(self, point_dim: int, vector_dim: int, n_points: int, *, dim: int, n_layers: int):
         super().__init__()
@@ -120,10 +122,10 @@ class ResidualMlp(nn.Module):
             ]
         )
 
-    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor) -> Tensor:
-        """(B, P, A) from noisy points (B, P, A), times (B,) and what is seen (B, V)."""
-        condition = torch.cat([self.time(time), seen], dim=-1)
-        x = self.from_chunk(noisy.flatten(1)).float()  # sums lose nothing to bf16
+    def forward(self, noisy: Tensor, time: Tensor, observed: Tensor) -> Tensor:
+        """(B, P, A) from noisy points (B, P, A), times (B,) and observations (B, V)."""
+        condition = torch.cat([self.time(time), observed], dim=-1)
+        x = self.from_chunk(noisy.flatten(1)).float()  # the residual sums stay in float32
         for layer in self.layers:
             x = x + layer(torch.cat([x, condition], dim=-1))
         with torch.autocast(x.device.type, enabled=False):
@@ -131,7 +133,7 @@ class ResidualMlp(nn.Module):
 
 
 class TimeCode(nn.Module):
-    """Sine code of a time in [0, 1] through two linear layers."""
+    """Encodes a time in [0, 1] by sines and two linear layers."""
 
     table: Tensor
 

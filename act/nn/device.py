@@ -1,4 +1,4 @@
-"""Where networks run and in which arithmetic: the device, bf16 or fp32, and how many threads."""
+"""Chooses the device, the arithmetic (bf16 or fp32) and the number of threads that networks use."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,9 +29,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def bf16_is_fast(device: torch.device) -> bool:
-    """Whether networks act in bf16 on this device: it multiplies bf16 in hardware, and `fp32_only` is not in force.
+    """Whether networks act in bf16 on this device: its hardware multiplies bf16, and `fp32_only` is not in force.
 
-    Any recent GPU does, and a CPU with AVX512-BF16 or AMX.
+    The hardware of any recent GPU does, and that of a CPU with AVX512-BF16 or AMX.
     """
     if _FP32_ONLY.get():
         return False
@@ -42,7 +42,7 @@ def bf16_is_fast(device: torch.device) -> bool:
 
 @contextmanager
 def fp32_only() -> Iterator[None]:
-    """Inside, networks act in fp32 whatever the device can do; in this thread."""
+    """Inside, networks in this thread act in fp32, whatever the device can do."""
     token = _FP32_ONLY.set(True)
     try:
         yield
@@ -52,7 +52,7 @@ def fp32_only() -> Iterator[None]:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Inside, torch computes with `count` threads."""
+    """Inside, torch uses `count` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -63,13 +63,13 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def one_core_each(count: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of `count` threads, each of which computes on one core.
+    """Gives a pool of `count` threads, each of which computes on one core.
 
-    Several small pieces of work side by side are done sooner than one after the other, every operation split in parts.
+    Small pieces of work finish sooner in parallel, one core each, than one after the other on all cores.
     """
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool
     finally:
-        torch.set_num_threads(before)  # a thread's setting reaches the whole process
+        torch.set_num_threads(before)  # a thread's setting changes the whole process

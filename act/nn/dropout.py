@@ -1,4 +1,4 @@
-"""Dropout whose random numbers cost little on a CPU, where drawing them can take longer than the layers they drop."""
+"""Dropout that is fast on a CPU, where drawing the random numbers can take longer than the layers themselves."""
 
 import numpy as np
 import torch
@@ -8,14 +8,14 @@ from torch.autograd.function import FunctionCtx
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """x with a share p (in [0, 1), to 1 / 65536) of its elements set to 0 and the others divided by 1 - p."""
+    """x with a fraction p (in [0, 1), to 1 / 65536) of its elements set to 0 and the others divided by 1 - p."""
     if not p:
         return x
     return _Dropout.apply(x, p) if x.device.type == "cpu" else F.dropout(x, p)  # type: ignore[no-any-return]
 
 
 class Dropout(nn.Module):
-    """`dropout` while training, nothing otherwise."""
+    """Applies `dropout` in training mode and changes nothing in eval mode."""
 
     def __init__(self, p: float):
         super().__init__()
@@ -26,7 +26,7 @@ class Dropout(nn.Module):
 
 
 class _Dropout(torch.autograd.Function):
-    """Sixteen random bits per element, from a fast generator that torch's own seeds: reproducible as F.dropout is."""
+    """Draws 16 random bits per element from a fast generator that torch seeds, so results follow torch.manual_seed."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, p: float) -> Tensor:

@@ -1,6 +1,6 @@
 """A causal transformer as in GPT-2 (Radford et al. 2019): pre-norm blocks, learned positions, GELU.
 
-Shapes: B batch, T steps of history, S tokens = T times the tokens of one step, D width.
+Letters: B batch, T steps of history, S tokens = T times the tokens of one step, D width.
 """
 
 import torch
@@ -13,7 +13,7 @@ INIT_STD = 0.02  # of all matrices and positions, GPT-2's
 
 
 class Block(nn.Module):
-    """x + attention of x, then x + two linear layers of x, each of a normalised x."""
+    """Adds attention of the normalised x to x, then two linear layers of the normalised x."""
 
     def __init__(self, dim: int, n_heads: int, dropout: float):
         super().__init__()
@@ -29,7 +29,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """(B, S, D) -> (B, S, D): a token sees those of its own step and of earlier steps, never a later one."""
+    """(B, S, D) -> (B, S, D): a token attends to tokens of its own step and of earlier steps, never to later ones."""
 
     mask: Tensor
 

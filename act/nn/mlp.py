@@ -1,4 +1,4 @@
-"""Mlp: one vector to another."""
+"""Mlp: a network from one vector to another."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Mlp(nn.Module):
-    """`n_layers` hidden layers of `hidden` units with ReLU, and a linear one that always computes in float32."""
+    """`n_layers` hidden layers of `hidden` units with ReLU, and a linear layer that always computes in float32."""
 
     def __init__(self, inputs: int, hidden: int, n_layers: int, outputs: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Sine positions: fixed codes that tell a transformer where a token stands, in a row (1-D) or in an image (2-D)."""
+"""Sine positions: fixed codes for the place of a token in a sequence (1-D) or in an image (2-D)."""
 
 import math
 
@@ -14,9 +14,9 @@ def sine_1d(length: int, dim: int) -> Tensor:
 
 
 def sine_2d(height: int, width: int, dim: int) -> Tensor:
-    """Codes (height * width, dim), row by row: the first half of the channels tells y, the second x.
+    """Codes (height * width, dim), row by row: the first half of the channels encodes y, the second half x.
 
-    Both axes run from just above 0 to 2 pi whatever the size of the map (DETR's convention); `dim` is a multiple of 4.
+    Both axes run from just above 0 to 2 pi for a map of any size (DETR's convention); `dim` is a multiple of 4.
     """
     if dim % 4:
         raise ValueError(f"2-D sine positions need a width that is a multiple of 4, not {dim}")

@@ -1,4 +1,4 @@
-"""ResNet-18 feature maps, ACT's own visual backbone (Zhao et al. 2023)."""
+"""ResNet-18 feature maps: the visual backbone of ACT (Zhao et al. 2023)."""
 
 import copy
 from itertools import pairwise
@@ -19,9 +19,9 @@ Norm = Literal["frozen", "batch", "group"]
 
 
 class FrozenNormConv(nn.Module):
-    """A convolution without bias and the batch norm with fixed statistics behind it, as one convolution.
+    """A convolution without bias and the batch norm with fixed statistics behind it, computed as one convolution.
 
-    The weights that train are the convolution's own; scaling them costs a thousandth of scaling what comes out.
+    The convolution's weights are trained; scaling them costs a thousandth of what scaling its output would cost.
     """
 
     scale: Tensor
@@ -41,11 +41,11 @@ class FrozenNormConv(nn.Module):
 
 
 class ResNet18Trunk(Trunk):
-    """Images (B, 3, H, W) -> maps (B, 512, H / 32, W / 32).
+    """A ResNet-18 from images (B, 3, H, W) to feature maps (B, 512, H / 32, W / 32).
 
-    `norm`: "frozen", batch norm with fixed statistics, as in ACT, which only means something with pretrained weights;
-    "batch" while such weights are learned (`frozen` then fixes them); "group", 16 channels per group, as diffusion
-    policies have it when they learn from scratch.
+    `norm` is "frozen" (batch norm with fixed statistics, as in ACT, for pretrained weights), "batch" (while such
+    weights are learned; `frozen` then fixes the statistics) or "group" (16 channels per group, as diffusion policies
+    have it when they learn from scratch).
     """
 
     makes_maps = True
@@ -65,7 +65,7 @@ class ResNet18Trunk(Trunk):
         return self.body((images - self.mean) / self.std)
 
     def features(self, images: Tensor) -> Tensor:
-        """(..., N, H, W, 3) uint8 -> maps (..., N, 512, h, w) float32; in training the arithmetic is the caller's."""
+        """(..., N, H, W, 3) uint8 -> maps (..., N, 512, h, w) float32; with gradients in the caller's arithmetic."""
         lead = images.shape[:-3]
         if torch.is_grad_enabled():
             return self(to_float(images)).unflatten(0, lead)
@@ -73,25 +73,25 @@ class ResNet18Trunk(Trunk):
             return self(to_float(images)).float().unflatten(0, lead)
 
     def frozen(self) -> "ResNet18Trunk":
-        """A copy for use whose batch norms are fixed at what they have learned: same answers as in eval mode."""
+        """A copy with fixed batch norms, for a policy: same outputs as in eval mode."""
         trunk = copy.deepcopy(self).eval()
         _freeze_norms(trunk.body)
         return trunk
 
     def save(self, directory: Path) -> None:
-        """Writes the weights, norms fixed, for `load`."""
+        """Writes the weights, with fixed batch norms, for `load`."""
         save_trunk(directory, {"backbone": "resnet18"}, self.frozen())
 
     @classmethod
     def load(cls, directory: Path) -> "ResNet18Trunk":
-        """What `save` wrote. Raises ValueError naming the folder when it holds no ResNet-18."""
+        """Reads what `save` wrote. Raises ValueError naming the folder when it holds no ResNet-18."""
         _, state = read_trunk(directory, "resnet18")
         trunk = cls()
         trunk.load_state_dict(state)
         return trunk
 
     def load_imagenet(self) -> None:
-        """Torchvision's ImageNet weights, downloaded once. Raises ValueError with a way out when offline."""
+        """Loads torchvision's ImageNet weights, downloaded once. Raises ValueError with alternatives when offline."""
         from torchvision.models import ResNet18_Weights
 
         try:
@@ -99,7 +99,7 @@ class ResNet18Trunk(Trunk):
         except Exception as error:
             raise ValueError(
                 "The ImageNet weights of ResNet-18 cannot be downloaded here "
-                f"({type(error).__name__}: {error}); use --backbone_weights sim (python -m act pretrain makes those) "
+                f"({type(error).__name__}: {error}); use --backbone_weights sim (python -m act pretrain makes them) "
                 "or --backbone_weights none."
             ) from error
         net = _resnet18()
@@ -111,7 +111,7 @@ class ResNet18Trunk(Trunk):
 
 def _resnet18(group_norm: bool = False) -> Any:
     """Torchvision's network with random weights."""
-    from torchvision.models import resnet18  # here: importing it takes a second, and most programs need none
+    from torchvision.models import resnet18  # here, because the import takes a second and most programs do not need it
 
     norm: Any = (lambda channels: nn.GroupNorm(channels // 16, channels)) if group_norm else nn.BatchNorm2d
     return resnet18(weights=None, norm_layer=norm)

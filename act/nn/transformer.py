@@ -1,7 +1,7 @@
 """Transformer layers, batch first and post-norm, with positions added to queries and keys but never to values (DETR).
 
-Shapes: B batch, S tokens, H heads, D width. A mask is (B, S) bool, True where a token must not be looked at; one that
-depends on who looks has 4 axes, which broadcast to (B, H, S, S).
+A mask is (B, R) bool, True where no query may attend to a token; a mask that depends on the query has 4 axes, which
+broadcast to (B, H, S, R). Letters: B batch, S queries, R keys and values, K decoder queries, H heads, D width.
 """
 
 import math
@@ -18,8 +18,8 @@ PLAIN_ATTENTION_LIMIT = 512 * 512  # scores per head up to which two matmuls bea
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, p: float = 0.0) -> Tensor:
     """softmax(q k' / sqrt(d)) v for q (B, H, S, d), k and v (B, H, R, d), mask (B, R) or 4 axes; q may have batch 1.
 
-    On a CPU and for short sequences two matmuls and a softmax are faster than the fused kernel, whose bf16 backward
-    alone took half of a training step (lab notes); the fused kernel is taken on a GPU and for long sequences.
+    On a CPU, short sequences take two matmuls and a softmax: the backward pass of torch's fused kernel alone was
+    measured at half of a training step there, in bf16. A GPU and long sequences take the fused kernel.
     """
     allowed = None if mask is None else ~(mask[:, None, None, :] if mask.ndim == 2 else mask)
     if q.device.type != "cpu" or q.shape[2] * k.shape[2] > PLAIN_ATTENTION_LIMIT:
@@ -34,7 +34,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, p: fl
 
 
 class MultiHeadAttention(nn.Module):
-    """Projections of queries, keys and values in one matrix; `out` mixes the heads."""
+    """Multi-head attention; one matrix holds the projections of queries, keys and values."""
 
     def __init__(self, dim: int, n_heads: int, dropout: float = 0.0):
         super().__init__()
@@ -96,15 +96,15 @@ class DecoderLayer(nn.Module):
     def __init__(self, dim: int, n_heads: int, feedforward: int, dropout: float = 0.0):
         super().__init__()
         self.attend = MultiHeadAttention(dim, n_heads, dropout)
-        self.look = MultiHeadAttention(dim, n_heads, dropout)
+        self.look = MultiHeadAttention(dim, n_heads, dropout)  # cross-attention; the name is in saved weights
         self.feed = FeedForward(dim, feedforward, dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(dim) for _ in range(3)])
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, memory: Tensor, position: Tensor, memory_position: Tensor) -> Tensor:
-        """(B or 1, K, D) looking at memory (B, S, D) -> (B, K, D).
+        """x (B or 1, K, D) and memory (B, R, D) -> (B, K, D).
 
-        With batch 1, the same for every sample (learned queries in the first layer), self-attention is paid once.
+        With batch 1 (learned queries in the first layer) self-attention is computed once for all samples.
         """
         placed = x + position
         x = self.norms[0](x + self.dropout(self.attend(placed, placed, x)))
@@ -120,8 +120,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList([EncoderLayer(dim, n_heads, feedforward, dropout) for _ in range(n_layers)])
 
     def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None, n: int | None = None) -> Tensor:
-        """(B, S, D) -> (B, S, D), or (B, n, D): where the first n tokens are all that is wanted, the last layer
-        computes no other."""
+        """(B, S, D) -> (B, S, D), or (B, n, D) of the first n tokens: the last layer then computes no others."""
         last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
             x = layer(x, position, mask, n if i == last else None)

@@ -1,6 +1,7 @@
-"""A visual trunk that answers where keypoints are in the image, and what every trunk needs.
+"""A visual backbone that detects keypoints, and layers that read feature maps.
 
-Images enter networks as (B, 3, H, W) float in [0, 1], channels last in memory; `to_float` makes them of uint8.
+Images enter networks as (B, 3, H, W) float in [0, 1], channels last in memory; `to_float` converts them from uint8.
+Letters: B images, N cameras, P keypoints, C channels, h w cells of a map.
 """
 
 import copy
@@ -21,8 +22,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from act.nn import device
 from act.nn.trunk import Trunk, read_trunk, save_trunk
 
-GATE = 20.0  # steepness of the step from unseen to seen, over the trunk's confidence
-CHUNK_IMAGES = 8  # images that go through the keypoint trunk at once: activations stay in the cache
+GATE = 20.0  # steepness of the sigmoid that turns the detector's confidence into visible or not
+CHUNK_IMAGES = 8  # images per pass of the keypoint detector, so that activations stay in the cache
 
 
 def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -32,20 +33,20 @@ def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 @dataclass(frozen=True)
 class KeypointConfig:
-    """The shape of a KeypointTrunk; saved as JSON beside its weights."""
+    """The shape of a KeypointTrunk, saved as JSON beside its weights."""
 
-    keypoints: tuple[str, ...] = ("object",)  # what is looked for, in every camera
+    keypoints: tuple[str, ...] = ("object",)  # names of the points that are detected, in every camera
     cameras: tuple[str, ...] = ("top",)  # one output head each
     image_size: tuple[int, int] = (240, 320)  # (H, W) of the images it was trained on; multiples of 16
-    channels: tuple[int, int, int, int] = (8, 16, 32, 64)  # at stride 2, 4, 8, 16: few where pixels are many
+    channels: tuple[int, int, int, int] = (8, 16, 32, 64)  # at stride 2, 4, 8, 16: fewer where there are more pixels
     n_blocks: int = 1  # residual blocks at each of strides 4, 8, 16
-    norm: bool = True  # batch norm: while it learns; folded into the convolutions afterwards
+    norm: bool = True  # with batch norms, during pretraining; they are folded into the convolutions afterwards
 
     def __post_init__(self) -> None:
         if any(side % 16 for side in self.image_size):
             raise ValueError(f"image_size {self.image_size} must be multiples of 16 (240 320, 480 640)")
         if not self.keypoints or not self.cameras:
-            raise ValueError("a keypoint trunk needs at least one keypoint and one camera")
+            raise ValueError("a keypoint detector needs at least one keypoint and one camera")
 
     @property
     def n_features(self) -> int:
@@ -58,7 +59,7 @@ class KeypointConfig:
 
 
 class ConvNorm(nn.Module):
-    """3x3 convolution and batch norm, or the convolution alone once they are folded."""
+    """A 3x3 convolution and a batch norm, or the convolution alone after `fold`."""
 
     def __init__(self, inputs: int, outputs: int, norm: bool, stride: int = 1):
         super().__init__()
@@ -74,7 +75,7 @@ class ConvNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """x + two convolutions of x."""
+    """A residual block: x plus two convolutions of x."""
 
     def __init__(self, channels: int, norm: bool):
         super().__init__()
@@ -85,10 +86,10 @@ class Block(nn.Module):
 
 
 class KeypointTrunk(Trunk):
-    """Where each of P keypoints is in an image of camera n: one heat map per keypoint at stride 4.
+    """Detects P keypoints in an image of camera n, with one heat map per keypoint at stride 4.
 
-    Convolutions down to stride 16 see the whole scene, two lateral sums bring that back to stride 4, and every camera
-    has its own 1x1 head. All cameras share the rest.
+    Convolutions down to stride 16 cover the whole scene, and two lateral sums bring their result back to stride 4.
+    Every camera has its own 1x1 head; all cameras share the rest.
     """
 
     stride = 4
@@ -109,7 +110,7 @@ class KeypointTrunk(Trunk):
         self.lateral = nn.ModuleList([nn.Conv2d(c8, c4, 1), nn.Conv2d(c16, c8, 1)])
         self.merge = nn.ModuleList([Block(c4, norm), Block(c8, norm)])
         self.head = nn.Parameter(torch.randn(n_cameras, n_keypoints, c4) / c4)
-        # One more cell, "nowhere": its logit follows from pooled features and starts as likely as all others together.
+        # One more cell, "nowhere", means hidden; its logit follows from pooled features and starts at even odds.
         self.nowhere = nn.Parameter(torch.zeros(n_cameras, n_keypoints, c16))
         cells = config.image_size[0] * config.image_size[1] / self.stride**2
         self.nowhere_bias = nn.Parameter(torch.full((n_cameras, n_keypoints), math.log(cells)))
@@ -120,15 +121,15 @@ class KeypointTrunk(Trunk):
         return self.config.n_features
 
     def forward(self, images: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the cells (B, P, H/4, W/4) and of "nowhere" (B, P), of images (B, 3, H, W), cameras (B,) int64."""
+        """Logits of the cells (B, P, h, w) and of "nowhere" (B, P), for images (B, 3, H, W) of cameras (B,) int64."""
         x4 = self.stages[0](self.stem(images))
         x8 = self.stages[1](x4)
         x16 = self.stages[2](x8)
         x8 = self.merge[1](x8 + _double(self.lateral[1](x16)))
         x4 = self.merge[0](x4 + _double(self.lateral[0](x8)))
         with torch.autocast(images.device.type, enabled=False):  # sub-pixel peaks need more than 8 bits of mantissa
-            pixels = x4.float().permute(0, 2, 3, 1).flatten(1, 2)  # (B, h w, C): no copy, channels are last
-            maps = torch.bmm(pixels, self.head[camera].mT).mT.contiguous().unflatten(2, x4.shape[-2:])
+            cells = x4.float().permute(0, 2, 3, 1).flatten(1, 2)  # (B, h w, C): no copy, channels are last
+            maps = torch.bmm(cells, self.head[camera].mT).mT.contiguous().unflatten(2, x4.shape[-2:])
             pooled = x16.float().mean((2, 3))[:, None]
             nowhere = (self.nowhere[camera] * pooled).sum(-1) + self.nowhere_bias[camera]
         return maps, nowhere
@@ -141,7 +142,8 @@ class KeypointTrunk(Trunk):
         n_cameras = len(self.config.cameras)
         if images.shape[-4] != n_cameras or tuple(images.shape[-3:-1]) != tuple(self.config.image_size):
             raise ValueError(
-                f"The trunk sees {n_cameras} cameras of {self.config.image_size} pixels, not {tuple(images.shape)}"
+                f"the keypoint detector needs {n_cameras} cameras of {self.config.image_size} pixels, "
+                f"not images of shape {tuple(images.shape)}"
             )
         lead = images.shape[:-4]
         flat = images.reshape(-1, *images.shape[-3:])
@@ -153,16 +155,16 @@ class KeypointTrunk(Trunk):
         return torch.cat(found).reshape(*lead, n_cameras, -1, 3)
 
     def features(self, images: Tensor) -> Tensor:
-        """(..., N, H, W, 3) uint8 -> (..., N, 3 P). What is not seen is at the centre, not wherever noise peaks."""
+        """(..., N, H, W, 3) uint8 -> (..., N, 3 P). A hidden keypoint is at the centre, not at a random peak."""
         found = self.keypoints(images)
-        seen = (GATE * (found[..., 2:] - 0.5)).sigmoid()
-        return torch.cat([seen * found[..., :2], found[..., 2:]], dim=-1).flatten(-2)
+        visible = (GATE * (found[..., 2:] - 0.5)).sigmoid()
+        return torch.cat([visible * found[..., :2], found[..., 2:]], dim=-1).flatten(-2)
 
     def _find_in_threads(self, parts: list[tuple[Tensor, Tensor]], threads: int) -> list[Tensor]:
-        """One thread per part: small convolutions gain little from being split, and suffer when a core is busy."""
+        """Runs `_find` on every part in a thread of its own: small convolutions gain little from several threads."""
 
         def find(part: tuple[Tensor, Tensor]) -> Tensor:
-            with torch.no_grad():  # a setting of the thread
+            with torch.no_grad():  # the setting belongs to each thread
                 return self._find(*part)
 
         found = list(_one_core_each(threads).map(find, parts))
@@ -170,17 +172,17 @@ class KeypointTrunk(Trunk):
         return found
 
     def _find(self, images: Tensor, camera: Tensor) -> Tensor:
-        if torch.is_grad_enabled():  # training chooses its arithmetic itself
+        if torch.is_grad_enabled():  # in training the caller chooses the arithmetic
             maps, nowhere = self(to_float(images), camera)
         else:
             fast = device.bf16_is_fast(images.device)
             with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
                 maps, nowhere = self(to_float(images, torch.bfloat16 if fast else torch.float32), camera)
-        somewhere = (maps.flatten(2).logsumexp(-1) - nowhere).sigmoid()
-        return torch.cat([peaks(maps), somewhere[..., None]], dim=-1)
+        confidence = (maps.flatten(2).logsumexp(-1) - nowhere).sigmoid()
+        return torch.cat([peaks(maps), confidence[..., None]], dim=-1)
 
     def folded(self) -> "KeypointTrunk":
-        """A copy for use: batch norm folded into the convolutions, same answers, fewer passes over memory."""
+        """A copy for a policy: batch norms folded into the convolutions, same outputs, fewer passes over memory."""
         trunk = copy.deepcopy(self).eval()
         for module in trunk.modules():
             if isinstance(module, ConvNorm):
@@ -189,11 +191,12 @@ class KeypointTrunk(Trunk):
         return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def select(self, cameras: Sequence[str]) -> "KeypointTrunk":
-        """A copy with the heads of `cameras` only, in that order. Raises ValueError for a camera it never saw."""
+        """A copy with the heads of `cameras` only, in that order. Raises ValueError for a camera without a head."""
         unknown = [camera for camera in cameras if camera not in self.config.cameras]
         if unknown:
             raise ValueError(
-                f"The trunk has never seen camera {unknown[0]!r}; it knows {', '.join(self.config.cameras)}."
+                f"the keypoint detector was not trained on camera {unknown[0]!r}; "
+                f"available: {', '.join(self.config.cameras)}"
             )
         index = [self.config.cameras.index(camera) for camera in cameras]
         trunk = copy.deepcopy(self)
@@ -208,7 +211,7 @@ class KeypointTrunk(Trunk):
 
     @classmethod
     def load(cls, directory: Path) -> "KeypointTrunk":
-        """What `save` wrote. Raises ValueError naming the directory when it holds no keypoint detector."""
+        """Reads what `save` wrote. Raises ValueError naming the folder when it holds no keypoint detector."""
         shape, state = read_trunk(directory, "keypoints")
         trunk = cls(KeypointConfig.from_json(shape))
         trunk.load_state_dict(state)
@@ -216,7 +219,7 @@ class KeypointTrunk(Trunk):
 
 
 class SpatialSoftmax(nn.Module):
-    """Where each of P learned points is: the mean place under a softmax over the cells (Finn et al. 2016)."""
+    """Locates P learned points: each is the mean place under a softmax over the cells (Finn et al. 2016)."""
 
     def __init__(self, n_channels: int, n_points: int):
         super().__init__()
@@ -226,15 +229,15 @@ class SpatialSoftmax(nn.Module):
         """(B, C, h, w) -> (B, 2 P): x of all points in [-1, 1], then y."""
         weights = self.project(maps).float().flatten(2).softmax(-1).unflatten(2, maps.shape[2:])
         x, y = (to_unit(torch.arange(n, device=maps.device), n) for n in (maps.shape[3], maps.shape[2]))
-        # Sums, not products of matrices, which autocast would take in bf16 and so move places by up to 0.005.
+        # Sums, because autocast would compute matrix products in bf16 and move places by up to 0.005.
         return torch.cat([(weights.sum(2) * x).sum(-1), (weights.sum(3) * y).sum(-1)], dim=-1)
 
 
 def peaks(maps: Tensor, radius: int = 2) -> Tensor:
     """Sub-cell peaks (B, P, 2) of logits (B, P, h, w), as x, y in [-1, 1] of the image.
 
-    A softmax over the (2 radius + 1)^2 cells around the highest one: exact for a distribution that splits a point
-    bilinearly between its four cells, which is what the trunk is trainable, and blind to clutter elsewhere.
+    A softmax over the (2 radius + 1)^2 cells around the highest one. It is exact where a point is split bilinearly
+    between its four cells, which is what the detector is trained for, and other peaks do not change it.
     """
     height, width = maps.shape[-2:]
     flat = maps.flatten(2)
@@ -249,13 +252,13 @@ def peaks(maps: Tensor, radius: int = 2) -> Tensor:
 
 
 def to_unit(index: Tensor, size: int) -> Tensor:
-    """Index of a cell or pixel, 0 ... size - 1 at their centres, to [-1, 1] across the edges of the image."""
+    """Converts the index of a cell or pixel (centres at 0 ... size - 1) to [-1, 1] from edge to edge of the image."""
     return (index + 0.5) * (2 / size) - 1
 
 
 @lru_cache(maxsize=1)
 def _one_core_each(threads: int) -> ThreadPoolExecutor:
-    """Threads that stay: a new thread has convolutions prepared anew, which takes as long as a query."""
+    """A lasting pool: a new thread would prepare its convolutions again, which takes as long as a query."""
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 

@@ -1,4 +1,4 @@
-"""Every file in this folder is one policy, registered by its name; their base classes are in `base/`."""
+"""Every file in this folder is one policy, registered by its file name; their base classes are in `base/`."""
 
 from importlib import import_module
 from pathlib import Path

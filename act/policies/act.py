@@ -16,7 +16,7 @@
                                             backbone: N images -> maps (N, C, h, w), a token per cell
 
 Letters: B batch, K chunk, A action, N cameras, S tokens, D width, L latent, P keypoints. `Config()` is the paper's
-network with two repairs (all decoder layers count; cameras are told apart by a learned code); preset `paper` undoes
+network with two repairs (all decoder layers count; cameras are distinguished by a learned code); preset `paper` undoes
 them. Code of the original: github.com/tonyzhaozh/act.
 """
 

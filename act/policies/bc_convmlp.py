@@ -1,8 +1,8 @@
 """BC-ConvMLP: behavioural cloning by regression, the simplest baseline of the ACT paper (the original's "CNNMLP").
 
-Sizes are the original code's: 512 -> 128 -> 64 -> 32 channels, two hidden layers of 1024. It gave every camera a ResNet
-of its own; here the cameras share one, and each has its own convolutions. `--chunk_size 60` makes it the "+ chunking"
-of the paper's Fig. 8.
+The sizes are those of the original code: convolutions of 512 -> 128 -> 64 -> 32 channels and two hidden layers of 1024
+units. The original gives every camera a ResNet of its own; here the cameras share one ResNet, and each camera has its
+own convolutions. `--chunk_size 60` adds the chunking that the paper's Fig. 8 tests.
 
 Letters: B batch, K chunk, A action, N cameras, C h w feature map.
 """
@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from act.data.batch import Batch
@@ -35,23 +36,23 @@ class Config(ObservingConfig):
     hidden_dim: int = 1024
     """Units of each hidden layer."""
     n_layers: int = 2
-    """Hidden layers."""
+    """Number of hidden layers."""
     loss: Literal["l1", "l2"] = "l2"
-    """Error of the chunk, a mean over the actions that are not padding."""
+    """Error of the chunk, absolute or squared: a mean over the actions that are not padding."""
 
 
 class Policy(ObservingPolicy):
-    """Feature maps through linear convolutions, all that is seen through an MLP."""
+    """Convolutions read the feature maps; an MLP reads their output and all other observations."""
 
     pools_maps = False
 
     def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
-        seen, self.heads = self.vector_dim, None
+        n_inputs, self.heads = self.vector_dim, None
         if self.trunk is not None and self.trunk.makes_maps:
             heads = [MapHead(self.trunk.n_channels, spec.image_size) for _ in spec.cameras]
-            self.heads, seen = nn.ModuleList(heads), seen + sum(head.n_outputs for head in heads)
-        self.to_chunk = Mlp(seen, config.hidden_dim, config.n_layers, config.chunk_size * spec.action_dim)
+            self.heads, n_inputs = nn.ModuleList(heads), n_inputs + sum(head.n_outputs for head in heads)
+        self.to_chunk = Mlp(n_inputs, config.hidden_dim, config.n_layers, config.chunk_size * spec.action_dim)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         assert batch.action is not None and batch.is_pad is not None, "a training batch has actions"
@@ -60,17 +61,17 @@ class Policy(ObservingPolicy):
         return {"loss": loss, self.config.loss: loss}
 
     def predict(self, batch: Batch) -> Tensor:
-        seen = self.vectors(batch)[:, -1]
+        observed = self.vectors(batch)[:, -1]
         if self.heads is not None:
             maps = self.maps(batch)[:, -1]
-            seen = torch.cat([seen, *(head(maps[:, n]) for n, head in enumerate(self.heads))], dim=-1)
-        return self.to_chunk(seen).unflatten(-1, (self.chunk_size, -1))
+            observed = torch.cat([observed, *(head(maps[:, n]) for n, head in enumerate(self.heads))], dim=-1)
+        return rearrange(self.to_chunk(observed), "b (k a) -> b k a", k=self.chunk_size)
 
 
 class MapHead(nn.Sequential):
-    """Three 5x5 convolutions without a nonlinearity between them, as in the original; 480x640 pixels give 768 numbers.
+    """Three 5x5 convolutions with no nonlinearity between them, as in the original; 480x640 pixels give 768 numbers.
 
-    The original's convolutions have no margin, so each takes 4 cells off; maps too small for that get one.
+    The original's convolutions have no padding, so each removes 4 rows and columns. Maps too small for that are padded.
     """
 
     def __init__(self, n_channels: int, image_size: tuple[int, int]):

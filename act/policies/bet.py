@@ -1,16 +1,18 @@
-"""BeT, the behavior transformer (Shafiullah et al. 2022, arXiv 2206.11251): which of the bins, and how far from it.
+"""BeT, the behavior transformer (Shafiullah et al. 2022, arXiv 2206.11251): a bin of actions and an offset from it.
 
-Actions are clustered into bins; a causal transformer over the history of observations says, at every position, how
-likely each bin is and an offset from its centre, so that two ways of doing a thing are two bins and not their mean.
+The demonstrated actions are clustered into bins. A causal transformer over the history of observations predicts, at
+every position, the probability of each bin and an offset from its centre. Two ways of doing a task are then two bins,
+not their mean. Bins and offsets are whole chunks, because the first actions of two ways are often the same; with
+chunk_size 1 this is the paper's method.
+
 Letters: B batch, T history, K chunk, A action, C bins, D width, V numbers of one observation.
-
-With chunks, bins and offsets are of whole chunks (the first actions of two ways are the same); K = 1 is the paper.
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from act.data.batch import Batch
@@ -22,35 +24,35 @@ from act.policies.base.observing import ObservingConfig, ObservingPolicy
 from act.policies.base.policy import TrainingData, masked_mean
 from act.types import PolicySpec
 
-MAX_CHUNKS = 8192  # that k-means looks at; more say little more of a few dozen centres
+MAX_CHUNKS = 8192  # that k-means clusters; more of them hardly change a few dozen centres
 
 
 @dataclass(frozen=True)
 class Config(ObservingConfig):
-    """Sizes of BeT; defaults are those of the ACT paper's baseline (its table V)."""
+    """Sizes of BeT. The defaults are those of the baseline in the ACT paper (its table V)."""
 
     n_obs_steps: int = 100  # type: ignore[reportIncompatibleVariableOverride]
-    """T: observations of history; before the episode's beginning the first one stands, in training as in acting."""
+    """T: number of observations in the history; at the beginning of an episode the first one is repeated."""
     n_bins: int = 64
-    """C: bins the chunks of the demonstrations are clustered into."""
+    """C: number of bins into which the demonstrated chunks are clustered."""
     hidden_dim: int = 768
     """D: width of every token."""
     n_layers: int = 6
-    """Transformer layers."""
+    """Number of transformer layers."""
     n_heads: int = 6
-    """Attention heads; they divide hidden_dim."""
+    """Attention heads; hidden_dim must be a multiple of it."""
     dropout: float = 0.1
-    """In attention, feed-forward and residuals."""
+    """Dropout in attention, feed-forward and residuals of all layers."""
     focal_gamma: float = 2.0
-    """How much the loss forgets what is already right (focal loss, Lin et al. 2017); 0: cross-entropy."""
+    """Exponent of the focal loss (Lin et al. 2017): how little bins count that are predicted well; 0: cross-entropy."""
     offset_weight: float = 1000.0
-    """Weight of the squared error of the offset beside the focal loss."""
+    """Weight of the squared error of the offset, relative to the focal loss."""
     decode: Literal["sample", "argmax"] = "sample"
-    """Which bin acts: one drawn by its probability (the paper), or the likeliest."""
+    """How a bin is chosen when the policy acts: sampled by probability (the paper), or the most probable one."""
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """ "paper": single steps after 100 frozen features; else: chunks, and minutes on two CPU cores."""
+        """ "paper": single actions and a history of 100 frozen features; else: chunks, in minutes on two CPU cores."""
         if name == "paper":
             return cls(chunk_size=1, backbone="keypoints", backbone_weights="sim", freeze_backbone=True)
         sizes: dict[str, Any] = {"n_bins": 16, "hidden_dim": 128, "n_layers": 3, "n_heads": 4, "dropout": 0.0}
@@ -58,7 +60,7 @@ class Config(ObservingConfig):
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:
-        """Table V but for its betas, and the clipping of the original; else what a history needs: every frame."""
+        """ "paper": table V without its betas, with the original's clipping; else: every frame, for the history."""
         if name == "paper":
             return {"lr": 1e-4, "batch_size": 64, "weight_decay": 0.1, "grad_clip": 1.0}
         return {"frame_stride": 1}
@@ -73,7 +75,7 @@ class Config(ObservingConfig):
 
 
 class Policy(ObservingPolicy):
-    """The network: one token per observation, one linear head for the bins and one for their offsets."""
+    """One token per observation; one linear head predicts the bins and another their offsets."""
 
     centres: Tensor
 
@@ -93,14 +95,14 @@ class Policy(ObservingPolicy):
         self.centres.copy_(kmeans(chunks.flatten(1), self.config.n_bins).unflatten(1, chunks.shape[1:]))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """ "loss" = "focal" + offset_weight * "offset", means over all positions of the window that are real."""
+        """ "loss" = "focal" + offset_weight * "offset", means over the positions that are not padding."""
         action, is_pad = batch.chunks()
         target = self.normalizer.encode("action", action)
         bins = self.encode(target, is_pad)
         x = self._positions(batch)
-        wrong = focal(self.to_logits(x).float(), bins, self.config.focal_gamma)  # (B, T)
+        bin_loss = focal(self.to_logits(x).float(), bins, self.config.focal_gamma)  # (B, T)
         error = (self.centres[bins] + self._offsets(x, bins) - target).square()
-        losses = {"focal": masked_mean(wrong[..., None], is_pad[..., 0]), "offset": masked_mean(error, is_pad)}
+        losses = {"focal": masked_mean(bin_loss[..., None], is_pad[..., 0]), "offset": masked_mean(error, is_pad)}
         return {"loss": losses["focal"] + self.config.offset_weight * losses["offset"], **losses}
 
     def predict(self, batch: Batch) -> Tensor:
@@ -110,25 +112,25 @@ class Policy(ObservingPolicy):
         return self.centres[bins] + self._offsets(x, bins)
 
     def encode(self, chunks: Tensor, is_pad: Tensor) -> Tensor:
-        """Bin (...) nearest to each of the normalised chunks (..., K, A), by what of them is not padding (..., K)."""
+        """The bin (...) nearest to each of the normalised chunks (..., K, A), without their padding (..., K)."""
         real = (~is_pad).to(chunks.dtype)
-        with torch.autocast(chunks.device.type, enabled=False):  # bf16 would mistake neighbours for each other
+        with torch.autocast(chunks.device.type, enabled=False):  # bf16 would confuse neighbouring centres
             products = (chunks * real[..., None]).flatten(-2) @ self.centres.flatten(1).T
             return (real @ self.centres.square().sum(-1).T - 2 * products).argmin(-1)
 
     def _positions(self, batch: Batch) -> Tensor:
-        """(B, T, D): what the transformer says after each observation."""
+        """(B, T, D): the output of the transformer at each observation."""
         return self.gpt(self.from_vectors(self.vectors(batch)))
 
     def _offsets(self, x: Tensor, bins: Tensor) -> Tensor:
-        """(..., K, A): offsets from the centres of the bins (...), after tokens x (..., D)."""
-        offsets = self.to_offsets(x).view(-1, *self.centres.shape[1:])  # (all tokens' bins, K, A)
-        first = torch.arange(0, len(offsets), len(self.centres), device=bins.device)  # of each token
+        """Offsets (..., K, A) from the centres of the bins (...), predicted from tokens x (..., D)."""
+        offsets = rearrange(self.to_offsets(x), "... (c k a) -> (... c) k a", c=len(self.centres), k=self.chunk_size)
+        first = torch.arange(0, len(offsets), len(self.centres), device=bins.device)  # row of each token's first bin
         return offsets.index_select(0, first + bins.flatten()).unflatten(0, bins.shape).float()
 
 
 def focal(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """-(1 - p)^gamma log p for the probability p of the classes `target` (...), of logits (..., C)."""
+    """-(1 - p)^gamma log p for the probability p of the classes `target` (...) under logits (..., C)."""
     log_p = logits.log_softmax(-1).gather(-1, target[..., None])[..., 0]
-    doubt = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).tiny)  # of 0 a power below 1 has no derivative
-    return -(doubt**gamma) * log_p
+    missing = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).tiny)  # powers below 1 have no derivative at 0
+    return -(missing**gamma) * log_p

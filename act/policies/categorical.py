@@ -1,8 +1,9 @@
-"""Categorical: actions as classes, so that a distribution over them may have any shape.
+"""Categorical: actions as classes, so that their distribution may have any shape.
 
-per dimension: the range of every number of the chunk in equal bins, each chosen alone; what belongs together across
-numbers is lost. joint: the class is a whole chunk, one of the k-means centres of the demonstrated ones (the bins of
-BeT, arXiv 2206.11251, for chunks and without its offsets); a chunk is then of one piece, but only as near as a centre.
+By default the range of every number of the chunk is cut into equal bins, and each number is chosen independently, so
+that dependences between numbers are lost. With `joint`, a class is a whole chunk: one of the k-means centres of the
+demonstrated chunks (the bins of BeT, arXiv 2206.11251, without its offsets). The numbers of a chunk then fit each
+other, but the chunk is only as accurate as the nearest centre.
 
 Letters: B batch, K chunk, A action, C bins.
 """
@@ -24,24 +25,24 @@ from act.policies.base.observing import ObservingConfig, ObservingPolicy
 from act.policies.base.policy import TrainingData, masked_mean
 from act.types import PolicySpec
 
-MOST_CHUNKS = 10_000  # that k-means looks at
-RANK = 16  # numbers that say where in 256 bins the probability lies; one hump needs 3
+MOST_CHUNKS = 10_000  # that k-means clusters
+RANK = 16  # numbers from which the logits of 256 bins are computed; a single peak needs 3
 
 
 @dataclass(frozen=True)
 class Config(ObservingConfig):
-    """What the classes are, and which one is executed."""
+    """What the classes are, and which of them is executed."""
 
     joint: bool = False
-    """Whether a class is a whole chunk, instead of one number of it."""
+    """Use whole chunks as classes, instead of each number of the chunk."""
     n_bins: int = 256
-    """C: classes."""
+    """C: number of classes."""
     decode: Literal["sample", "argmax", "mean"] = "sample"
-    """Which one is executed: drawn by its probability, the likeliest, or the mean of all (which is l2 again)."""
+    """What is executed: a sampled class, the most probable one, or the mean of all (what an l2 loss would learn)."""
     hidden_dim: int = 1024
     """Units of each hidden layer."""
     n_layers: int = 2
-    """Hidden layers."""
+    """Number of hidden layers."""
 
     @property
     def needs_whole_chunks(self) -> bool:
@@ -54,7 +55,7 @@ class Config(ObservingConfig):
 
 
 class Policy(ObservingPolicy):
-    """An MLP that says the logits of all classes."""
+    """An MLP that predicts the logits of all classes."""
 
     codes: Tensor  # (C, K, A): the normalised chunks that joint classes stand for
 
@@ -65,8 +66,8 @@ class Policy(ObservingPolicy):
             self.to_logits = Mlp(self.vector_dim, config.hidden_dim, config.n_layers, config.n_bins)
             self.register_buffer("codes", torch.zeros(config.n_bins, *shape))
         else:
-            where = Mlp(self.vector_dim, config.hidden_dim, config.n_layers, shape[0] * shape[1] * RANK)
-            self.to_logits = nn.Sequential(where, nn.Unflatten(-1, (*shape, RANK)), nn.Linear(RANK, config.n_bins))
+            code = Mlp(self.vector_dim, config.hidden_dim, config.n_layers, shape[0] * shape[1] * RANK)
+            self.to_logits = nn.Sequential(code, nn.Unflatten(-1, (*shape, RANK)), nn.Linear(RANK, config.n_bins))
             self.bins = UniformBins(spec.action_dim, config.n_bins)
 
     def before_training(self, dataset: TrainingData) -> None:
@@ -79,7 +80,7 @@ class Policy(ObservingPolicy):
         self.codes.copy_(kmeans(chunks.flatten(1), self.config.n_bins).view_as(self.codes))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """ "loss": cross-entropy [nats] of the true class, or its mean over the numbers that are not padding."""
+        """ "loss": cross-entropy [nats] of the true class; a mean over the numbers that are not padding."""
         assert batch.action is not None and batch.is_pad is not None, "a training batch has actions"
         target = self.normalizer.encode("action", batch.action)
         logits = self._logits(batch)
@@ -93,13 +94,13 @@ class Policy(ObservingPolicy):
     def predict(self, batch: Batch) -> Tensor:
         logits = self._logits(batch)
         if self.config.decode == "mean":
-            chances = logits.softmax(-1)
+            probabilities = logits.softmax(-1)
             if self.config.joint:
-                return torch.tensordot(chances, self.codes, dims=1)
-            return self.bins.decode(chances @ torch.arange(self.config.n_bins, device=logits.device).float())
+                return torch.tensordot(probabilities, self.codes, dims=1)
+            return self.bins.decode(probabilities @ torch.arange(self.config.n_bins, device=logits.device).float())
         index = draw(logits) if self.config.decode == "sample" else logits.argmax(-1)
         return self.codes[index] if self.config.joint else self.bins.decode(index)
 
     def _logits(self, batch: Batch) -> Tensor:
-        """(B, C) of the chunk, or (B, K, A, C) of its numbers."""
+        """Logits (B, C) of whole chunks, or (B, K, A, C) of the numbers of a chunk."""
         return self.to_logits(self.vectors(batch)[:, -1]).float()

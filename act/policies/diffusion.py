@@ -1,13 +1,16 @@
-"""Diffusion: chunks out of noise, step by step; one denoiser, three objectives that differ in nothing else.
+"""Diffusion: a denoiser turns noise into a chunk, step by step; three objectives share everything else.
 
-ddpm: Diffusion Policy (Chi et al. 2023, arXiv 2303.04137) with the schedule of arXiv 2102.09672 and the sampler of
-arXiv 2010.02502. flow: flow matching along straight lines (arXiv 2210.02747), the head of pi0. regression: two
-supervised steps and no chance at test, the control that asks whether the distribution matters at all (MIP, Pan et al.
-2025, arXiv 2512.01809). Tables name them by `--objective`.
+ddpm        Diffusion Policy (Chi et al. 2023, arXiv 2303.04137) with the noise schedule of arXiv 2102.09672 and the
+            sampler of arXiv 2010.02502 (DDIM)
+flow        flow matching along straight lines (arXiv 2210.02747), as in pi0
+regression  two supervised steps and no randomness when acting: the control that shows whether modelling the
+            distribution matters at all (MIP, Pan et al. 2025, arXiv 2512.01809)
 
-Letters: B batch, K chunk, P points, A action, V numbers of what is seen, D width. Actions are z-scored: Chi et al.
-scale them to [-1, 1], where a joint with a few wide swings lies hidden in the noise for most of the schedule. Beyond
-the end of an episode the last action is held, so that noise is all a denoiser ever has to remove.
+Actions are z-scored. Chi et al. scale them to [-1, 1]; the small motions of a joint with a few wide swings are then
+hidden in the noise for most of the schedule. Beyond the end of an episode its last action is repeated, so that the
+denoiser never has to remove anything but noise.
+
+Letters: B batch, K chunk, P points, A action, V numbers of one observation, D width.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +20,7 @@ from itertools import pairwise
 from typing import Any, Literal, Self
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 
 from act.data.batch import Batch
@@ -27,39 +31,39 @@ from act.policies.base.observing import ObservingConfig, ObservingPolicy
 from act.policies.base.policy import TrainingData
 from act.types import PolicySpec
 
-Denoise = Callable[[Tensor, float], Tensor]  # noisy points (B, P, A), time in [0, 1] -> what the objective asks for
-MOST_CHUNKS = 10_000  # whose range is looked at
+Denoise = Callable[[Tensor, float], Tensor]  # noisy points (B, P, A), time in [0, 1] -> prediction (B, P, A)
+MOST_CHUNKS = 10_000  # from which the range of the points is computed
 
 
 @dataclass(frozen=True)
 class Config(ObservingConfig):
-    """Objective, sampler and sizes of the denoiser."""
+    """The objective, the sampler, and the sizes of the denoiser."""
 
     objective: Literal["ddpm", "flow", "regression"] = "ddpm"
-    """What the denoiser learns: to undo noise; the velocity from noise to chunk; the chunk, twice."""
+    """What the denoiser learns: to remove noise, the velocity from noise to chunk, or the chunk itself in two steps."""
     predicts: Literal["noise", "chunk"] = "noise"
-    """What it says of a noisy chunk: the noise in it (ddpm; flow: the velocity), which takes a network wide enough to
-    let all numbers of the noise through; or the chunk without noise. Each follows from the other."""
+    """What it predicts from a noisy chunk: the noise (ddpm; flow: the velocity) or the clean chunk. Each follows from
+    the other, but the noise needs a network that is wide enough to pass all its numbers on."""
     train_steps: int = 100
-    """Levels of noise of ddpm."""
+    """Number of noise levels of ddpm."""
     inference_steps: int = 10
-    """Calls of the denoiser per chunk, ddpm and flow; a call takes as long as a whole regression policy."""
+    """Calls of the denoiser per chunk (ddpm and flow); one call costs as much as a whole query of a regression."""
     eta: float = 0.0
-    """Fresh noise per step of ddpm: 0 is DDIM; 1 with inference_steps = train_steps is DDPM's own sampler."""
+    """Share of fresh noise per step of ddpm: 0 is DDIM; 1 with inference_steps = train_steps is the sampler of DDPM."""
     actions_per_point: int = 1
-    """1: actions are denoised. More: control points, so many actions apart, of a uniform cubic B-spline, as in preset
-    `fast` of ACT: chunks are smooth and fewer numbers have to be told from noise."""
+    """Actions between two denoised points. 1: the actions are denoised. More: the points are control points of a
+    uniform cubic B-spline, as in preset `fast` of ACT; chunks are then smooth and have fewer numbers to denoise."""
     network: Literal["unet", "transformer", "mlp"] = "unet"
-    """The denoiser: convolutions along time at several resolutions; attention between actions; or all of the chunk in
-    one vector, which is many times cheaper and enough where vectors are seen."""
+    """The denoiser: convolutions along time at several resolutions (unet), attention between actions (transformer), or
+    the chunk as one vector (mlp), which is many times cheaper and good enough for observations that are vectors."""
     channels: tuple[int, ...] = (256, 512, 1024)
-    """unet: channels of each resolution, every one half as fine as the one before; multiples of 8."""
+    """unet: channels at each resolution, half as fine as the one before; multiples of 8."""
     hidden_dim: int = 256
-    """transformer and mlp, D: width of every token, or of the one vector."""
+    """D: width of every token (transformer), or of the one vector (mlp)."""
     n_heads: int = 4
-    """transformer: attention heads; they divide hidden_dim."""
+    """transformer: attention heads; hidden_dim must be a multiple of it."""
     n_layers: int = 8
-    """transformer and mlp: layers."""
+    """transformer and mlp: number of layers."""
     actions_per_token: int = 1
     """transformer: consecutive actions (or points) in one token; 4 makes a step about 4 times cheaper."""
 
@@ -82,7 +86,7 @@ class Config(ObservingConfig):
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """ "paper": the U-Net of Chi et al. for vectors, chunks of 64; else: minutes on two CPU cores."""
+        """ "paper": the U-Net of Chi et al. for vectors, and chunks of 64; else: a network for two CPU cores."""
         if name == "paper":
             return cls(chunk_size=64)
         small = {"network": "mlp", "hidden_dim": 512, "n_layers": 4}
@@ -90,8 +94,8 @@ class Config(ObservingConfig):
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:
-        """ "paper": what Chi et al. say of images, but for their 3050 epochs, two observations and AdamW's betas; else:
-        what an MLP learns faster with."""
+        """ "paper": as Chi et al. train with images, without their 3050 epochs, two observations and AdamW's betas;
+        else: a learning rate with which an MLP learns faster."""
         if name != "paper":
             return {"lr": 1e-3}
         schedule = {"lr": 1e-4, "lr_backbone": 1e-4, "warmup_steps": 500, "schedule": "cosine"}
@@ -108,7 +112,7 @@ class Config(ObservingConfig):
             raise ValueError(f"channels {self.channels} must be multiples of {GROUPS}")
         if self.objective == "ddpm" and self.train_steps > TIMES:
             raise ValueError(
-                f"train_steps {self.train_steps} must be at most {TIMES}, which the code of time tells apart"
+                f"train_steps {self.train_steps} must be at most {TIMES}, the number of distinct time codes"
             )
         if self.network == "transformer" and self.hidden_dim % self.n_heads:
             raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of n_heads {self.n_heads}")
@@ -117,20 +121,22 @@ class Config(ObservingConfig):
                 f"chunk_size {self.chunk_size} must be a multiple of actions_per_point {self.actions_per_point}"
             )
         if self.network == "transformer" and self.n_points % self.actions_per_token:
-            raise ValueError(f"{self.n_points} must be a multiple of actions_per_token {self.actions_per_token}")
+            raise ValueError(
+                f"{self.n_points} points per chunk must be a multiple of actions_per_token {self.actions_per_token}"
+            )
 
     @property
     def n_points(self) -> int:
-        """What is denoised of a chunk: its actions, or the control points of its spline."""
+        """P: how many points of a chunk are denoised: its actions, or the control points of its spline."""
         return cubic_spline(self.chunk_size, self.actions_per_point).shape[1]
 
 
 class Policy(ObservingPolicy):
     """A denoiser and its objective."""
 
-    spline: Tensor  # (K, P): actions of points
-    to_points: Tensor  # (P, K): the points nearest to given actions
-    limits: Tensor  # (2, A): least and greatest number of demonstrated points
+    spline: Tensor  # (K, P): from points to actions
+    to_points: Tensor  # (P, K): from actions to the points that come nearest to them
+    limits: Tensor  # (2, A): smallest and largest value of the demonstrated points
 
     def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
@@ -148,26 +154,29 @@ class Policy(ObservingPolicy):
         self.limits.copy_(torch.stack([points.amin((0, 1)), points.amax((0, 1))]))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """ "loss": mean squared error of what the denoiser is asked for, over held actions too."""
+        """ "loss": mean squared error of the prediction, repeated last actions included."""
         assert batch.action is not None and batch.is_pad is not None, "a training batch has actions"
-        noisy, time, target = self.objective.exercise(self._points(batch.action, batch.is_pad))
-        seen = self.vectors(batch)[:, -1].repeat(len(noisy) // batch.batch_size, 1)
-        return {"loss": (self.denoiser(noisy, time, seen) - target).square().mean()}
+        noisy, time, target = self.objective.training_example(self._points(batch.action, batch.is_pad))
+        observed = repeat(self.vectors(batch)[:, -1], "b v -> (n b) v", n=len(noisy) // batch.batch_size)
+        return {"loss": (self.denoiser(noisy, time, observed) - target).square().mean()}
 
     def predict(self, batch: Batch) -> Tensor:
-        seen, n = self.vectors(batch)[:, -1], batch.batch_size
-        noise = normal(n, (self.objective.n_noises, self.config.n_points, self.spec.action_dim), seen.device)
-        points = self.objective.solve(lambda x, t: self.denoiser(x, seen.new_full((n,), t), seen), noise, self.limits)
-        return self.spline @ points
+        observed, n = self.vectors(batch)[:, -1], batch.batch_size
+        noise = normal(n, (self.objective.n_noises, self.config.n_points, self.spec.action_dim), observed.device)
+
+        def denoise(noisy: Tensor, time: float) -> Tensor:
+            return self.denoiser(noisy, observed.new_full((n,), time), observed)
+
+        return self.spline @ self.objective.generate(denoise, noise, self.limits)
 
     def _points(self, action: Tensor, is_pad: Tensor) -> Tensor:
-        """(B, P, A) normalised control points of chunks (B, K, A), the last action held over the padding (B, K)."""
+        """(B, P, A) normalised points of chunks (B, K, A); the last action is repeated over the padding (B, K)."""
         with torch.autocast(action.device.type, enabled=False):  # millimetres need more than bf16's 8 bits
             return self.to_points @ self.normalizer.encode("action", hold(action, is_pad))
 
 
 def make_denoiser(config: Config, point_dim: int, vector_dim: int) -> nn.Module:
-    """The network of a configuration: noisy points (B, P, A), times (B,) and what is seen (B, V) -> (B, P, A)."""
+    """The denoiser of a configuration: noisy points (B, P, A), times (B,), observations (B, V) -> (B, P, A)."""
     if config.network == "unet":
         return Unet(point_dim, vector_dim, config.channels)
     sizes = {"n_points": config.n_points, "dim": config.hidden_dim, "n_layers": config.n_layers}
@@ -179,25 +188,25 @@ def make_denoiser(config: Config, point_dim: int, vector_dim: int) -> nn.Module:
 
 # ------------------------------------------------------------------------------------------------------- objectives
 class Objective(nn.Module, ABC):
-    """What a denoiser is asked in training, and how its answers make a chunk."""
+    """How a denoiser is trained, and how its predictions become a chunk."""
 
-    n_noises = 1  # chunks of noise that `solve` takes
+    n_noises = 1  # chunks of noise that `generate` takes
 
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
 
     @abstractmethod
-    def exercise(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy points (n B, P, A), their times (n B,) and the answers (n B, P, A), from clean points (B, P, A)."""
+    def training_example(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy points (n B, P, A), their times (n B,) and the targets (n B, P, A), from clean points (B, P, A)."""
 
     @abstractmethod
-    def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
-        """Points (B, P, A) from noise (B, n_noises, P, A); `limits` (2, A): the least and greatest there are."""
+    def generate(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
+        """Points (B, P, A) from noise (B, n_noises, P, A); `limits` (2, A): smallest and largest possible values."""
 
 
 class Ddpm(Objective):
-    """noisy = sqrt(a) clean + sqrt(1 - a) noise, with a falling from 1 to 0 over the train_steps; time 0 is clean."""
+    """Denoising diffusion: noisy = sqrt(a) clean + sqrt(1 - a) noise; a falls from 1 to 0 as time goes from 0 to 1."""
 
     alpha_bar: Tensor
 
@@ -206,20 +215,20 @@ class Ddpm(Objective):
         self.n_noises = 1 + (config.inference_steps if config.eta else 0)
         self.register_buffer("alpha_bar", cosine_schedule(config.train_steps), persistent=False)
 
-    def exercise(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def training_example(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         step = torch.randint(self.config.train_steps, (len(clean),), device=clean.device)
         alpha, noise = self.alpha_bar[step][:, None, None], torch.randn_like(clean)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
         return noisy, self._time(step), noise if self.config.predicts == "noise" else clean
 
-    def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
-        """DDIM with clipping: guess the clean chunk, then go to the next lower level of noise around that guess."""
+    def generate(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
+        """DDIM with clipping: estimate the clean chunk, then go to the next lower noise level around that estimate."""
         config, x = self.config, noise[:, 0]
         steps = torch.linspace(config.train_steps - 1, 0, config.inference_steps).round().long()
         alphas = [*self.alpha_bar[steps], self.alpha_bar.new_ones(())]
         for i, (step, (alpha, lower)) in enumerate(zip(steps.tolist(), pairwise(alphas), strict=True)):
-            answer = denoise(x, self._time(step))
-            clean = (x - (1 - alpha).sqrt() * answer) / alpha.sqrt() if config.predicts == "noise" else answer
+            predicted = denoise(x, self._time(step))
+            clean = (x - (1 - alpha).sqrt() * predicted) / alpha.sqrt() if config.predicts == "noise" else predicted
             clean = clean.clamp(*limits)
             direction = (x - alpha.sqrt() * clean) / (1 - alpha).sqrt()
             sigma = config.eta * ((1 - lower) / (1 - alpha) * (1 - alpha / lower)).sqrt()
@@ -229,12 +238,12 @@ class Ddpm(Objective):
         return x
 
     def _time(self, step: Any) -> Any:
-        """In [0, 1); just above step / train_steps, which float32 may round down into the instant before."""
+        """Time in [0, 1), just above step / train_steps: float32 could round that down to the time code before."""
         return (step + 1e-3) / self.config.train_steps
 
 
 def cosine_schedule(n_steps: int) -> Tensor:
-    """(n_steps,) what is left of the clean signal's variance: cos^2, at most 0.999 lost per step (2102.09672)."""
+    """(n_steps,) variance left of the clean signal: cos^2, at most 0.999 lost per step (arXiv 2102.09672)."""
     time = torch.arange(n_steps + 1, dtype=torch.float64) / n_steps
     signal = ((time + 0.008) / 1.008 * torch.pi / 2).cos().square()
     beta = (1 - signal[1:] / signal[:-1]).clamp_max(0.999)
@@ -242,32 +251,35 @@ def cosine_schedule(n_steps: int) -> Tensor:
 
 
 class Flow(Objective):
-    """noisy = (1 - t) noise + t clean; its velocity is clean - noise; time 1 is clean."""
+    """Flow matching: noisy = (1 - t) noise + t clean moves with the velocity clean - noise, and is clean at t = 1."""
 
-    def exercise(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def training_example(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         time, noise = torch.rand(len(clean), device=clean.device), torch.randn_like(clean)
-        answer = clean - noise if self.config.predicts == "noise" else clean
-        return torch.lerp(noise, clean, time[:, None, None]), time, answer
+        target = clean - noise if self.config.predicts == "noise" else clean
+        return torch.lerp(noise, clean, time[:, None, None]), time, target
 
-    def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
-        """Euler's steps of equal size."""
+    def generate(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
+        """Euler integration with steps of equal size."""
         x, n = noise[:, 0], self.config.inference_steps
         for i in range(n):
-            answer = denoise(x, i / n)
-            x = x + (answer / n if self.config.predicts == "noise" else (answer - x) / (n - i))
+            predicted = denoise(x, i / n)
+            x = x + (predicted / n if self.config.predicts == "noise" else (predicted - x) / (n - i))
         return x
 
 
 class TwoSteps(Objective):
-    """The chunk from nothing, then from a slightly wrong one; what is executed is the second answer to the first."""
+    """Regression in two steps: the chunk from zeros, then from a slightly wrong chunk.
+
+    When the policy acts, the second step starts from the result of the first.
+    """
 
     n_noises = 0
-    time, std = 0.9, 0.1  # of the second step, as MIP has them
+    time, std = 0.9, 0.1  # of the second step, as in MIP
 
-    def exercise(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def training_example(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         time = torch.tensor([0.0, self.time], device=clean.device).repeat_interleave(len(clean))
         wrong = clean + self.std * torch.randn_like(clean)
         return torch.cat([torch.zeros_like(clean), wrong]), time, torch.cat([clean, clean])
 
-    def solve(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
+    def generate(self, denoise: Denoise, noise: Tensor, limits: Tensor) -> Tensor:
         return denoise(denoise(torch.zeros_like(noise.sum(1)), 0.0), self.time)

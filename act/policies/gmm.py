@@ -1,7 +1,7 @@
-"""GMM: a mixture of Gaussians over whole chunks, a mode for each way of doing it (Mandlekar et al. 2021, 2108.03298).
+"""GMM: a mixture of Gaussians over whole chunks, one mode per way of doing a task (Mandlekar et al. 2021, 2108.03298).
 
-The heads of that paper mix single actions; one mode index per chunk keeps a chosen way for as long as the chunk lasts.
-Theirs squash the means with tanh and need actions in [-1, 1]; here means are free and actions z-scored.
+The paper mixes single actions. Here one mode is chosen per chunk, so that the policy keeps to its way for as long as
+the chunk lasts. The paper squashes the means with tanh into [-1, 1]; here means are free and actions are z-scored.
 
 Letters: B batch, M modes, K chunk, A action.
 """
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from act.data.batch import Batch
@@ -25,24 +26,24 @@ from act.types import PolicySpec
 
 @dataclass(frozen=True)
 class Config(ObservingConfig):
-    """Sizes of the mixture, and which of it is executed."""
+    """Sizes of the mixture, and which part of it is executed."""
 
     n_modes: int = 5
-    """M: Gaussians."""
+    """M: number of Gaussians."""
     hidden_dim: int = 1024
     """Units of each hidden layer."""
     n_layers: int = 2
-    """Hidden layers."""
+    """Number of hidden layers."""
     min_std: float = 0.03
-    """Smallest standard deviation (normalised): an action that never changes must not have an endless likelihood."""
+    """Smallest standard deviation [normalised]: it bounds the likelihood of an action that never changes."""
     mode: Literal["sample", "argmax"] = "sample"
-    """Which mode is executed: one drawn by its weight, or the heaviest."""
+    """How a mode is chosen when the policy acts: sampled by weight, or the one with the largest weight."""
     decode: Literal["mean", "sample"] = "mean"
-    """What of it: its mean (the paper's "low-noise evaluation"), or a sample."""
+    """What is executed of the chosen mode: its mean (the paper's "low-noise evaluation"), or a sample."""
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:
-        """ "paper": what Mandlekar et al. say of images."""
+        """ "paper": as Mandlekar et al. train with images."""
         return {"lr": 1e-4, "lr_backbone": 1e-4, "batch_size": 16} if name == "paper" else {}
 
     def __post_init__(self) -> None:
@@ -52,7 +53,7 @@ class Config(ObservingConfig):
 
 
 class Policy(ObservingPolicy):
-    """An MLP that says weights, means and standard deviations."""
+    """An MLP that predicts the weights, means and standard deviations of the mixture."""
 
     def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
@@ -69,9 +70,9 @@ class Policy(ObservingPolicy):
 
     def predict(self, batch: Batch) -> Tensor:
         logits, mean, std = self.mixture(batch)
-        noise = normal(len(mean), (1 + self.n_numbers,), mean.device)  # for the mode, and for what it says
-        chance = torch.special.ndtr(noise[:, 0])
-        index = choose(logits, chance) if self.config.mode == "sample" else logits.argmax(-1)
+        noise = normal(len(mean), (1 + self.n_numbers,), mean.device)  # one number chooses the mode
+        uniform = torch.special.ndtr(noise[:, 0])
+        index = choose(logits, uniform) if self.config.mode == "sample" else logits.argmax(-1)
         rows = torch.arange(len(index), device=index.device)
         if self.config.decode == "mean":
             return mean[rows, index]
@@ -79,15 +80,14 @@ class Policy(ObservingPolicy):
 
     def mixture(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, M), means and standard deviations (B, M, K, A) of the normalised chunk."""
-        out = self.to_mixture(self.vectors(batch)[:, -1]).unflatten(-1, (self.config.n_modes, -1))
-        shape = (self.chunk_size, self.spec.action_dim)
-        mean = out[..., 1 : 1 + self.n_numbers].unflatten(-1, shape)
-        std = F.softplus(out[..., 1 + self.n_numbers :]).unflatten(-1, shape) + self.config.min_std
-        return out[..., 0], mean, std
+        output = rearrange(self.to_mixture(self.vectors(batch)[:, -1]), "b (m n) -> b m n", m=self.config.n_modes)
+        mean = rearrange(output[..., 1 : 1 + self.n_numbers], "b m (k a) -> b m k a", k=self.chunk_size)
+        std = rearrange(F.softplus(output[..., 1 + self.n_numbers :]), "b m (k a) -> b m k a", k=self.chunk_size)
+        return output[..., 0], mean, std + self.config.min_std
 
 
 def log_likelihood(target: Tensor, is_pad: Tensor, logits: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(B,) log probability of chunks (B, K, A), without what is padding (B, K), in mixtures (B, M), (B, M, K, A)."""
+    """(B,) log likelihood of chunks (B, K, A), without their padding (B, K), under mixtures (B, M), (B, M, K, A)."""
     each = -0.5 * ((target[:, None] - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
     each = each.masked_fill(is_pad[:, None, :, None], 0)
     return torch.logsumexp(logits.log_softmax(-1) + each.sum((2, 3)), dim=-1)

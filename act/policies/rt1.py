@@ -1,11 +1,12 @@
 """RT-1 (Brohan et al. 2022, arXiv 2212.06817) without language: the last images as a few tokens, actions as classes.
 
-Each camera's feature map becomes a few tokens (TokenLearner, Ryoo et al. 2021); a transformer that is causal by frame
-reads the tokens of all frames, and their mean in a frame says, per action dimension, which of 256 bins comes next.
-Letters: B batch, T history, K chunk, A action, N cameras, M tokens of one image, D width, C bins.
+Each camera's feature map becomes a few tokens (TokenLearner, Ryoo et al. 2021). A transformer that is causal over
+frames reads the tokens of all frames. The mean of a frame's tokens predicts which of 256 bins each dimension of an
+action is in. The backbone is the ResNet-18 or the keypoint detector that all policies share (the ACT paper's baseline
+had a MaxViT). Joints, and object poses where they are used, are one more token per frame.
 
-The ACT paper's baseline looked through a MaxViT; here it is the ResNet-18, or the keypoints, that all policies share,
-and joints (and object poses) are one more token per frame.
+Letters: B batch, T history, K chunk, A action, N cameras, M tokens of one image, S tokens of one frame, D width,
+C bins, h w cells of a feature map.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from act.data.batch import Batch
@@ -26,26 +28,26 @@ from act.types import PolicySpec
 
 @dataclass(frozen=True)
 class Config(ObservingConfig):
-    """Sizes of RT-1; defaults are those of the ACT paper's baseline (its table VII)."""
+    """Sizes of RT-1. The defaults are those of the baseline in the ACT paper (its table VII)."""
 
     n_obs_steps: int = 6  # type: ignore[reportIncompatibleVariableOverride]
-    """T: frames of history; before the episode's beginning the first one stands, in training as in acting."""
+    """T: number of frames in the history; at the beginning of an episode the first one is repeated."""
     n_tokens: int = 8
-    """M: tokens of one image, where the trunk gives a feature map; keypoints of one camera are one token."""
+    """M: tokens per feature map of a ResNet; the keypoints of a camera are always one token."""
     n_bins: int = 256
     """C: bins between the smallest and the largest action of the demonstrations, per dimension."""
     hidden_dim: int = 512
     """D: width of every token."""
     n_layers: int = 6
-    """Transformer layers."""
+    """Number of transformer layers."""
     n_heads: int = 8
-    """Attention heads; they divide hidden_dim."""
+    """Attention heads; hidden_dim must be a multiple of it."""
     dropout: float = 0.1
-    """In attention, feed-forward and residuals."""
+    """Dropout in attention, feed-forward and residuals of all layers."""
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """ "paper": single steps; else: short chunks (the head has K A C outputs), and minutes on two CPU cores."""
+        """ "paper": single actions; else: short chunks (the head has K A C outputs), in minutes on two CPU cores."""
         if name == "paper":
             return cls(chunk_size=1)
         sizes: dict[str, Any] = {"chunk_size": 10, "hidden_dim": 128, "n_layers": 3, "n_heads": 4, "dropout": 0.0}
@@ -53,7 +55,7 @@ class Config(ObservingConfig):
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:
-        """Table VII; otherwise what a history needs, every frame, and half a batch: its logits are many."""
+        """ "paper": table VII; else: every frame, for the history, and a smaller batch, for the many logits."""
         if name == "paper":
             return {"lr": 1e-5, "batch_size": 2, "weight_decay": 0.0}
         return {"frame_stride": 1, "batch_size": 32}
@@ -92,7 +94,7 @@ class Policy(ObservingPolicy):
         self.bins.fit(self.normalizer.encode("action", dataset.action.to(self.device)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """ "loss": cross-entropy of the bins of all frames of the window that are real [nat per dimension]."""
+        """ "loss": cross-entropy [nats per dimension] of the bins, a mean over the frames that are not padding."""
         action, is_pad = batch.chunks()
         target = self.bins.encode(self.normalizer.encode("action", action))
         logits = self._logits(self._frames(batch))
@@ -108,22 +110,24 @@ class Policy(ObservingPolicy):
         tokens = [self.from_vectors(torch.cat(vectors, dim=-1))[:, :, None]]
         if self.learner is not None:
             maps = self.maps(batch)
-            tokens.append(self.learner(maps.flatten(0, 2)).unflatten(0, maps.shape[:3]).flatten(2, 3))
+            learned = self.learner(rearrange(maps, "b t n c h w -> (b t n) c h w"))
+            tokens.append(rearrange(learned, "(b t n) m d -> b t (n m) d", t=maps.shape[1], n=maps.shape[2]))
         elif self.from_keypoints:
             features = self.keypoints(batch)
-            seen = [project(features[:, :, n]) for n, project in enumerate(self.from_keypoints)]
-            tokens.append(torch.stack(seen, dim=2))
-        x = torch.cat([token.float() for token in tokens], dim=2)  # (B, T, tokens, D)
-        return self.gpt(x.flatten(1, 2)).unflatten(1, x.shape[1:3]).mean(2)
+            projected = [project(features[:, :, n]) for n, project in enumerate(self.from_keypoints)]
+            tokens.append(torch.stack(projected, dim=2))
+        x = torch.cat([token.float() for token in tokens], dim=2)
+        output = self.gpt(rearrange(x, "b t s d -> b (t s) d"))
+        return rearrange(output, "b (t s) d -> b t s d", s=x.shape[2]).mean(2)
 
     def _logits(self, x: Tensor) -> Tensor:
         """(..., K, A, C) of frames x (..., D)."""
-        shape = (self.chunk_size, self.spec.action_dim, self.config.n_bins)
-        return self.to_logits(x).float().unflatten(-1, shape)
+        sizes = {"k": self.chunk_size, "c": self.config.n_bins}
+        return rearrange(self.to_logits(x).float(), "... (k a c) -> ... k a c", **sizes)
 
 
 class TokenLearner(nn.Module):
-    """Feature maps (B, C, h, w) -> M tokens (B, M, D): means over the cells, each by learned weights of its own."""
+    """Turns feature maps (B, C, h, w) into M tokens (B, M, D): each is a mean over the cells with learned weights."""
 
     def __init__(self, n_channels: int, dim: int, n_tokens: int):
         super().__init__()
@@ -131,9 +135,9 @@ class TokenLearner(nn.Module):
         self.weigh = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 64), nn.GELU(), nn.Linear(64, n_tokens))
 
     def weights(self, cells: Tensor) -> Tensor:
-        """(B, M, S), positive, a sum of 1 over the cells (B, S, D)."""
+        """(B, M, h w): positive weights of the cells (B, h w, D); they sum to 1."""
         return self.weigh(cells).float().softmax(1).mT
 
     def forward(self, maps: Tensor) -> Tensor:
-        cells = self.project(maps.flatten(2).mT)
+        cells = self.project(rearrange(maps, "b c h w -> b (h w) c"))
         return self.weights(cells).to(cells.dtype) @ cells

@@ -55,22 +55,22 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch_and_resume(tmp
     flags = [*FLAGS.split(), "--dataset_dir", str(data)]
     assert train.main([*flags, "--run_dir", str(alone), "--batch_size", "8"]) == 0
 
-    theirs = [*flags, "--run_dir", together, "--batch_size", "4"]
-    stopped = launch("tests/fakes/train_until.py", 4, *theirs)
+    halves = [*flags, "--run_dir", together, "--batch_size", "4"]
+    stopped = launch("tests/fakes/train_until.py", 4, *halves)
     assert "stopped; the same command continues" in stopped.stderr, stopped.stderr
     config = TrainConfig.from_json(json.loads((together / "config.json").read_text()))
     state = load_state(together, config)
     assert state is not None and state.step == 4 and config.processes == 2
 
-    finished = launch("train.py", *theirs)
+    finished = launch("train.py", *halves)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("policy.safetensors: 8 steps, ") == 1  # only the first process prints
     assert "8 steps, batch size 2 x 4, from step 4" in finished.stdout
-    ours, lines = RunFolder(together).metrics(), RunFolder(alone).metrics()
-    assert [line["step"] for line in ours] == [2, 4, 6, 8]
+    lines, expected = RunFolder(together).metrics(), RunFolder(alone).metrics()
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
     for key in ("loss", "l1", "val_loss"):
-        told = [(line["step"], line[key]) for line in lines if key in line]
-        assert [(line["step"], pytest.approx(line[key], rel=1e-4)) for line in ours if key in line] == told
+        values = [(line["step"], line[key]) for line in expected if key in line]
+        assert [(line["step"], pytest.approx(line[key], rel=1e-4)) for line in lines if key in line] == values
     policies = [load_policy(run) for run in (together, alone)]
     spec = policies[0].spec
     seen: Observation = {

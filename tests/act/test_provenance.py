@@ -32,13 +32,13 @@ def test_a_command_can_be_repeated(tmp_path: Path):
     (tmp_path / "probe.py").write_text("from act.provenance import provenance\nprint(provenance()['command'])")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
-    def told(*words: str) -> str:
+    def recorded(*words: str) -> str:
         command = [sys.executable, *words, "--out", "a b"]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
         return done.stdout.strip().split(" ", 1)[1]
 
-    assert told("-m", "probe") == "-m probe --out 'a b'"
-    assert told("probe.py") == "probe.py --out 'a b'"
+    assert recorded("-m", "probe") == "-m probe --out 'a b'"
+    assert recorded("probe.py") == "probe.py --out 'a b'"
 
 
 def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch):
@@ -49,13 +49,13 @@ def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch):
     assert provenance.git_commit() is None
 
 
-def test_changes_to_the_tree_are_told(monkeypatch: pytest.MonkeyPatch):
+def test_the_commit_says_whether_files_have_changed(monkeypatch: pytest.MonkeyPatch):
     answers = {"rev-parse": "abc123", "status": " M train.py"}
     monkeypatch.setattr(provenance, "_git", lambda *words: answers[words[0]])
     assert provenance.git_commit() == "abc123+changes"
 
 
-def test_what_a_benchmark_writes_down_is_no_change_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_results_of_benchmarks_do_not_count_as_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
 

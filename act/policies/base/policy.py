@@ -1,6 +1,8 @@
-"""What every policy is: a stateless network with its normalizer. History and chunk execution live in the agent.
+"""The base of all policies: a stateless network with its normalizer. The agent keeps the history and executes chunks.
 
 A policy file adds a frozen `Config(PolicyConfig)`, `Policy.loss` and `Policy.predict`, and the hooks it needs.
+Letters: B batch, T history, K chunk, A action, Q joints, E object poses, N cameras, H W image, F features of one
+camera, C h w feature map, n rows.
 """
 
 import dataclasses
@@ -21,22 +23,22 @@ from act.types import Observation, PolicySpec, tuples
 
 
 class TrainingData(Protocol):
-    """What the hooks around training may look at: every frame of the training episodes, on the CPU."""
+    """What `before_training` can read: every frame of the training episodes, on the CPU."""
 
     qpos: Tensor  # (frames, Q)
     action: Tensor  # (frames, A)
     env_state: Tensor | None  # (frames, E)
     observed: Tensor  # rows of the frames with an observation
-    trainable: Tensor  # rows among them that are ever drawn: not all frames of a DAgger episode are labelled
+    trainable: Tensor  # those of them that can be drawn: not all frames of a DAgger episode have labels
     starts: Tensor  # (episodes + 1,) int64: episode e is frames starts[e] ... starts[e + 1] - 1
     last: Tensor  # (frames,) int64: the last row of the chunk that begins at each frame, however long it is
 
     def features(self, rows: Tensor) -> Tensor:
-        """(n, N, F) or (n, N, C, h, w) of observed rows (n,), where the policy has a frozen backbone."""
+        """(n, N, F) or (n, N, C, h, w) of observed rows (n,), for a policy with a frozen backbone."""
         ...
 
     def images(self, rows: Tensor) -> Tensor:
-        """(n, N, H, W, 3) uint8 of rows (n,), where the policy's backbone is not frozen."""
+        """(n, N, H, W, 3) uint8 of rows (n,), for a policy whose backbone is not frozen."""
         ...
 
     def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,20 +46,20 @@ class TrainingData(Protocol):
         ...
 
     def spans(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same without copies: (actions (N, A), first (n,), last (n,)); past its last a chunk repeats that."""
+        """The same chunks as rows first ... last (n,) of all actions (rows, A); the last action is then repeated."""
         ...
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """What all policies share."""
+    """The settings that all policies have."""
 
-    learns_by_gradient: ClassVar[bool] = True  # otherwise `before_training` is all there is to training
-    may_be_zero: ClassVar[frozenset[str]] = frozenset()  # whole numbers where 0 has a meaning
+    learns_by_gradient: ClassVar[bool] = True  # if not, `before_training` is the whole training
+    may_be_zero: ClassVar[frozenset[str]] = frozenset()  # integer fields that may be 0
     learns_from_scenes: ClassVar[bool] = False  # whether the policy has a `scene_loss`
 
     chunk_size: int = 100
-    """K: actions predicted at once, 0.02 s each."""
+    """K: number of actions predicted at once, 0.02 s each."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -69,36 +71,36 @@ class PolicyConfig:
 
     @property
     def n_obs_steps(self) -> int:
-        """T: observations of history the policy sees."""
+        """T: number of observations in the history that the policy gets."""
         return 1
 
     @property
     def looks(self) -> bool:
-        """Whether the policy looks through cameras."""
+        """Whether the policy uses cameras."""
         return True
 
     @property
     def trains_backbone(self) -> bool:
-        """Whether training changes the visual backbone, so that augmented images mean something."""
+        """Whether training changes the visual backbone, so that augmented images have an effect."""
         return self.looks
 
     def with_paths(self, env_name: str) -> Self:
-        """The same with the default folder of this task's backbone, where one is wanted and none is named."""
+        """The same config with the default folder of the task's backbone, if one is needed and none is given."""
         return self
 
     @property
     def needs_whole_chunks(self) -> bool:
-        """Whether a chunk that a hand-over cuts short teaches nothing: its loss cannot leave out a part of one."""
+        """Whether chunks that a change of driver cuts short are left out: the loss cannot ignore a part of a chunk."""
         return False
 
     @property
     def without_effect(self) -> dict[str, str]:
-        """Settings that mean nothing beside the others, and when they do: train.py refuses flags for them."""
+        """Settings without an effect, given the others, and when they have one: train.py refuses their flags."""
         return {}
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """The policy's part of a training preset ("paper", "fast"); a policy file overrides what differs."""
+        """The policy's part of a training preset ("paper", "fast", ...); a policy file overrides what differs."""
         return cls()
 
     @classmethod
@@ -111,16 +113,16 @@ class PolicyConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """From what `to_json` gave. Raises ValueError naming fields this version does not have."""
+        """The config that `to_json` wrote. Raises ValueError naming fields that this version does not have."""
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"The saved config has {', '.join(unknown)}, which this version's {cls.__module__} lacks.")
+            raise ValueError(f"the saved config has {', '.join(unknown)}, which this version's {cls.__module__} lacks")
         return cls(**tuples(values))
 
 
 class Policy(nn.Module):
-    """Base of all policies. `loss` and `predict` speak Batch, `predict_chunk` observations and physical units."""
+    """The base class. `loss` and `predict` take a Batch; `predict_chunk` takes observations in physical units."""
 
     def __init__(self, config: Any, spec: PolicySpec, normalizer: Normalizer):
         super().__init__()
@@ -128,11 +130,11 @@ class Policy(nn.Module):
 
     @classmethod
     def create(cls, config: Any, spec: PolicySpec, normalizer: Normalizer) -> Self:
-        """A fresh policy to train: pretrained weights, where asked for, are loaded here and only here."""
+        """A new policy to train. Pretrained weights are loaded here and only here."""
         return cls(config, spec, normalizer)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalars of a training batch, "loss" (to minimise) among them; the same meaning in train and eval mode."""
+        """Scalars for a training batch, one of which is "loss" (to minimise); the same in train and eval mode."""
         raise NotImplementedError
 
     def scene_loss(self, scenes: SceneBatch) -> Tensor:
@@ -144,7 +146,7 @@ class Policy(nn.Module):
         raise NotImplementedError
 
     def act_on(self, batch: Batch) -> Tensor:
-        """`predict`, in the way that takes the least time; batch norms and dropout are in eval mode."""
+        """`predict`, computed as fast as possible; batch norms and dropout are in eval mode."""
         return self.predict(batch)
 
     @torch.no_grad()
@@ -158,7 +160,7 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def encode_observations(self, observations: Sequence[Observation]) -> list[Observation]:
-        """The observations with `features` in place of images: what an agent keeps for `predict_chunk`."""
+        """The observations with `features` in place of images; an agent keeps these for `predict_chunk`."""
         if not self.needs_images:
             return list(observations)
         batch = Batch.from_histories([[obs] for obs in observations], self.spec.cameras, self.spec.image_size)
@@ -194,7 +196,7 @@ class Policy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.buffers()).device  # the normalizer's; a policy may have no parameters
+        return next(self.buffers()).device  # of the normalizer, because a policy may have no parameters
 
     @property
     def has_frozen_trunk(self) -> bool:
@@ -202,21 +204,21 @@ class Policy(nn.Module):
         return False
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """(B, T, N, H, W, 3) uint8 -> features (B, T, N, F) or (B, T, N, C, h, w): all that is kept of images.
+        """(B, T, N, H, W, 3) uint8 -> features (B, T, N, F) or (B, T, N, C, h, w), which then replace the images.
 
-        Those of a frozen backbone are computed once per frame of the data, an agent's once per control step.
+        Features of a frozen backbone are computed once per recorded frame, those of an agent once per control step.
         """
         raise NotImplementedError(f"{type(self).__module__} has no features of images")
 
     def before_training(self, dataset: TrainingData) -> None:
-        """Once, before the first step, with features cached: statistics of features, k-means, an index, ..."""
+        """Runs once before the first step, when features are cached: statistics of features, k-means, an index, ..."""
 
     def backbone_parameters(self) -> list[nn.Parameter]:
-        """Parameters that get their own learning rate: a pretrained visual trunk."""
+        """The parameters of the visual backbone, which have a learning rate of their own."""
         return []
 
     def parameter_groups(self, lr: float, weight_decay: float, lr_backbone: float | None = None) -> list[dict]:
-        """Groups for AdamW: matrices decay, vectors (biases, norms) do not; the backbone has its own rate."""
+        """Groups for AdamW: matrices decay, vectors (biases, norms) do not; the backbone has its own learning rate."""
         backbone = {id(parameter) for parameter in self.backbone_parameters()}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in self.parameters():
@@ -230,10 +232,10 @@ class Policy(nn.Module):
 
 
 def masked_mean(error: Tensor, is_pad: Tensor) -> Tensor:
-    """Mean of error (B, K, A) over the entries that are not padding (B, K): padding never changes a loss."""
+    """Mean of `error` (B, K, A) over the entries that are not padding (B, K), so that padding never changes a loss."""
     return (error * (~is_pad)[..., None].to(error.dtype)).sum() / (n_real(is_pad) * error.shape[-1])
 
 
 def n_real(is_pad: Tensor) -> Tensor:
-    """How many actions (B, K) are not padding, at least 1; its mean, where several processes share a batch."""
+    """How many actions (B, K) are not padding, at least 1; the mean over processes that share a batch."""
     return averaged((~is_pad).sum()).clamp_min(1)

@@ -1,4 +1,4 @@
-"""A policy as files: RUN/policy.safetensors (weights, normalizer included) and RUN/policy.json (what they are)."""
+"""Saves and loads policies: RUN/policy.safetensors (weights, normalizer) and RUN/policy.json (config, spec, origin)."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from act.types import PolicySpec
 
 
 def save_policy(run: Path, policy: Policy, about: dict[str, Any]) -> None:
-    """Writes what evaluation and the server load. `about` (step, seed, git, ...) goes into policy.json."""
+    """Writes the files that evaluation and the server load. `about` (step, seed, git, ...) goes into policy.json."""
     values = {
         "policy": type(policy).__module__.rsplit(".", 1)[-1],
         "config": policy.config.to_json(),
@@ -31,7 +31,7 @@ def save_policy(run: Path, policy: Policy, about: dict[str, Any]) -> None:
 
 
 def load_policy(run: Path | str, device: torch.device | str = "cpu") -> Policy:
-    """The policy of a run, in eval mode. Raises ValueError naming the run when it holds none, or a foreign one."""
+    """The policy of a run, in eval mode. Raises ValueError naming the run when it holds no policy of this version."""
     run = Path(run)
     values = RunFolder(run).about()
     try:
@@ -43,7 +43,7 @@ def load_policy(run: Path | str, device: torch.device | str = "cpu") -> Policy:
         spec = PolicySpec.from_json(values["spec"])
         policy = module.Policy(module.Config.from_json(values["config"]), spec, Normalizer.of(spec))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{run}/policy.json tells of no policy of this version ({error!r})") from error
+        raise ValueError(f"{run}/policy.json describes no policy of this version ({error!r})") from error
     try:
         policy.load_state_dict(state)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Layers against their definitions, trunks against what they promise."""
+"""Layers and visual backbones against their definitions."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_both_attentions_agree_with_and_without_a_mask(monkeypatch):
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(plain, fused, strict=True))
 
 
-def test_masked_tokens_are_never_looked_at():
+def test_masked_tokens_are_never_attended_to():
     layer = EncoderLayer(16, 2, 32).eval()
     x, mask = torch.randn(2, 4, 16), torch.tensor([[False, False, False, True]] * 2)
     changed = x.clone()
@@ -44,20 +44,20 @@ def test_masked_tokens_are_never_looked_at():
     assert torch.allclose(layer(x, position, mask)[:, :3], layer(changed, position, mask)[:, :3], atol=1e-5)
 
 
-def test_an_encoder_that_tells_only_the_first_token_says_and_learns_the_same():
+def test_an_encoder_that_computes_only_the_first_token_gives_the_same_output_and_gradients():
     torch.manual_seed(0)
     encoder = Encoder(2, 16, 2, 32).double()
     x, position = torch.randn(3, 4, 16).double(), torch.randn(4, 16).double()
     mask = torch.arange(4) > torch.tensor([[3], [1], [2]])
-    answers, gradients = [], []
+    outputs, gradients = [], []
     for first in (encoder(x, position, mask)[:, :1], encoder(x, position, mask, n=1)):
-        answers.append(first)
+        outputs.append(first)
         gradients.append(torch.autograd.grad(first.square().mean(), list(encoder.parameters())))
-    torch.testing.assert_close(*answers)
+    torch.testing.assert_close(*outputs)
     torch.testing.assert_close(*gradients)
 
 
-def test_queries_shared_by_a_batch_decode_as_if_repeated():
+def test_queries_shared_by_a_batch_give_the_same_output_as_repeated_ones():
     torch.manual_seed(0)
     decoder = Decoder(2, 16, 2, 32).eval()
     assert isinstance(decoder.layers[0], DecoderLayer)
@@ -67,7 +67,7 @@ def test_queries_shared_by_a_batch_decode_as_if_repeated():
     assert shared.shape == (3, 5, 16) and torch.allclose(shared, repeated, atol=1e-5)
 
 
-def test_sine_positions_are_the_textbooks():
+def test_sine_positions_follow_their_formula():
     table = sine_1d(4, 6)
     assert table[3, 0] == pytest.approx(math.sin(3)) and table[3, 1] == pytest.approx(math.cos(3))
     assert table[3, 2] == pytest.approx(math.sin(3 / 10_000 ** (1 / 3)))
@@ -78,7 +78,7 @@ def test_sine_positions_are_the_textbooks():
         sine_2d(2, 2, 6)
 
 
-def test_peaks_are_exact_between_cells_and_blind_to_clutter():
+def test_peaks_are_exact_between_cells_and_ignore_other_peaks():
     maps = torch.full((1, 1, 15, 20), -20.0)
     for (y, x), share in {(4, 7): 0.21, (4, 8): 0.49, (5, 7): 0.09, (5, 8): 0.21}.items():
         maps[0, 0, y, x] = math.log(share)
@@ -105,7 +105,7 @@ def test_places_of_a_spatial_softmax_are_exact_under_autocast():
     torch.testing.assert_close(places, expected)
 
 
-def test_a_folded_trunk_answers_the_same():
+def test_a_folded_keypoint_detector_gives_the_same_output():
     torch.manual_seed(0)
     trunk = KeypointTrunk(CONFIG)
     camera = torch.tensor([0, 1, 0, 1])
@@ -113,12 +113,12 @@ def test_a_folded_trunk_answers_the_same():
     with torch.no_grad():
         maps, nowhere = trunk.eval()(to_float(images(4)), camera)
         folded = trunk.folded()
-        theirs = folded(to_float(images(4)), camera)
+        folded_maps, folded_nowhere = folded(to_float(images(4)), camera)
     assert maps.shape == (4, 3, 16, 24) and nowhere.shape == (4, 3) and not folded.config.norm
-    assert torch.allclose(maps, theirs[0], atol=1e-3) and torch.allclose(nowhere, theirs[1], atol=1e-3)
+    assert torch.allclose(maps, folded_maps, atol=1e-3) and torch.allclose(nowhere, folded_nowhere, atol=1e-3)
 
 
-def test_a_trunk_is_saved_loaded_and_narrowed_to_some_cameras(tmp_path):
+def test_a_keypoint_detector_is_saved_loaded_and_reduced_to_some_cameras(tmp_path):
     trunk = KeypointTrunk(CONFIG).folded()
     trunk.save(tmp_path)
     again = KeypointTrunk.load(tmp_path).eval()
@@ -132,15 +132,15 @@ def test_a_trunk_is_saved_loaded_and_narrowed_to_some_cameras(tmp_path):
         )
         second = again.select(["b"]).keypoints(images(5, 2)[:, 1:])
     assert torch.allclose(second, found[:, 1:], atol=1e-3)
-    with pytest.raises(ValueError, match="never seen camera 'c'; it knows a, b"):
+    with pytest.raises(ValueError, match="not trained on camera 'c'; available: a, b"):
         again.select(["c"])
-    with pytest.raises(ValueError, match="not"):
+    with pytest.raises(ValueError, match="needs 2 cameras"):
         again.keypoints(images(5, 3))
-    with pytest.raises(ValueError, match="holds no trunk"):
+    with pytest.raises(ValueError, match="holds no backbone"):
         KeypointTrunk.load(tmp_path / "nowhere")
 
 
-def test_imagenet_weights_find_their_places(monkeypatch):
+def test_imagenet_weights_give_torchvisions_feature_maps(monkeypatch):
     torch.manual_seed(0)
     source = resnet18(weights=None).eval()
     for module in source.modules():
@@ -157,7 +157,7 @@ def test_imagenet_weights_find_their_places(monkeypatch):
         assert torch.allclose(trunk(x), seen[0], rtol=1e-3, atol=1e-3)
 
 
-def test_frozen_norms_leave_no_layer_behind_and_the_convolutions_learn():
+def test_all_norms_are_frozen_and_all_convolutions_learn():
     trunk = ResNet18Trunk()
     trunk(to_float(images(1))).square().mean().backward()
     assert len(list(trunk.parameters())) == 20  # one weight per convolution
@@ -165,7 +165,7 @@ def test_frozen_norms_leave_no_layer_behind_and_the_convolutions_learn():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dropout_drops_its_share_and_keeps_the_mean(dtype):
+def test_dropout_drops_its_fraction_and_keeps_the_mean(dtype):
     torch.manual_seed(0)
     x = torch.full((7, 33, 1001), 2.0, dtype=dtype, requires_grad=True)
     y = dropout(x, 0.1)
@@ -179,7 +179,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(dtype):
     assert dropout(x, 0.0) is x
 
 
-def test_without_the_network_imagenet_says_what_else_works(monkeypatch):
+def test_the_error_of_a_failed_download_names_the_other_backbone_weights(monkeypatch):
     def offline(*_, **__):
         raise OSError("no route to host")
 
@@ -195,7 +195,7 @@ def test_images_become_floats_with_channels_last():
 
 
 @pytest.mark.parametrize("limit", [transformer.PLAIN_ATTENTION_LIMIT, 0])
-def test_a_causal_transformer_sees_its_own_step_and_earlier_ones(monkeypatch, limit):
+def test_a_causal_transformer_attends_to_its_own_step_and_earlier_ones(monkeypatch, limit):
     monkeypatch.setattr(transformer, "PLAIN_ATTENTION_LIMIT", limit)
     torch.manual_seed(0)
     gpt, x = GPT(2, 16, 2, 0.0, n_steps=3, tokens_per_step=2), torch.randn(2, 6, 16)
@@ -207,7 +207,7 @@ def test_a_causal_transformer_sees_its_own_step_and_earlier_ones(monkeypatch, li
         assert differs.tolist() == [token // 2 >= changed // 2 for token in range(6)]
 
 
-def test_bins_are_decoded_at_their_centres_and_half_a_bin_from_the_truth_at_most():
+def test_bins_are_decoded_at_their_centres_at_most_half_a_bin_from_the_value():
     torch.manual_seed(0)
     bins, values = UniformBins(3, 8), torch.randn(100, 3) * torch.tensor([1.0, 5.0, 0.0]) + 2
     bins.fit(values)
@@ -231,5 +231,5 @@ def test_k_means_finds_clusters_and_leaves_no_centre_without_a_point():
     centres = kmeans(points, 20)
     assert torch.equal(nearest(points, centres), torch.cdist(points, centres).argmin(1))
     assert int(torch.bincount(nearest(points, centres), minlength=20).min()) > 0
-    with pytest.raises(ValueError, match="151 centres need as many points; there are 150"):
+    with pytest.raises(ValueError, match="151 centres need as many points, not 150"):
         kmeans(points, 151)

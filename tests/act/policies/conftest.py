@@ -1,4 +1,4 @@
-"""Tiny tensors are fastest on one thread, and then tests that run side by side do not wait for one another."""
+"""One thread is fastest for tiny tensors, and tests that run in parallel then do not wait for each other."""
 
 import torch
 

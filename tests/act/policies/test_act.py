@@ -1,4 +1,4 @@
-"""ACT: what its loss is made of."""
+"""ACT: the parts of its loss, and the noise on its inputs."""
 
 import dataclasses
 
@@ -32,10 +32,10 @@ def test_inputs_are_noisy_in_training_only(tmp_path):
     train, _, spec = load_data(config)
     policy, batch = make_policy(config, train, spec).eval(), train.draw(0, 0, 200)
     assert isinstance(policy, act.Policy)
-    for see in (policy.joints, policy.object_poses):
-        clean = see(batch)
-        assert torch.equal(see(batch), clean)
+    for read in (policy.joints, policy.object_poses):
+        clean = read(batch)
+        assert torch.equal(read(batch), clean)
         policy.train()
-        noise = see(batch) - clean
+        noise = read(batch) - clean
         policy.eval()
         assert float(noise.std()) == pytest.approx(0.5, rel=0.1) and abs(float(noise.mean())) < 0.05

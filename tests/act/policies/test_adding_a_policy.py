@@ -1,4 +1,4 @@
-"""The policy of docs/adding_a_policy.md: put where the page says, it keeps the contract, trains and is evaluated."""
+"""The policy of docs/adding_a_policy.md keeps the contract, trains, and is loaded and evaluated by its name."""
 
 import re
 import sys
@@ -24,8 +24,8 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     source, entry = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / f"{NAME}.py").write_text(source, encoding="utf-8")
     monkeypatch.setattr(policies, "__path__", [*policies.__path__, str(tmp_path)])
-    there = (*policies.available(), NAME)
-    monkeypatch.setattr(policies, "available", lambda: there)
+    names = (*policies.available(), NAME)
+    monkeypatch.setattr(policies, "available", lambda: names)
     module = policies.load(NAME)
     tiny = eval(f"{{{entry}}}", {NAME: module, "STATE": contract.STATE})
     monkeypatch.setitem(contract.TINY, NAME, tiny[NAME])
@@ -37,7 +37,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_it_keeps_the_contract(case: tuple[str, int, int]):
     contract.test_the_loss_falls_on_one_batch_and_every_parameter_gets_a_gradient(*case)
     contract.test_padded_actions_do_not_change_the_loss(*case)
-    contract.test_train_and_eval_mode_mean_the_same_loss(*case)
+    contract.test_the_loss_is_the_same_in_train_and_eval_mode(*case)
     contract.test_predict_chunk_is_physical_and_repeatable(*case)
     contract.test_a_batch_of_two_is_two_batches_of_one(*case)
     contract.test_a_saved_policy_answers_the_same(*case)
@@ -55,7 +55,7 @@ def test_it_trains_by_its_name_with_its_flags_and_is_loaded_again(tmp_path: Path
         train.main([*flags, *folders, "--n_cosines", "61"])
 
 
-def test_its_line_stands_beside_the_methods_of_table_1():
+def test_its_line_is_a_method_of_table_1():
     (line,) = re.findall(r"`(Method\(.*?\))`", PAGE.read_text(encoding="utf-8"))
     method = eval(line, dict(vars(table1)))
     cells = plan((*table1.METHODS, method), Options(policies=(NAME,)))

@@ -1,4 +1,4 @@
-"""BC-ConvMLP: the original's sizes; the mean or the median of what was demonstrated."""
+"""BC-ConvMLP has the original's sizes and learns the mean or the median of the demonstrations."""
 
 from typing import Any
 
@@ -24,13 +24,13 @@ def test_the_paper_network_has_the_papers_parameters():
 
 
 @pytest.mark.parametrize(("image_size", "outputs"), [((480, 640), 32 * 3 * 8), ((240, 320), 32 * 8 * 10)])
-def test_maps_too_small_for_the_convolutions_get_a_margin(image_size, outputs):
+def test_maps_too_small_for_the_convolutions_are_padded(image_size, outputs):
     head = MapHead(8, image_size)
     cells = [-(-pixels // 32) for pixels in image_size]
     assert head.n_outputs == outputs and head(torch.zeros(2, 8, *cells)).shape == (2, outputs)
 
 
-def test_l2_goes_to_the_mean_and_l1_to_the_more_frequent_way():
+def test_l2_learns_the_mean_of_two_ways_and_l1_the_more_frequent_one():
     mean = answers(learn(bc_convmlp, Config(**STATE)), n=1)
     assert float(mean.abs().max()) < 0.05
     three_of_four = answers(learn(bc_convmlp, Config(**STATE), plus=3), n=1)

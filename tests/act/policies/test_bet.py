@@ -1,4 +1,4 @@
-"""BeT: bins, offsets from them, and a loss at every position of the window."""
+"""BeT: bins, offsets from them, and a loss at every position of the history."""
 
 import dataclasses
 
@@ -34,18 +34,18 @@ def test_without_gamma_the_focal_loss_is_the_cross_entropy():
     assert sure.grad is not None and bool(sure.grad.isfinite().all())
 
 
-def test_the_bin_of_a_chunk_is_the_nearest_by_what_is_not_padding():
+def test_the_bin_of_a_chunk_is_the_nearest_without_its_padding():
     policy = make("bet", STATE)
     chunks = torch.randn(500, 6, 14)
     is_pad = torch.arange(6) >= torch.randint(1, 7, (500, 1))
-    difference = (chunks[:, None] - policy.centres).square().masked_fill(is_pad[:, None, :, None], 0)
-    expected = difference.sum((2, 3)).argmin(1)
+    distance = (chunks[:, None] - policy.centres).square().masked_fill(is_pad[:, None, :, None], 0)
+    expected = distance.sum((2, 3)).argmin(1)
     for bf16 in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             assert torch.equal(policy.encode(chunks, is_pad), expected)
 
 
-def test_bin_and_true_offset_give_the_chunk_back_and_no_loss():
+def test_the_true_bin_and_offset_give_the_chunk_and_no_loss():
     policy = make("bet", STATE)
     batch = make_batch(policy)[1:]
     action, is_pad = batch.chunks()
@@ -61,7 +61,7 @@ def test_bin_and_true_offset_give_the_chunk_back_and_no_loss():
         assert torch.allclose(policy.predict(batch), target[:, -1], atol=1e-5)
 
 
-def test_every_position_of_the_window_is_taught():
+def test_every_position_of_the_history_is_trained():
     policy = make("bet", STATE).eval()
     batch = make_batch(policy)
     assert batch.past_action is not None
@@ -76,8 +76,8 @@ def test_a_position_does_not_see_later_observations():
     batch = make_batch(policy)
     later = batch.qpos.clone()
     later[:, 2] += 1.0
-    ours, theirs = policy._positions(batch), policy._positions(dataclasses.replace(batch, qpos=later))
-    assert torch.equal(ours[:, :2], theirs[:, :2]) and not torch.allclose(ours[:, 2], theirs[:, 2])
+    before, after = policy._positions(batch), policy._positions(dataclasses.replace(batch, qpos=later))
+    assert torch.equal(before[:, :2], after[:, :2]) and not torch.allclose(before[:, 2], after[:, 2])
 
 
 def test_two_ways_are_two_bins():
@@ -86,15 +86,15 @@ def test_two_ways_are_two_bins():
     assert holds_both(policy)
 
 
-def test_a_history_is_learned_from_cached_features_and_acted_on_without_looking_twice(tmp_path, monkeypatch):
+def test_a_history_trains_on_cached_features_and_each_image_is_encoded_once_when_acting(tmp_path, monkeypatch):
     KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
-    sees = {"backbone": "keypoints", "backbone_weights": "sim", "freeze_backbone": True}
-    policy = Config(**BET, **sees, trunk=str(tmp_path / "trunk"))
+    backbone = {"backbone": "keypoints", "backbone_weights": "sim", "freeze_backbone": True}
+    policy = Config(**BET, **backbone, trunk=str(tmp_path / "trunk"))
     config = make_run(tmp_path, policy_class="bet", policy=policy, steps=3)
     assert np.isfinite([line.losses["loss"] for line in run(config)]).all()
-    policy, looked_at = load_policy(tmp_path / "run"), []
+    policy, encoded = load_policy(tmp_path / "run"), []
     encode = policy.encode_images
-    monkeypatch.setattr(policy, "encode_images", lambda images: looked_at.append(images.shape[:3]) or encode(images))
+    monkeypatch.setattr(policy, "encode_images", lambda images: encoded.append(images.shape[:3]) or encode(images))
     agent = PolicyAgent(policy, n_action_steps=2)
     agent.reset(2)
     images = {camera: np.zeros((*SIZE, 3), np.uint8) for camera in ("cam0", "cam1")}
@@ -102,10 +102,10 @@ def test_a_history_is_learned_from_cached_features_and_acted_on_without_looking_
         assert agent.needs_images()
         actions = agent.select_action([{"qpos": np.full(14, t, np.float32), "images": images}] * 2)
         assert actions.shape == (2, 14) and np.isfinite(actions).all()
-    assert looked_at == [(2, 1, 2)] * 5
+    assert encoded == [(2, 1, 2)] * 5
 
 
-def test_presets_say_what_a_history_and_the_paper_need():
+def test_presets_have_what_a_history_and_the_paper_need():
     assert preset("fast", "bet").frame_stride == 1 and preset("fast", "act").frame_stride == 2
     paper = preset("paper", "bet")
     assert (paper.lr, paper.batch_size, paper.weight_decay) == (1e-4, 64, 0.1)

@@ -1,4 +1,4 @@
-"""Categorical: numbers chosen alone lose what belongs together; whole chunks as classes do not."""
+"""Categorical: independent numbers mix two ways in one chunk; whole chunks as classes do not."""
 
 import dataclasses
 from typing import Any
@@ -18,7 +18,7 @@ def with_decode(policy, decode: str):
     return policy
 
 
-def test_every_number_has_both_ways_but_a_chunk_mixes_them():
+def test_independent_numbers_hold_both_ways_but_a_chunk_mixes_them():
     policy = learn(categorical, Config(**STATE, n_bins=32))
     chunks = answers(policy)
     assert float(((chunks.abs() - 1).abs() < 0.25).float().mean()) > 0.95 and abs(float(chunks.mean())) < 0.2
@@ -27,7 +27,7 @@ def test_every_number_has_both_ways_but_a_chunk_mixes_them():
     assert sum(coverage(answers(with_decode(policy, "argmax")))) in (0, 1)
 
 
-def test_chunks_as_classes_hold_both_ways_and_their_mean_neither():
+def test_chunks_as_classes_hold_both_ways_and_their_mean_is_neither():
     policy = learn(categorical, Config(**STATE, joint=True, n_bins=8))
     assert holds_both(policy)
     assert float(answers(with_decode(policy, "mean"), 1).abs().max()) < 0.1

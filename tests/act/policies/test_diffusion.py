@@ -1,4 +1,4 @@
-"""Diffusion: schedules and samplers against their formulas, objectives against the two ways."""
+"""Diffusion: schedules and samplers against their formulas, objectives against demonstrations of two ways."""
 
 import math
 from typing import Any
@@ -36,8 +36,8 @@ def test_every_level_of_noise_has_a_code_of_its_own(train_steps):
     code = TimeCode(4)
     time = Ddpm(Config(**STATE, train_steps=train_steps))._time(torch.arange(train_steps))
     assert len(code.table[(time * TIMES).long()].unique(dim=0)) == train_steps
-    told = code.eval()(time.float())
-    assert len(told.detach().unique(dim=0)) == train_steps
+    codes = code.eval()(time.float())
+    assert len(codes.detach().unique(dim=0)) == train_steps
 
 
 @pytest.mark.parametrize("predicts", ["noise", "chunk"])
@@ -50,14 +50,14 @@ def test_a_denoiser_that_knows_the_chunk_finds_it(predicts, inference_steps, eta
         alpha = objective.alpha_bar[round(100 * time)]
         return clean if predicts == "chunk" else (x - alpha.sqrt() * clean) / (1 - alpha).sqrt()
 
-    assert torch.allclose(objective.solve(denoise, noise, LIMITS), clean, atol=1e-4)
+    assert torch.allclose(objective.generate(denoise, noise, LIMITS), clean, atol=1e-4)
 
 
 def test_full_noise_per_step_is_the_sampler_of_ddpm():
     objective = Ddpm(Config(**STATE, predicts="chunk", train_steps=5, inference_steps=5, eta=1.0))
     clean, noise = clean_and_noise(objective.n_noises)
     visited = []
-    objective.solve(lambda x, time: visited.append(x) or clean, noise, LIMITS)
+    objective.generate(lambda x, time: visited.append(x) or clean, noise, LIMITS)
     a, b = objective.alpha_bar[4].double(), objective.alpha_bar[3].double()  # of the first step and the one below
     beta = 1 - a / b
     mean = (b.sqrt() * beta * clean + (1 - beta).sqrt() * (1 - b) * visited[0]) / (1 - a)  # Ho et al. 2020, eq. 7
@@ -65,26 +65,27 @@ def test_full_noise_per_step_is_the_sampler_of_ddpm():
     assert torch.equal(visited[0], noise[:, 0]) and torch.allclose(visited[1], expected.float(), atol=1e-5)
 
 
-def test_ddpm_exercises_mix_chunk_and_noise_at_the_time_they_tell():
+def test_a_ddpm_training_example_mixes_chunk_and_noise_by_its_time():
     clean, _ = clean_and_noise()
-    noisy, time, noise = Ddpm(Config(**STATE)).exercise(clean)
+    noisy, time, noise = Ddpm(Config(**STATE)).training_example(clean)
     alpha = cosine_schedule(100)[(time * 100).round().long()][:, None, None]
     assert torch.allclose(noisy, alpha.sqrt() * clean + (1 - alpha).sqrt() * noise, atol=1e-6)
 
 
-def test_flow_exercises_lie_on_the_line_and_its_velocity_arrives_in_one_step():
+def test_a_flow_training_example_lies_on_the_line_to_the_chunk_and_its_velocity_arrives_in_one_step():
     clean, noise = clean_and_noise()
-    noisy, time, velocity = Flow(Config(**STATE)).exercise(clean)
+    noisy, time, velocity = Flow(Config(**STATE)).training_example(clean)
     assert torch.allclose(noisy + (1 - time)[:, None, None] * velocity, clean, atol=1e-6)
     for steps in (1, 7):
         for predicts, answer in (("noise", clean - noise[:, 0]), ("chunk", clean)):
             objective = Flow(Config(**STATE | {"inference_steps": steps, "predicts": predicts}))
-            assert torch.allclose(objective.solve(lambda x, t, answer=answer: answer, noise, LIMITS), clean, atol=1e-5)
+            found = objective.generate(lambda x, t, answer=answer: answer, noise, LIMITS)
+            assert torch.allclose(found, clean, atol=1e-5)
 
 
-def test_two_steps_ask_for_the_chunk_from_nothing_and_from_nearly_the_chunk():
+def test_regression_learns_the_chunk_from_zeros_and_from_nearly_the_chunk():
     clean, _ = clean_and_noise()
-    noisy, time, target = TwoSteps(Config(**STATE)).exercise(clean)
+    noisy, time, target = TwoSteps(Config(**STATE)).training_example(clean)
     assert torch.equal(noisy[:3], torch.zeros(3, 4, 2)) and time.tolist() == pytest.approx([0.0] * 3 + [0.9] * 3)
     assert float((noisy[3:] - clean).abs().max()) < 0.5 and torch.equal(target, torch.cat([clean, clean]))
 
@@ -96,14 +97,14 @@ def test_ddpm_and_flow_hold_both_ways(objective):
     assert holds_both(learn(diffusion, Config(**SMALL, **objective), steps=400))
 
 
-def test_regression_gives_one_answer_whose_first_draft_is_the_mean():
+def test_regression_gives_one_answer_whose_first_step_is_the_mean():
     policy = learn(diffusion, Config(**SMALL, objective="regression"))
     chunks = answers(policy)
     assert float((chunks - chunks[0]).abs().max()) < 1e-5 and min(coverage(chunks)) == 0
     with torch.no_grad():
-        seen = policy.vectors(Demonstrations().batch())[:1, -1]
-        draft = policy.denoiser(torch.zeros(1, 4, 2), torch.zeros(1), seen)
-    assert float(draft.abs().max()) < 0.1
+        observed = policy.vectors(Demonstrations().batch())[:1, -1]
+        first = policy.denoiser(torch.zeros(1, 4, 2), torch.zeros(1), observed)
+    assert float(first.abs().max()) < 0.1
 
 
 def test_samples_of_ddpm_stay_within_what_was_demonstrated():
@@ -111,18 +112,18 @@ def test_samples_of_ddpm_stay_within_what_was_demonstrated():
     action = Demonstrations().action
     chunks = answers(policy)  # of a network that learned nothing
     assert bool((chunks >= action.amin(0) - 1e-4).all() and (chunks <= action.amax(0) + 1e-4).all())
-    far = policy.objective.solve(lambda x, time: 100 + x, torch.randn(1, 1, 4, 2), policy.limits)
+    far = policy.objective.generate(lambda x, time: 100 + x, torch.randn(1, 1, 4, 2), policy.limits)
     assert torch.allclose(policy.normalizer.decode("action", far), action.amax(0).expand(1, 4, 2), atol=1e-4)
 
 
 def test_points_of_a_spline_are_denoised_in_place_of_actions():
     policy = learn(diffusion, Config(**SMALL, actions_per_point=2), steps=0)
     assert policy.config.n_points == 5
-    noise, asked = torch.randn(1, 1, 5, 2), []
-    policy.objective.solve(lambda x, time: asked.append(x.shape) or x, noise, LIMITS)
+    noise, shapes = torch.randn(1, 1, 5, 2), []
+    policy.objective.generate(lambda x, time: shapes.append(x.shape) or x, noise, LIMITS)
     with torch.autocast("cpu", torch.bfloat16):  # targets lose nothing to it
         assert policy._points(torch.zeros(1, 4, 2), torch.zeros(1, 4, dtype=torch.bool)).dtype == torch.float32
-    assert set(asked) == {(1, 5, 2)} and answers(policy, 3).shape == (3, 4, 2)
+    assert set(shapes) == {(1, 5, 2)} and answers(policy, 3).shape == (3, 4, 2)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 5, 8])
@@ -140,9 +141,12 @@ def test_the_unet_takes_chunks_of_any_length(chunk_size):
         ({"actions_per_point": 3}, "chunk_size 100 must be a multiple of actions_per_point 3"),
         ({"network": "transformer", "hidden_dim": 30}, "hidden_dim 30 must be a multiple of n_heads 4"),
         ({"train_steps": 1001}, "train_steps 1001 must be at most 1000"),
-        ({"network": "transformer", "actions_per_token": 3}, "100 must be a multiple of actions_per_token 3"),
+        (
+            {"network": "transformer", "actions_per_token": 3},
+            "100 points per chunk must be a multiple of",
+        ),
     ],
 )
-def test_contradictions_are_refused(values, message):
+def test_sizes_that_do_not_fit_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Config(**STATE, **values)

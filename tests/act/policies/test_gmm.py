@@ -1,4 +1,4 @@
-"""GMM: its likelihood is the textbook's, and both ways are modes of it."""
+"""GMM: its likelihood equals torch's, and two ways become two modes."""
 
 import dataclasses
 from typing import Any
@@ -17,7 +17,7 @@ from tests.fakes.two_ways import answers, coverage, holds_both, learn
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True, "hidden_dim": 64}
 
 
-def test_the_likelihood_is_that_of_torchs_mixture_without_what_is_padding():
+def test_the_likelihood_is_that_of_torchs_mixture_without_the_padding():
     torch.manual_seed(0)
     logits, mean, std = torch.randn(2, 3), torch.randn(2, 3, 4, 5), torch.rand(2, 3, 4, 5) + 0.1
     target, is_pad = torch.randn(2, 4, 5), torch.tensor([[False] * 4, [False, False, True, True]])
@@ -28,7 +28,7 @@ def test_the_likelihood_is_that_of_torchs_mixture_without_what_is_padding():
         assert torch.allclose(found[b], mixture.log_prob(target[b, :real]), rtol=1e-5)
 
 
-def test_modes_are_the_two_ways_and_the_heaviest_is_one_of_them():
+def test_modes_are_the_two_ways_and_the_largest_weight_chooses_one():
     policy = learn(gmm, Config(**STATE))
     assert holds_both(policy)
     policy.config = dataclasses.replace(policy.config, decode="sample")
@@ -37,7 +37,7 @@ def test_modes_are_the_two_ways_and_the_heaviest_is_one_of_them():
     assert sorted(coverage(answers(policy))) == [0, 1]
 
 
-def test_samples_spread_around_the_mean_of_their_mode_as_it_says():
+def test_samples_have_the_mean_and_deviation_of_their_mode():
     torch.manual_seed(0)
     spec = PolicySpec(env_state_dim=1)
     policy = gmm.Policy(Config(4, **STATE, n_modes=1, decode="sample"), spec, Normalizer.of(spec)).eval()
@@ -50,6 +50,6 @@ def test_samples_spread_around_the_mean_of_their_mode_as_it_says():
 
 
 @pytest.mark.parametrize(("values", "message"), [({"n_modes": 0}, "n_modes 0"), ({"min_std": 0.0}, "min_std 0.0")])
-def test_contradictions_are_refused(values, message):
+def test_sizes_that_cannot_work_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Config(**STATE, **values)

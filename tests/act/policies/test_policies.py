@@ -1,4 +1,4 @@
-"""The contract of every policy, and what is special to ACT."""
+"""The contract that every policy keeps, and what is special to ACT."""
 
 import dataclasses
 import json
@@ -23,8 +23,8 @@ from act.policies.base.policy import masked_mean
 from act.types import PolicySpec
 
 IMAGE_SIZE = (32, 48)
-LOOKS: dict[str, Any] = {"backbone_weights": "none", "dropout": 0.0}
-POINTS: dict[str, Any] = {**LOOKS, "backbone": "keypoints"}
+RESNET: dict[str, Any] = {"backbone_weights": "none", "dropout": 0.0}
+POINTS: dict[str, Any] = {**RESNET, "backbone": "keypoints"}
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True}
 FROZEN: dict[str, Any] = {"backbone": "keypoints", "backbone_weights": "sim", "freeze_backbone": True}
 BET: dict[str, Any] = {"chunk_size": 6, "n_obs_steps": 3, "n_bins": 5, "hidden_dim": 16, "n_layers": 2, "n_heads": 2}
@@ -42,7 +42,7 @@ TINY = {
     ],
     "bet": [bet.Config(**BET, **POINTS), bet.Config(**BET, **STATE, dropout=0.0)],
     "rt1": [
-        rt1.Config(**RT1, n_tokens=2, **LOOKS),
+        rt1.Config(**RT1, n_tokens=2, **RESNET),
         rt1.Config(**RT1, **POINTS),
         rt1.Config(**RT1, **STATE, dropout=0.0),
     ],
@@ -67,7 +67,7 @@ LEARNING = [case for case in CASES if policies.load(case[0]).Config.learns_by_gr
 
 
 def make(name: str, index: int = 0, n_cameras: int = 1):
-    """A tiny policy of that name."""
+    """Returns a tiny policy of that name."""
     torch.manual_seed(0)
     module = policies.load(name)
     config = TINY[name][index] if name in TINY else module.Config(chunk_size=6)
@@ -83,7 +83,7 @@ def make(name: str, index: int = 0, n_cameras: int = 1):
 
 
 def make_dataset(policy) -> EpisodeDataset:
-    """Two short episodes of noise, with features where the policy's backbone is frozen, else with images."""
+    """Returns two short episodes of noise, with features where the policy's backbone is frozen, else with images."""
 
     def episode(length: int) -> Episode:
         qpos, qvel, action = (rng.random((length, 14), np.float32) for _ in range(3))
@@ -178,7 +178,7 @@ def test_padded_actions_do_not_change_the_loss(name, index, n_cameras):
 
 
 @pytest.mark.parametrize(("name", "index", "n_cameras"), CASES)
-def test_train_and_eval_mode_mean_the_same_loss(name, index, n_cameras):
+def test_the_loss_is_the_same_in_train_and_eval_mode(name, index, n_cameras):
     policy = make(name, index, n_cameras)
     batch = make_batch(policy)
     assert seeded_loss(policy.train(), batch) == pytest.approx(seeded_loss(policy.eval(), batch), rel=1e-5)
@@ -202,7 +202,7 @@ def test_predict_chunk_is_physical_and_repeatable(name, index, n_cameras):
 def test_a_batch_of_two_is_two_batches_of_one(name, index, n_cameras):
     policy = make(name, index, n_cameras)
     histories = observations(policy, 2)
-    torch.manual_seed(0)  # policies that draw do it sample by sample, in their order
+    torch.manual_seed(0)  # policies draw random numbers sample by sample, in order
     ones = [policy.predict_chunk([history])[0] for history in histories]
     torch.manual_seed(0)
     assert np.allclose(policy.predict_chunk(histories), np.stack(ones), atol=1e-4)
@@ -254,12 +254,12 @@ def test_the_paper_network_has_the_papers_parameters():
         ({"backbone": "keypoints", "backbone_weights": "none", "freeze_backbone": True}, "random weights"),
     ],
 )
-def test_contradictions_are_refused(values, message):
+def test_settings_that_contradict_each_other_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Config(**values)
 
 
-def test_masked_mean_divides_by_what_is_valid():
+def test_a_masked_mean_divides_by_the_entries_that_are_not_padding():
     error, is_pad = torch.tensor([[[1.0], [3.0]], [[5.0], [99.0]]]), torch.tensor([[False, False], [False, True]])
     assert float(masked_mean(error, is_pad)) == 3.0
 
@@ -282,7 +282,7 @@ def test_a_keypoint_trunk_is_loaded_once_and_its_features_replace_images(tmp_pat
     again = Policy(Config.from_json(json.loads(json.dumps(policy.config.to_json()))), spec, Normalizer.of(spec))
     again.load_state_dict(policy.state_dict())
     assert torch.equal(again.eval().predict(batch), policy.predict(batch))
-    with pytest.raises(ValueError, match="never seen camera 'top'"):
+    with pytest.raises(ValueError, match="not trained on camera 'top'"):
         Policy.create(config, PolicySpec(("top",), IMAGE_SIZE), Normalizer.of(spec))
 
 
@@ -294,7 +294,7 @@ def test_the_prior_latent_gives_different_chunks_and_zero_the_same():
     assert not np.array_equal(policy.predict_chunk(histories), policy.predict_chunk(histories))
 
 
-def test_the_cvae_reads_every_so_many_th_action_and_nothing_that_is_padding():
+def test_the_cvae_reads_every_nth_action_and_no_padding():
     spec = PolicySpec((), IMAGE_SIZE, env_state_dim=7)
     config = dataclasses.replace(TINY["act"][2], use_cvae=True, cvae_stride=2)
     cvae = Policy(config, spec, Normalizer.of(spec)).eval().cvae
@@ -302,10 +302,10 @@ def test_the_cvae_reads_every_so_many_th_action_and_nothing_that_is_padding():
     qpos, action, is_pad = torch.rand(1, 14), torch.rand(1, 6, 14), torch.zeros(1, 6, dtype=torch.bool)
     is_pad[:, 4:] = True
     mu = cvae(qpos, action, is_pad)[0]
-    for t, looked_at in enumerate([True, False, True, False, False, False]):
+    for t, is_read in enumerate([True, False, True, False, False, False]):
         other = action.clone()
         other[:, t] += 1
-        assert torch.equal(cvae(qpos, other, is_pad)[0], mu) != looked_at
+        assert torch.equal(cvae(qpos, other, is_pad)[0], mu) != is_read
 
 
 def test_the_spline_is_smooth_and_reproduces_straight_lines():

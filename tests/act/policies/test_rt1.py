@@ -1,4 +1,4 @@
-"""RT-1: images as tokens, actions as bins, causal by frame."""
+"""RT-1: images as tokens, actions as bins, attention that is causal over frames."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from tests.fakes.two_ways import answers, learn
 RESNET, STATE = 0, 2  # of the tiny configurations of the contract tests
 
 
-def test_the_weights_of_a_token_are_a_mean_over_the_cells():
+def test_a_token_is_a_weighted_mean_over_the_cells():
     torch.manual_seed(0)
     learner, maps = TokenLearner(6, 8, 3), torch.randn(2, 6, 4, 5)
     cells = learner.project(maps.flatten(2).mT)
@@ -23,13 +23,13 @@ def test_the_weights_of_a_token_are_a_mean_over_the_cells():
     assert torch.allclose(learner(maps)[1], brute, atol=1e-5)
 
 
-def test_a_frame_does_not_see_later_frames_and_every_frame_is_taught():
+def test_a_frame_does_not_attend_to_later_frames_and_every_frame_is_trained():
     policy = make("rt1", STATE).eval()
     batch = make_batch(policy)
     later = batch.qpos.clone()
     later[:, 2] += 1.0
-    ours, theirs = policy._frames(batch), policy._frames(dataclasses.replace(batch, qpos=later))
-    assert torch.equal(ours[:, :2], theirs[:, :2]) and not torch.allclose(ours[:, 2], theirs[:, 2])
+    before, after = policy._frames(batch), policy._frames(dataclasses.replace(batch, qpos=later))
+    assert torch.equal(before[:, :2], after[:, :2]) and not torch.allclose(before[:, 2], after[:, 2])
     assert batch.past_action is not None
     for position in range(2):
         past = batch.past_action.clone()
@@ -37,12 +37,12 @@ def test_a_frame_does_not_see_later_frames_and_every_frame_is_taught():
         assert policy.loss(batch)["loss"] != policy.loss(dataclasses.replace(batch, past_action=past))["loss"]
 
 
-def test_what_is_remembered_of_images_answers_as_the_images_do():
+def test_cached_features_give_the_same_chunk_as_their_images():
     policy = make("rt1", RESNET, 2)
     (history,) = observations(policy, 1)
-    remembered = policy.encode_observations(history)
-    assert remembered[0]["features"].shape == (2, 512, 1, 2) and "images" not in remembered[0]
-    assert (policy.predict_chunk([history]) == policy.predict_chunk([remembered])).all()
+    encoded = policy.encode_observations(history)
+    assert encoded[0]["features"].shape == (2, 512, 1, 2) and "images" not in encoded[0]
+    assert (policy.predict_chunk([history]) == policy.predict_chunk([encoded])).all()
 
 
 def test_a_certain_class_is_executed_as_the_centre_of_its_bin():
@@ -56,7 +56,7 @@ def test_a_certain_class_is_executed_as_the_centre_of_its_bin():
         assert (policy.bins.encode(centre) == 4).all()
 
 
-def test_of_two_ways_it_takes_one_and_never_their_mean():
+def test_it_chooses_one_of_two_ways_and_never_their_mean():
     config = Config(n_obs_steps=1, n_bins=16, hidden_dim=16, n_layers=1, n_heads=2, dropout=0.0)
     chunk = answers(learn(rt1, config, steps=60), 1)
     assert bool(((chunk.abs() - 1).abs() < 0.15).all())

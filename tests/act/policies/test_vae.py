@@ -1,4 +1,4 @@
-"""VAE: z tells the ways apart where it is cheap enough, and the prior's mean is one answer."""
+"""VAE: z distinguishes two ways where the KL weight is small, and the mean of the prior gives one answer."""
 
 import dataclasses
 from typing import Any
@@ -12,7 +12,7 @@ from tests.fakes.two_ways import Demonstrations, answers, coverage, learn
 STATE: dict[str, Any] = {"use_images": False, "use_env_state": True, "hidden_dim": 64, "latent_dim": 4}
 
 
-def test_the_prior_finds_both_ways_and_its_mean_gives_one_answer():
+def test_samples_of_the_prior_find_both_ways_and_its_mean_gives_one_answer():
     policy = learn(vae, Config(**STATE, kl_weight=0.2, latent="prior"))
     plus, minus = coverage(answers(policy))
     assert plus + minus > 0.6 and min(plus, minus) > 0.25  # the rest lies between the ways, where z is near 0
@@ -26,7 +26,7 @@ def test_a_latent_that_costs_more_than_it_saves_is_not_used():
     assert float(policy.loss(Demonstrations().batch())["kl"].detach()) < 0.02
 
 
-def test_contradictions_are_refused():
+def test_sizes_that_cannot_work_are_refused():
     with pytest.raises(ValueError, match="latent_dim 0"):
         dataclasses.replace(Config(**STATE), latent_dim=0)
     with pytest.raises(ValueError, match="kl_weight -1"):

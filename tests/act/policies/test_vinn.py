@@ -1,4 +1,4 @@
-"""VINN: retrieval against brute force, and what a memory must do that no network does."""
+"""VINN: recalled chunks against brute force, and the memory that is saved with the weights."""
 
 import dataclasses
 from pathlib import Path
@@ -56,10 +56,10 @@ def test_a_frame_of_the_memory_recalls_its_own_chunk_to_the_end_of_its_episode()
         assert float(policy.loss(sample)["loss"]) < 1e-6
 
 
-def test_what_the_policy_did_itself_is_not_recalled_but_what_the_expert_would_have_done():
+def test_the_policys_own_actions_are_not_recalled_but_the_experts_labels_are():
     (made,) = episodes((20,)).episodes
     expert, at = np.arange(20) < 8, np.array([10, 15], np.int32)
-    chunks = np.random.default_rng(1).random((2, K - 1, 14), np.float32)  # shorter than ours: its last action is held
+    chunks = np.random.default_rng(1).random((2, K - 1, 14), np.float32)  # shorter than K: the last action is repeated
     labels = {"intervention": expert, "action_chunk": chunks, "action_chunk_t": at}
     made = dataclasses.replace(made, executed_action=np.where(expert[:, None], made.action, 0.5), **labels)
     dataset = EpisodeDataset([made], Sampling(K, use_env_state=True))
@@ -89,7 +89,7 @@ def test_recall_is_the_brute_force_mean_over_the_sorted_neighbours(state_weight)
         assert np.allclose(answer.numpy(), expected, atol=1e-5)
 
 
-def test_an_adaptive_k_averages_noise_away_and_keeps_what_is_exact():
+def test_an_adaptive_k_is_large_for_noisy_actions_and_small_for_exact_ones():
     noisy = episodes((40, 40, 40))
     noisy.env_state = torch.linspace(0, 1, 40).repeat(3)[:, None].expand(-1, 7)
     noisy.qpos = torch.zeros(120, 14)
@@ -104,10 +104,10 @@ def test_an_adaptive_k_averages_noise_away_and_keeps_what_is_exact():
         remember(episodes((20,)))
 
 
-def test_the_memory_travels_with_the_weights():
+def test_the_memory_is_saved_and_loaded_with_the_weights():
     policy, batch = remember(episodes()), query()
     again = Policy(dataclasses.replace(policy.config, k=3), SPEC, Normalizer.of(SPEC))
-    with pytest.raises(ValueError, match="k 3 neighbours of 0 frames in memory"):
+    with pytest.raises(ValueError, match="k 3 exceeds the 0 frames in memory"):
         again.predict(batch)
     again.load_state_dict(policy.state_dict())
     assert torch.equal(again.predict(batch), policy.predict(batch))
@@ -130,10 +130,10 @@ def test_training_fills_the_memory_in_one_step(tmp_path):
     assert list(fit(again, train, held_out, config)) == []
 
 
-def test_what_means_nothing_is_refused():
-    with pytest.raises(ValueError, match="VINN trains no trunk"):
+def test_settings_without_effect_are_refused():
+    with pytest.raises(ValueError, match="VINN trains no backbone"):
         Config()
-    with pytest.raises(ValueError, match=r"input_noise 0\.1 means nothing"):
+    with pytest.raises(ValueError, match=r"input_noise 0\.1 has no effect"):
         Config(use_images=False, use_env_state=True, input_noise=0.1)
     with pytest.raises(ValueError, match=r"temperature 0\.0 must be positive"):
         Config(use_images=False, use_env_state=True, temperature=0.0)

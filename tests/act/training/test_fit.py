@@ -1,4 +1,4 @@
-"""fit(): learning, resuming, refusing, keeping."""
+"""fit(): it learns, resumes exactly, refuses what does not fit, and keeps the best weights."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ TINY = act_policy.Config(
 
 
 def make(directory: Path, **changes) -> TrainConfig:
-    """A run on tiny episodes that takes a moment."""
+    """Returns the configuration of a short run on tiny episodes."""
     data = directory / "data"
     if not data.exists():
         data.mkdir()
@@ -72,7 +72,7 @@ def make(directory: Path, **changes) -> TrainConfig:
 
 
 def run(config: TrainConfig, stop: int | None = None, evaluate=None) -> list:
-    """Metrics of a run, cut off by a kill after what is done at step `stop`."""
+    """Returns the metrics of a run; with `stop` it is interrupted after that step."""
     train, held_out, spec = load_data(config)
     metrics = []
     for line in fit(make_policy(config, train, spec), train, held_out, config, evaluate):
@@ -82,7 +82,7 @@ def run(config: TrainConfig, stop: int | None = None, evaluate=None) -> list:
     return metrics
 
 
-def test_training_lowers_the_loss_and_leaves_a_policy(tmp_path):
+def test_training_lowers_the_loss_and_saves_a_policy(tmp_path):
     config = make(tmp_path, steps=40, log_every=10)
     metrics = run(config)
     assert [line.step for line in metrics if line.validation] == list(range(4, 41, 4))
@@ -98,48 +98,48 @@ def test_training_lowers_the_loss_and_leaves_a_policy(tmp_path):
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
     whole = run(make(tmp_path, run_dir=tmp_path / "whole"))
     config = make(tmp_path, run_dir=tmp_path / "cut")
-    first = run(config, stop=6)  # step 6 is after the checkpoint of step 4: two steps are done again
+    first = run(config, stop=6)  # the checkpoint is of step 4, so steps 5 and 6 are done again
     second = run(config)
     assert [line.step for line in first] == [2, 4, 6] and [line.step for line in second] == [6, 8]
     assert [line.losses for line in second] == [line.losses for line in whole[2:]]
     assert second[-1].validation == whole[-1].validation
-    ours, theirs = load_policy(tmp_path / "cut").state_dict(), load_policy(tmp_path / "whole").state_dict()
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    cut, expected = (load_policy(tmp_path / name).state_dict() for name in ("cut", "whole"))
+    assert all(torch.equal(cut[key], expected[key]) for key in expected)
 
 
-def test_a_resumed_run_with_a_trunk_that_is_trained_along_equals_an_uninterrupted_one(tmp_path):
-    """Its weights lie in memory as convolutions like them; moments that lay otherwise would belong to other weights."""
+def test_a_resumed_run_that_trains_its_backbone_equals_an_uninterrupted_one(tmp_path):
+    """Weights of convolutions have their own memory layout; moments in another layout would belong to other weights."""
     KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
-    looks = {"backbone": "keypoints", "backbone_weights": "sim", "trunk": str(tmp_path / "trunk")}
-    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **looks)
+    backbone = {"backbone": "keypoints", "backbone_weights": "sim", "trunk": str(tmp_path / "trunk")}
+    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **backbone)
     changes = {"policy": policy, "precision": "fp32", "lr_backbone": 3e-3, "batch_size": 2}
     run(make(tmp_path, run_dir=tmp_path / "whole", **changes))
     config = make(tmp_path, run_dir=tmp_path / "cut", **changes)
     run(config, stop=4)
     run(config)
-    ours, theirs = (load_policy(tmp_path / name).state_dict() for name in ("cut", "whole"))
-    assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
+    cut, expected = (load_policy(tmp_path / name).state_dict() for name in ("cut", "whole"))
+    assert [key for key in expected if not torch.equal(cut[key], expected[key])] == []
 
 
-def test_no_line_of_the_log_is_lost_where_a_run_is_cut_off(tmp_path):
-    config, seen = make(tmp_path), []
+def test_no_line_of_the_log_is_lost_where_a_run_is_interrupted(tmp_path):
+    config, logged = make(tmp_path), []
     data, held_out, spec = load_data(config)
     for metrics in fit(make_policy(config, data, spec), data, held_out, config):
         if metrics.step == 4:  # before it is written
             break
-        seen.append(metrics.step)
+        logged.append(metrics.step)
     start = (load_state(tmp_path / "run", config) or SimpleNamespace(step=0)).step
-    assert [step for step in seen if step <= start] + [line.step for line in run(config)] == [2, 4, 6, 8]
+    assert [step for step in logged if step <= start] + [line.step for line in run(config)] == [2, 4, 6, 8]
 
 
-def test_held_out_losses_do_not_follow_from_the_size_of_batches(tmp_path):
-    told = []
+def test_validation_does_not_depend_on_the_batch_size(tmp_path):
+    losses = []
     for size in (2, 7):
         config = make(tmp_path, batch_size=size)
         data, held_out, spec = load_data(config)
         assert held_out is not None
-        told.append(Trainer(make_policy(config, data, spec), config).validate(held_out))
-    assert told[0] == told[1]
+        losses.append(Trainer(make_policy(config, data, spec), config).validate(held_out))
+    assert losses[0] == losses[1]
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path):
@@ -155,7 +155,7 @@ def test_another_configuration_does_not_resume(tmp_path):
     assert load_state(tmp_path / "run", make(tmp_path, log_every=7)) is not None
 
 
-def test_a_run_does_not_go_on_with_other_episodes(tmp_path):
+def test_a_run_does_not_resume_with_other_episodes(tmp_path):
     config = make(tmp_path)
     run(config, stop=4)
     (tmp_path / "data" / "episode_1.hdf5").rename(tmp_path / "data" / "episode_9.hdf5")
@@ -163,13 +163,13 @@ def test_a_run_does_not_go_on_with_other_episodes(tmp_path):
         run(config)
     again = (tmp_path / "data" / "episode_9.hdf5").rename(tmp_path / "data" / "episode_1.hdf5")
     before, size = put(again, 7.0), again.stat().st_size
-    with pytest.raises(ValueError, match="trained on other episodes"):  # though no longer and no shorter
+    with pytest.raises(ValueError, match="trained on other episodes"):  # although the file has the same size
         run(config)
     put(again, before)
     assert again.stat().st_size == size and [line.step for line in run(config)] == [6, 8]
 
 
-def test_a_run_that_is_trained_already_names_other_episodes_too(tmp_path, capsys):
+def test_a_finished_run_is_refused_with_other_episodes_too(tmp_path, capsys):
     config = make(tmp_path)
     train.train(config, tmp_path / "run", ALONE)
     train.train(config, tmp_path / "run", ALONE)
@@ -180,12 +180,12 @@ def test_a_run_that_is_trained_already_names_other_episodes_too(tmp_path, capsys
 
 
 @pytest.mark.parametrize("name", ["mps", "meta", "cuda:99", "toaster"])
-def test_a_device_that_cannot_be_used_is_named(name: str):
+def test_a_device_that_cannot_be_used_is_refused_and_named(name: str):
     with pytest.raises(ValueError, match=f"--device {name}"):
         choose_device(name)
 
 
-def test_what_is_written_can_be_read_by_whom_the_umask_says(tmp_path):
+def test_written_files_have_the_permissions_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
         run(make(tmp_path), stop=4)
@@ -197,16 +197,16 @@ def test_what_is_written_can_be_read_by_whom_the_umask_says(tmp_path):
 
 def test_two_trainings_do_not_share_a_directory(tmp_path):
     error = pytest.raises(ValueError, match=r"run is being trained by another process")
-    alone = partial(lock_folder, tmp_path / "run", "trained", "--run_dir")
-    with alone(), error, alone():
+    lock = partial(lock_folder, tmp_path / "run", "trained", "--run_dir")
+    with lock(), error, lock():
         pass
     assert not (tmp_path / "run" / ".lock").exists()
-    with alone():
+    with lock():
         pass
 
 
 def put(path: Path, value: float) -> float:
-    """Changes one number of an episode's actions and returns what it was."""
+    """Changes one number of an episode's actions and returns the old value."""
     with h5py.File(path, "a") as root:
         actions = root["action"]
         assert isinstance(actions, h5py.Dataset)
@@ -216,14 +216,14 @@ def put(path: Path, value: float) -> float:
 
 
 def drive(directory: Path, index: int, expert: bool) -> None:
-    """An episode in which the policy drove, and an operator never did, or at last."""
+    """Writes an episode that the policy drove; with `expert`, an operator drove the last steps."""
     rows = np.random.default_rng(index).random((10, 14), np.float32)
     intervention = np.arange(10) > (5 if expert else 10)
     values = {"qpos": rows, "qvel": rows, "action": rows, "executed_action": rows, "intervention": intervention}
     write_episode(episode_path(directory, index), env_state=np.ones((10, 7), np.float32), images={}, **values)
 
 
-def test_episodes_without_a_label_are_neither_learned_from_nor_validated_on(tmp_path):
+def test_episodes_without_labels_are_used_neither_to_train_nor_to_validate(tmp_path):
     (tmp_path / "data").mkdir()
     for index in range(5):
         drive(tmp_path / "data", index, expert=False)
@@ -265,7 +265,7 @@ def test_the_most_successful_weights_are_kept(tmp_path):
     assert about["step"] == 4 and about["validation_success"] == 0.9
 
 
-def test_a_resumed_run_remembers_how_good_its_best_was(tmp_path):
+def test_a_resumed_run_remembers_its_best_success_rate(tmp_path):
     config, rates = make(tmp_path, eval_every=4), iter([0.9, 0.2, 0.2])
     run(config, stop=4, evaluate=lambda policy: next(rates))
     run(config, evaluate=lambda policy: next(rates))
@@ -273,7 +273,7 @@ def test_a_resumed_run_remembers_how_good_its_best_was(tmp_path):
     assert about["step"] == 4 and about["validation_success"] == 0.9
 
 
-def test_statistics_are_those_of_the_training_episodes_alone(tmp_path):
+def test_statistics_are_those_of_the_training_episodes_only(tmp_path):
     config = make(tmp_path)
     data, held_out, spec = load_data(config)
     assert held_out is not None
@@ -283,17 +283,17 @@ def test_statistics_are_those_of_the_training_episodes_alone(tmp_path):
     assert not torch.allclose(stats["action_shift"], torch.cat([data.action, held_out.action]).mean(0))
 
 
-def test_held_out_losses_are_of_episodes_that_are_not_learned_from(tmp_path, monkeypatch):
-    config, judged = make(tmp_path), []
-    monkeypatch.setattr(Trainer, "validate", lambda self, held_out: judged.append(held_out) or {"deployed_l1": 0.0})
+def test_validation_uses_episodes_that_are_not_trained_on(tmp_path, monkeypatch):
+    config, validated = make(tmp_path), []
+    monkeypatch.setattr(Trainer, "validate", lambda self, held_out: validated.append(held_out) or {"deployed_l1": 0.0})
     train, held_out, spec = load_data(config)
     list(fit(make_policy(config, train, spec), train, held_out, config))
-    assert held_out is not None and judged == [held_out] * 2
-    ours, theirs = ({episode.path for episode in part.episodes} for part in (train, held_out))
-    assert not ours & theirs and len(ours | theirs) == 5
+    assert held_out is not None and validated == [held_out] * 2
+    trained, others = ({episode.path for episode in part.episodes} for part in (train, held_out))
+    assert not trained & others and len(trained | others) == 5
 
 
-def test_another_seed_learns_from_other_episodes_in_another_order_with_other_noise(tmp_path, monkeypatch):
+def test_another_seed_gives_other_episodes_another_order_and_other_noise(tmp_path, monkeypatch):
     noisy = dataclasses.replace(TINY, input_noise=0.5)
     one, other = (make(tmp_path, seed=s, policy=noisy, steps=1, run_dir=tmp_path / f"run{s}") for s in (0, 1))
     assert {e.path for e in load_data(one)[0].episodes} != {e.path for e in load_data(other)[0].episodes}
@@ -309,7 +309,7 @@ def test_another_seed_learns_from_other_episodes_in_another_order_with_other_noi
     assert drawn == [0, 1] and losses[0] != losses[1]
 
 
-def test_what_the_data_is_asked_for_reaches_it(tmp_path):
+def test_the_aggregation_setting_changes_the_weights_of_frames(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     drive(data, 0, expert=True)
@@ -320,7 +320,7 @@ def test_what_the_data_is_asked_for_reaches_it(tmp_path):
     assert not np.array_equal(uniform.weights, equal.weights)  # type: ignore[arg-type]
 
 
-def test_a_frozen_trunk_trains_on_cached_features(tmp_path):
+def test_a_policy_with_a_frozen_backbone_trains_on_cached_features(tmp_path):
     KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
     changes = {
         "backbone": "keypoints",
@@ -336,20 +336,20 @@ def test_a_frozen_trunk_trains_on_cached_features(tmp_path):
     other = make_policy(config, train, spec)
     other.backbone_parameters()[0].data += 1.0
     prepare(other, train, config, torch.device("cpu"))
-    assert len(list((tmp_path / "data" / ".features").glob("*"))) == 2, "another trunk, other features"
+    assert len(list((tmp_path / "data" / ".features").glob("*"))) == 2, "another backbone has other features"
     loaded = load_policy(tmp_path / "run")
     assert loaded.has_frozen_trunk and bool((loaded.state_dict()["normalizer.features_scale"] != 1).any())
     trunk = KeypointTrunk.load(tmp_path / "trunk").state_dict()
     assert all(torch.equal(value, loaded.state_dict()[f"trunk.{key}"]) for key, value in trunk.items())
 
     run(dataclasses.replace(config, run_dir=tmp_path / "cut", steps=8), stop=4)
-    torch.manual_seed(1)  # another than any step's
+    torch.manual_seed(1)  # a seed that no step has
     KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
     with pytest.raises(ValueError, match="behind another trunk"):
         run(dataclasses.replace(config, run_dir=tmp_path / "cut", steps=8))
 
 
-def test_keypoints_of_a_trunk_that_is_trained_along_are_normalised(tmp_path):
+def test_keypoints_of_a_trained_backbone_are_normalised_too(tmp_path):
     KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
     changes = {"backbone": "keypoints", "backbone_weights": "sim", "trunk": str(tmp_path / "trunk")}
     policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **changes)
@@ -357,13 +357,13 @@ def test_keypoints_of_a_trunk_that_is_trained_along_are_normalised(tmp_path):
     loaded = load_policy(tmp_path / "run")
     train, _, _ = load_data(make(tmp_path, policy=policy))
     with torch.no_grad():
-        seen = loaded.encode_images(train.images(train.observed)).flatten(1)
-    encoded = loaded.normalizer.encode("features", seen)
-    assert torch.allclose(encoded.mean(0), torch.zeros(len(seen[0])), atol=0.1)
+        features = loaded.encode_images(train.images(train.observed)).flatten(1)
+    encoded = loaded.normalizer.encode("features", features)
+    assert torch.allclose(encoded.mean(0), torch.zeros(len(features[0])), atol=0.1)
     assert bool((loaded.state_dict()["normalizer.features_scale"] != 1).all())
 
 
-def test_a_keypoint_trunk_is_trained_in_the_arithmetic_that_is_asked_for():
+def test_a_keypoint_detector_computes_in_the_arithmetic_of_its_caller():
     trunk = KeypointTrunk(KeypointConfig(("cube",), ("cam0",), SIZE)).folded()
     images, dtypes = torch.zeros(1, 1, *SIZE, 3, dtype=torch.uint8), []
     convolution = next(module for module in trunk.modules() if isinstance(module, torch.nn.Conv2d))
@@ -389,13 +389,13 @@ def test_images_train_end_to_end_with_augmentation(tmp_path):
     assert math.isfinite(run(config)[-1].losses["loss"])
 
 
-def test_a_device_that_is_not_there_is_refused():
+def test_an_unknown_device_is_refused():
     with pytest.raises(ValueError, match="available: auto, cpu"):
         choose_device("tpu7")
     assert choose_device("cpu").type == "cpu"
 
 
-def test_the_log_forgets_what_comes_after_the_checkpoint(tmp_path):
+def test_the_log_loses_lines_after_the_checkpoint_of_a_resumed_run(tmp_path):
     log = MetricsLog(tmp_path, tensorboard=False)
     for step in (1, 2, 3):
         log.write({"step": step, "loss": 1.0 / step})
@@ -406,12 +406,12 @@ def test_the_log_forgets_what_comes_after_the_checkpoint(tmp_path):
     assert [line["step"] for line in RunFolder(tmp_path).metrics()] == [1, 2]
 
 
-def test_a_directory_without_a_policy_is_named(tmp_path):
+def test_a_folder_without_a_policy_of_this_version_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"holds no trained policy"):
         load_policy(tmp_path)
     run(make(tmp_path, steps=1))
     about = json.loads((tmp_path / "run" / "policy.json").read_text())
-    for foreign in ({"x": 1}, {**about, "spec": {"eyes": 2}}, {**about, "config": []}):
+    for foreign in ({"x": 1}, {**about, "spec": {"wheels": 2}}, {**about, "config": []}):
         (tmp_path / "run" / "policy.json").write_text(json.dumps(foreign))
-        with pytest.raises(ValueError, match="tells of no policy of this version"):
+        with pytest.raises(ValueError, match="describes no policy of this version"):
             load_policy(tmp_path / "run")
