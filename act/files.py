@@ -1,7 +1,8 @@
-"""Writes files atomically, and locks files and folders against other processes."""
+"""Writes files and folders atomically, and locks them against other processes."""
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,3 +87,26 @@ def _is_open_as(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yields a folder to work in, `.NAME.partial` beside `target`; its subfolder `result` becomes `target` in the end.
+
+    After wrong input (ValueError) the working folder is removed. After Ctrl-C, a full disk or a crash it stays, so that
+    the same command can go on from what it finds there.
+
+    Raises ValueError when `target` exists and is not an empty folder, or when another process works on it.
+    """
+    target = Path(os.path.abspath(target))  # noqa: PTH100 (resolve() would follow a link)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ValueError(f"{target} exists already; choose another folder, or remove it")
+    partial = target.with_name(f".{target.name}.partial")
+    with lock_folder(partial, "written", "folder"):
+        try:
+            yield partial
+        except ValueError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        (partial / "result").replace(target)
+        shutil.rmtree(partial)

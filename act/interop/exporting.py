@@ -9,6 +9,7 @@ import h5py
 from tqdm import tqdm
 
 from act.data.episodes import Episode, find_episodes, read_episode
+from act.files import whole_folder
 from act.interop.lerobot.folder import FolderWriter
 from act.interop.lerobot.parquet import arrow
 from act.interop.lerobot.parts import VECTORS, ExportOptions, Part, make_part

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from act.data.episodes import episode_path, write_episode
 from act.data.images import encode_image
-from act.files import lock_file, write_json
+from act.files import lock_file, whole_folder, write_json
 from act.interop.lerobot.identity import identity, read_attributes
 from act.interop.lerobot.layout import INFO, is_lerobot, read_json
 from act.interop.lerobot.parquet import arrow

@@ -1,4 +1,4 @@
-"""What a conversion does in its working folder (act.files.whole_folder): empties it, recognises it, fills it in threads."""
+"""What a conversion does in its working folder: empties it, recognises its content, fills it in threads."""
 
 import hashlib
 import json

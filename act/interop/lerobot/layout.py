@@ -16,6 +16,7 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from reprlib import repr as short
 from typing import Any
 
 INFO = "meta/info.json"
@@ -74,18 +75,18 @@ def read_layout(root: Path) -> Layout:
     info = read_json(path)
     version = info.get("codebase_version")
     if version not in VERSIONS:
-        raise ValueError(f"{path}: codebase_version {version!r} is unknown; {', '.join(VERSIONS)} can be read")
+        raise ValueError(f"{path}: codebase_version {short(version)} is unknown; {', '.join(VERSIONS)} can be read")
     fps = info.get("fps")
     if not isinstance(fps, (int, float)) or isinstance(fps, bool) or not 0 < fps <= 10_000:
-        raise ValueError(f"{path}: fps {fps!r} must be a number of frames per second")
+        raise ValueError(f"{path}: fps {short(fps)} must be a number of frames per second")
     features = _features(info.get("features"), path)
     templates = [info.get(name) for name in ("data_path", "video_path")]
     has_video = any(feature["dtype"] == "video" for feature in features.values())
     if not isinstance(templates[0], str) or (has_video and not isinstance(templates[1], str)):
-        raise ValueError(f"{path}: data_path {templates[0]!r} and video_path {templates[1]!r} must be texts")
+        raise ValueError(f"{path}: data_path {short(templates[0])} and video_path {short(templates[1])} must be texts")
     chunk_size = info.get("chunks_size", CHUNK_SIZE)
     if not isinstance(chunk_size, int) or chunk_size < 1:
-        raise ValueError(f"{path}: chunks_size {chunk_size!r} must be a whole number above 0")
+        raise ValueError(f"{path}: chunks_size {short(chunk_size)} must be a whole number above 0")
     return Layout(root, version, float(fps), features, templates[0], templates[1] or VIDEO_PATH, chunk_size)
 
 
@@ -96,9 +97,9 @@ def _features(features: Any, path: Path) -> dict[str, dict[str, Any]]:
     for name, feature in features.items():
         shape = feature.get("shape")
         if not isinstance(shape, list) or not all(isinstance(side, int) and side > 0 for side in shape):
-            raise ValueError(f"{path}: feature {name!r} has shape {shape!r}, expected a list of whole numbers")
+            raise ValueError(f"{path}: feature {name!r} has shape {short(shape)}, expected a list of whole numbers")
         if not isinstance(feature.get("dtype"), str):
-            raise ValueError(f"{path}: feature {name!r} has dtype {feature.get('dtype')!r}, expected a text")
+            raise ValueError(f"{path}: feature {name!r} has dtype {short(feature.get('dtype'))}, expected a text")
     for name in ("observation.state", "action"):
         if name not in features:
             raise ValueError(f"{path}: no feature {name!r}; it has {', '.join(features)}")
@@ -132,16 +133,18 @@ def safe_path(root: Path, template: str, values: Mapping[str, str | int]) -> Pat
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise ValueError(f"{root / INFO}: path {template!r} cannot be filled in ({error})") from None
+        raise ValueError(f"{root / INFO}: path {short(template)} cannot be filled in ({error})") from None
     for _, field, spec, conversion in parts:
         if field is not None and (field not in values or conversion or not _PLAIN_SPEC.fullmatch(spec or "")):
-            raise ValueError(f"{root / INFO}: path {template!r} has an unknown field; known: {', '.join(values)}")
+            raise ValueError(f"{root / INFO}: path {short(template)} has an unknown field; known: {', '.join(values)}")
     try:
         relative = PurePosixPath(template.format(**values))
     except ValueError as error:
-        raise ValueError(f"{root / INFO}: path {template!r} cannot be filled in ({error})") from None
+        raise ValueError(f"{root / INFO}: path {short(template)} cannot be filled in ({error})") from None
     if relative.is_absolute() or ".." in relative.parts or "\0" in str(relative) or "\\" in str(relative):
-        raise ValueError(f"{root / INFO}: path {str(relative)!r} leads out of the folder; such data sets are refused")
+        raise ValueError(
+            f"{root / INFO}: path {short(str(relative))} leads out of the folder; such data sets are refused"
+        )
     return root / relative
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -165,7 +166,7 @@ def _entry_v3(layout: Layout, cameras: dict[str, str], row: dict[str, Any], file
             found = {name: _whole(row[f"videos/{key}/{name}"], 0, file) for name in ("chunk_index", "file_index")}
             start = row[f"videos/{key}/from_timestamp"]
             if not isinstance(start, float) or not 0 <= start < 1e9:
-                raise ValueError(f"{file}: from_timestamp {start!r} of episode {index} must be a time in seconds")
+                raise ValueError(f"{file}: from_timestamp {short(start)} of episode {index} must be a time in seconds")
             places[camera] = (layout.video_path(video_key=key, **found), start)
     return Entry(index, length, _text(row["tasks"]), layout.data_path(**numbers_of), places)
 
@@ -188,7 +189,7 @@ def _entries_v2(layout: Layout, cameras: dict[str, str]) -> list[Entry]:
 
 def _whole(value: Any, least: int, file: Path) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**40:
-        raise ValueError(f"{file}: {value!r} stands where a whole number of at least {least} is expected")
+        raise ValueError(f"{file}: {short(value)} stands where a whole number of at least {least} is expected")
     return value
 
 
