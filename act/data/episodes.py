@@ -2,9 +2,10 @@
 
     episode_17.hdf5                      T control steps, 0.02 s apart
       attrs: sim=True, compress=True     and task_name, seed, source, success, strict_success, control_timestep,
-                                         stage_names, camera_names, versions, recording (lists and dicts are JSON text)
+                                         stage_names, camera_names, versions, recording (lists and dicts are JSON text),
+                                         jpeg_colors="rgb" (act/data/images.py), checksums (act/data/checksums.py)
       /observations/qpos        (T, 14) float32    the observation of the agent at t
-      /observations/qvel        (T, 14) float32
+      /observations/qvel        (T, 14) float32    absent where a robot measures none
       /observations/env_state   (T, 7n) float32    privileged object poses; absent in files of the original code
       /observations/images/CAM  (T, padded_len) uint8    JPEG bytes, zeros behind; or raw (T, H, W, 3)
       /compress_len             (cameras, T) int32       bytes used of each row; cameras in alphabetical order
@@ -16,111 +17,31 @@
       /action_chunk             (n, K, 14) float32 what the expert would have done from n control steps on
       /action_chunk_t           (n,)    int32      those control steps, increasing
 
-The JPEGs are made by act/data/images.py. The same content always gives the same bytes.
+The JPEGs are made by act/data/images.py. The same content always gives the same bytes, and every byte has a checksum.
+act/data/writing.py writes this layout.
 """
 
-import contextlib
-import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from act.data.hdf5 import find_dataset, read_attributes, read_floats, whole_hdf5
-from act.data.images import JPEG_QUALITY, decode_image, encode_image, resize_image
+from act.data.cameras import NONE, Cameras, find_cameras, read_rows
+from act.data.checksums import ATTRIBUTE
+from act.data.images import Colors, decode_image, encode_image, resize_image
+from act.data.source import Source, open_hdf5, read_attributes
+from act.data.vectors import read_labels, read_vectors
+from act.data.writing import FRAMES_PER_CHUNK, LABELS, versions, write_episode
 
-FRAMES_PER_CHUNK = 4  # JPEGs compressed together; more would save little, and reading one frame reads its whole chunk
-LABELS = {"executed_action": "float32", "intervention": "bool", "action_chunk": "float32", "action_chunk_t": "int32"}
-NEEDED = ("action", "observations/qpos", "observations/qvel")
-OPTIONAL = {"observations/env_state": 2, "reward": 1}  # name -> number of axes
-_VERSIONED = ("mujoco", "dm_control", "gymnasium", "numpy", "h5py", "opencv-python-headless")
-Frames = Sequence[bytes] | Sequence[np.ndarray] | np.ndarray  # JPEG bytes or (H, W, 3) uint8, T of them
+__all__ = ["FRAMES_PER_CHUNK", "LABELS", "Episode", "decode_image", "encode_image", "episode_index", "episode_path"]
+__all__ += ["files_left_out", "find_episodes", "read_episode", "versions", "write_episode"]
 
-
-# ----------------------------------------------------------------------------------------------------------- writing
-def episode_path(directory: Path | str, index: int) -> Path:
-    """Returns DIRECTORY/episode_17.hdf5 for index 17."""
-    return Path(directory) / f"episode_{index}.hdf5"
+_NAME = re.compile(r"episode_([0-9]{1,6})\.hdf5")  # 0 to 999999
 
 
-def write_episode(
-    path: Path | str,
-    *,
-    qpos: np.ndarray,
-    qvel: np.ndarray,
-    action: np.ndarray,
-    images: Mapping[str, Frames],
-    env_state: np.ndarray | None = None,
-    reward: np.ndarray | None = None,
-    compress: bool = True,
-    jpeg_quality: int = JPEG_QUALITY,
-    attrs: Mapping[str, Any] | None = None,
-    **labels: np.ndarray,
-) -> Path:
-    """Writes one episode atomically and returns its path.
-
-    Args:
-        qpos, qvel, action, env_state, reward: arrays (T, ...); they are stored as float32.
-        images: T frames of each camera, as (H, W, 3) uint8 arrays or, with `compress`, as JPEG bytes.
-        compress: stores images as JPEG with `jpeg_quality`, otherwise raw.
-        attrs: attributes of the file; lists and dicts are stored as JSON text.
-        labels: arrays with the names of `LABELS`.
-
-    Raises OSError when the disk has too little space, and ValueError for images that cannot be encoded.
-    """
-    path = Path(path)
-    arrays = {"observations/qpos": qpos, "observations/qvel": qvel, "observations/env_state": env_state}
-    arrays |= {"action": action, "reward": reward}
-    room = 0 if compress else sum(len(frames) * np.asarray(frames[0]).nbytes for frames in images.values())
-    with whole_hdf5(path, room) as root:
-        for name, value in sorted(({"sim": True, "camera_names": list(images)} | dict(attrs or {})).items()):
-            root.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | dict) else value
-        root.attrs["compress"] = compress
-        for name, array in arrays.items():
-            if array is not None:
-                root.create_dataset(name, data=np.asarray(array, np.float32))
-        for name, array in labels.items():
-            root.create_dataset(name, data=np.asarray(array, LABELS[name]))
-        _write_images(root, {camera: images[camera] for camera in sorted(images)}, compress, jpeg_quality)
-    return path
-
-
-def _write_images(root: h5py.File, images: Mapping[str, Frames], compress: bool, jpeg_quality: int) -> None:
-    lengths = []
-    for camera, frames in images.items():
-        name = f"observations/images/{camera}"
-        if not compress:
-            shape = (len(frames), *np.shape(frames[0]))
-            raw = root.create_dataset(name, shape, np.uint8, chunks=(1, *shape[1:]))
-            for t, frame in enumerate(frames):
-                raw[t] = frame
-            continue
-        encoded = [frame if isinstance(frame, bytes) else encode_image(frame, jpeg_quality) for frame in frames]
-        lengths.append([len(frame) for frame in encoded])
-        padded = np.zeros((len(encoded), max(lengths[-1])), np.uint8)
-        for row, frame in zip(padded, encoded, strict=True):
-            row[: len(frame)] = np.frombuffer(frame, np.uint8)
-        # gzip removes the padding and what one frame repeats from the previous one: a file of 33 MB becomes 18 MB.
-        chunk = (min(FRAMES_PER_CHUNK, len(padded)), padded.shape[1])
-        root.create_dataset(name, data=padded, chunks=chunk, compression="gzip", compression_opts=1)
-    if lengths:
-        root.create_dataset("compress_len", data=np.asarray(lengths, np.int32))
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of the installed packages that decide the content of an episode."""
-    found = {}
-    for package in _VERSIONED:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-# ----------------------------------------------------------------------------------------------------------- reading
 @dataclass(frozen=True)
 class Episode:
     """One episode: its vectors are in memory (float32), its images are read from disk on request.
@@ -130,17 +51,20 @@ class Episode:
 
     path: Path
     qpos: np.ndarray  # (T, 14)
-    qvel: np.ndarray  # (T, 14)
+    qvel: np.ndarray | None  # (T, 14)
     action: np.ndarray  # (T, 14); files with another width are read, too, and users of the width must check it
     env_state: np.ndarray | None  # (T, 7n)
     reward: np.ndarray | None  # (T,)
     cameras: tuple[str, ...]
-    compressed: bool  # images are JPEG
+    compressed: bool  # the images of all cameras are JPEG or PNG
     attrs: dict[str, Any]
     executed_action: np.ndarray | None = None  # (T, 14)
     intervention: np.ndarray | None = None  # (T,) bool
     action_chunk: np.ndarray | None = None  # (n, K, 14)
     action_chunk_t: np.ndarray | None = None  # (n,) int32
+    notes: tuple[str, ...] = ()  # sentences on what the file holds beside this, and on what looks wrong
+    jpeg_colors: Colors = "rgb"
+    stored: Cameras = NONE  # how the frames of `cameras` are stored
 
     def __len__(self) -> int:
         return len(self.action)
@@ -155,32 +79,37 @@ class Episode:
     ) -> np.ndarray:
         """Returns every `stride`-th frame of start..stop-1, (n, H, W, 3) uint8 RGB, resized to `image_size` (H, W).
 
-        Raises ValueError for an unknown camera and for images that cannot be read.
+        Raises ValueError for an unknown camera and for images that cannot be read or differ from their checksum.
         """
-        name = f"observations/images/{self._known(camera)}"
+        start, stop, _ = slice(start, stop).indices(len(self))
         try:
-            with h5py.File(self.path, "r") as root:
-                rows = find_dataset(root, name, self.path)[start:stop]
-            decode = decode_image if self.compressed else resize_image
+            rows = read_rows(self.path, self.stored, self._known(camera), start, stop)
             return np.stack(
-                [decode(row, image_size) for row in rows[::stride]]
+                [self._decoded(row, image_size) for row in rows[::stride]]
             )  # strided reads by HDF5 are 90 x slower
         except (OSError, ValueError) as error:
-            raise ValueError(f"{self.path}: camera {camera}, steps {start} to {stop or len(self)}: {error}") from None
+            reason = str(error).removeprefix(f"{self.path}: ")
+            message = f"{self.path}: camera {camera}, steps {start} to {stop}: {reason}"
+            raise (type(error) if isinstance(error, ValueError) else ValueError)(message) from None
+
+    def _decoded(self, row: Any, image_size: tuple[int, int] | None) -> np.ndarray:
+        if isinstance(row, np.ndarray) and row.ndim == 3:
+            return resize_image(row, image_size)
+        return decode_image(_row_bytes(row), image_size, self.jpeg_colors)
 
     def encoded(self, t: int) -> dict[str, bytes]:
-        """Returns the JPEG bytes of every camera at t, not decoded, with one file access.
+        """Returns the JPEG or PNG bytes of every camera at t, not decoded.
 
         Raises ValueError for a file with raw images and for images that cannot be read.
         """
         if not self.compressed:
             raise ValueError(f"{self.path}: images are raw, not JPEG; use read_images")
         try:
-            with h5py.File(self.path, "r") as root:
-                rows = {c: find_dataset(root, f"observations/images/{c}", self.path)[t] for c in self.cameras}
-        except OSError as error:
-            raise ValueError(f"{self.path}: images of step {t}: {error}") from None
-        return {camera: row.tobytes().rstrip(b"\0") for camera, row in rows.items()}  # a JPEG ends in FF D9
+            return {c: _row_bytes(read_rows(self.path, self.stored, c, t, t + 1)[0]) for c in self.cameras}
+        except (OSError, ValueError) as error:
+            reason = str(error).removeprefix(f"{self.path}: ")
+            message = f"{self.path}: images of step {t}: {reason}"
+            raise (type(error) if isinstance(error, ValueError) else ValueError)(message) from None
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -193,12 +122,32 @@ class Episode:
         return camera
 
 
+def _row_bytes(row: Any) -> bytes:
+    """Returns the bytes of one encoded frame, without the zeros behind it: a JPEG ends in FF D9, a PNG in 60 82."""
+    return (row if isinstance(row, bytes) else row.tobytes()).rstrip(b"\0")
+
+
+# ----------------------------------------------------------------------------------------------------------- finding
+def episode_path(directory: Path | str, index: int) -> Path:
+    """Returns DIRECTORY/episode_17.hdf5 for index 17."""
+    return Path(directory) / f"episode_{index}.hdf5"
+
+
 def find_episodes(directory: Path | str) -> list[Path]:
-    """Returns all episode_<i>.hdf5 of a directory in the order of i. Raises ValueError for a missing directory."""
+    """Returns all episode_<i>.hdf5 of a directory in the order of i, which is 0 to 999999.
+
+    Raises ValueError for a missing directory.
+    """
     directory = Path(directory)
     if not directory.is_dir():
         raise ValueError(f"{directory} is not a directory; record episodes with record_sim_episodes.py")
-    return sorted((p for p in directory.glob("episode_*.hdf5") if p.stem[8:].isdigit()), key=episode_index)
+    return sorted((p for p in directory.glob("episode_*.hdf5") if _NAME.fullmatch(p.name)), key=episode_index)
+
+
+def files_left_out(directory: Path | str) -> list[Path]:
+    """Returns the *.hdf5 files of a directory that `find_episodes` does not take, without scenes.hdf5."""
+    found = (path for path in Path(directory).glob("*.hdf5") if not path.name.startswith("."))
+    return sorted(path for path in found if not _NAME.fullmatch(path.name) and path.name != "scenes.hdf5")
 
 
 def episode_index(path: Path) -> int:
@@ -206,82 +155,44 @@ def episode_index(path: Path) -> int:
     return int(path.stem[8:])
 
 
-def read_episode(path: Path | str, cameras: Sequence[str] | None = None) -> Episode:
-    """Reads an episode of this project, ALOHA, ACT or act++.
+# ----------------------------------------------------------------------------------------------------------- reading
+def read_episode(path: Path | str, cameras: Sequence[str] | None = None, jpeg_colors: Colors | None = None) -> Episode:
+    """Reads an episode of this project, ALOHA, ACT or act++, after its checksums, if it has any, were verified.
 
-    `cameras` chooses cameras and their order; None takes all cameras of the file in the recorded order.
+    Args:
+        cameras: chooses cameras and their order, and only these are judged; None takes all cameras of the file whose
+            frames fit, in the recorded order.
+        jpeg_colors: the order in which OpenCV returns the channels of its JPEGs; None takes what the file says, or
+            "rgb" where it says nothing, as in files of act++.
 
-    Raises ValueError, with the path and the reason, for a file that is damaged or is not an episode.
+    What is not asked for and does not fit is left out, and `Episode.notes` says so.
+
+    Raises ValueError, with the path and the reason, for a file that is not an episode or holds what cannot be true, and
+    its subclass DamagedFile for one that is truncated or damaged.
     """
     path = Path(path)
-    try:
-        with h5py.File(path, "r") as root:
-            return _read(root, path, cameras)
-    except (OSError, RuntimeError) as error:  # h5py raises these for truncated and damaged files
-        raise ValueError(f"{path}: not a readable HDF5 file ({error})") from error
+    with open_hdf5(path) as source:
+        return _read(source, cameras, jpeg_colors)
 
 
-def _read(root: h5py.File, path: Path, cameras: Sequence[str] | None) -> Episode:
-    needed = {name: read_floats(root, name, path, ndim=2) for name in NEEDED}
-    optional = {name: read_floats(root, name, path, ndim) for name, ndim in OPTIONAL.items() if name in root}
-    length = len(needed["action"])
-    for name, array in (needed | optional).items():
-        if len(array) != length:
-            raise ValueError(f"{path}: /{name} has {len(array)} steps, /action has {length}")
-    labels = _labels(root, path, *needed["action"].shape)
-    attrs = read_attributes(root)
-    found = _stored_cameras(root, attrs)
-    missing = [camera for camera in cameras or () if camera not in found]
-    if missing:
-        raise ValueError(f"{path}: unknown camera {missing[0]!r}; available: {', '.join(found) or 'none'}")
-    ndims = {_check_images(root, camera, length, path) for camera in found}
-    if len(ndims) > 1:
-        raise ValueError(f"{path}: some cameras are stored as JPEG and some raw; store all in one form")
+def _read(source: Source, cameras: Sequence[str] | None, jpeg_colors: Colors | None) -> Episode:
+    vectors, notes = read_vectors(source)
+    attrs, unreadable = read_attributes(source)
+    found, beside = find_cameras(source, cameras, attrs, len(vectors["action"]))
+    if source.seal is None and ATTRIBUTE in source.root.attrs:
+        notes.append("another program changed the file and removed its checksums; `episodes seal` adds new ones")
     return Episode(
-        path,
-        needed["observations/qpos"],
-        needed["observations/qvel"],
-        needed["action"],
-        optional.get("observations/env_state"),
-        optional.get("reward"),
-        cameras=tuple(found if cameras is None else cameras),
-        compressed=ndims == {2},
+        source.path,
+        vectors["qpos"],
+        vectors.get("qvel"),
+        vectors["action"],
+        vectors.get("env_state"),
+        vectors.get("reward"),
+        cameras=tuple(found.stored),
+        compressed=bool(found.stored) and all(camera.encoded for camera in found.stored.values()),
         attrs=attrs,
-        **labels,
+        **read_labels(source, *vectors["action"].shape),
+        notes=(*notes, *unreadable, *beside),
+        jpeg_colors=jpeg_colors or ("bgr" if attrs.get("jpeg_colors") == "bgr" else "rgb"),
+        stored=found,
     )
-
-
-def _stored_cameras(root: h5py.File, attrs: Mapping[str, Any]) -> list[str]:
-    """Returns the cameras of a file in the recorded order, or in alphabetical order where no order is recorded."""
-    group = root.get("observations/images")
-    stored = list(group) if isinstance(group, h5py.Group) else []
-    recorded = [camera for camera in attrs.get("camera_names", ()) if camera in stored]
-    return recorded if len(recorded) == len(stored) else stored
-
-
-def _labels(root: h5py.File, path: Path, length: int, width: int) -> dict[str, np.ndarray]:
-    """Returns the arrays named in `LABELS` that the file has. Raises ValueError when they do not fit together."""
-    labels = {n: np.asarray(find_dataset(root, n, path)[()], dtype) for n, dtype in LABELS.items() if n in root}
-    driven = [labels[name] for name in ("executed_action", "intervention") if name in labels]
-    chunks = [labels[name] for name in ("action_chunk", "action_chunk_t") if name in labels]
-    if len(driven) == 1 or any(len(array) != length for array in driven):
-        raise ValueError(f"{path}: /executed_action and /intervention must both have {length} steps like /action")
-    if len(chunks) == 1 or len({len(array) for array in chunks}) > 1 or (chunks and chunks[0].ndim != 3):
-        raise ValueError(f"{path}: /action_chunk (n, K, 14) and /action_chunk_t (n,) must both be present")
-    wide = [labels[name].shape[-1] for name in ("executed_action", "action_chunk") if name in labels]
-    if any(other != width for other in wide):
-        raise ValueError(f"{path}: /executed_action and /action_chunk must have {width} columns like /action")
-    if chunks and not np.all((chunks[1] >= 0) & (chunks[1] < length)):
-        raise ValueError(f"{path}: /action_chunk_t must be in 0 to {length - 1}")
-    if any(not np.isfinite(array).all() for array in labels.values()):
-        raise ValueError(f"{path}: /executed_action or /action_chunk has values that are not finite")
-    return labels
-
-
-def _check_images(root: h5py.File, camera: str, length: int, path: Path) -> int:
-    dataset = find_dataset(root, f"observations/images/{camera}", path)
-    raw = dataset.ndim == 4 and dataset.shape[-1] == 3
-    if dataset.dtype != np.uint8 or not (raw or dataset.ndim == 2) or dataset.shape[0] != length:
-        form = f"shape {dataset.shape} and type {dataset.dtype}"
-        raise ValueError(f"{path}: camera {camera} has {form}, expected ({length}, H, W, 3) or ({length}, bytes) uint8")
-    return dataset.ndim

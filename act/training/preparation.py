@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from act import policies
+from act.data.checksums import hdf5_bytes
 from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes, split
 from act.data.normalize import Normalizer
 from act.policies.base.policy import Policy
@@ -96,7 +97,7 @@ def episodes_digest(train: EpisodeDataset, held_out: EpisodeDataset | None) -> s
     digest = hashlib.sha256()
     for dataset in (train, held_out):
         for episode in dataset.episodes if dataset else []:
-            digest.update(repr((episode.path.parent.name, episode.path.name, episode.path.stat().st_size)).encode())
+            digest.update(repr((episode.path.parent.name, episode.path.name, hdf5_bytes(episode.path))).encode())
             digest.update(np.ascontiguousarray(episode.qpos).data)
             digest.update(np.ascontiguousarray(episode.action).data)
         digest.update(b"|")

@@ -170,7 +170,7 @@ def test_a_foreign_file_is_named_with_the_reason(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"qpos": np.zeros((T - 1, 14))}, "qpos has 5 steps, /action has 6"),
-        ({"qvel": np.full((T, 14), np.nan)}, "qvel is not finite at step 0"),
+        ({"qpos": np.full((T, 14), np.nan)}, "qpos is not finite at step 0"),
         ({"action": np.zeros(T)}, "action has shape"),
         ({"images": {"top": np.zeros((T - 1, 4, 4, 3), np.uint8)}}, "camera top has shape"),
         ({"action_chunk": np.zeros((2, 4, 7)), "action_chunk_t": np.arange(2)}, "must have 14 columns like"),
@@ -190,13 +190,15 @@ def test_inconsistent_content_is_refused(tmp_path: Path, change: dict[str, Any],
         read_episode(path)
 
 
-def test_cameras_that_are_stored_in_two_ways_are_refused(tmp_path: Path) -> None:
+def test_cameras_that_are_stored_in_two_ways_are_read_side_by_side(tmp_path: Path) -> None:
     path = write_episode(tmp_path / "episode_0.hdf5", **content())
     with h5py.File(path, "r+") as root:
         del root["observations/images/cam_low"]
-        root["observations/images/cam_low"] = np.zeros((T, 4, 4, 3), np.uint8)
-    with pytest.raises(ValueError, match="some cameras are stored as JPEG and some raw"):
-        read_episode(path)
+        root["observations/images/cam_low"] = np.full((T, 4, 4, 3), 7, np.uint8)
+    episode = read_episode(path)
+    assert episode.cameras == ("cam_low", "cam_high") and not episode.compressed
+    assert episode.read_images("cam_low", 1, 2).tolist() == np.full((1, 4, 4, 3), 7).tolist()
+    assert episode.read_images("cam_high", 1, 2).shape == (1, 32, 48, 3)
 
 
 def test_episodes_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:
