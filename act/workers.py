@@ -46,8 +46,14 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self._connection.send((function, arguments))
 
-    def receive(self) -> Any:
-        """Waits for the result of the last `send`; raises as the class says."""
+    def receive(self, timeout: float | None = None) -> Any:
+        """Waits for the result of the last `send`; raises as the class says.
+
+        Raises TimeoutError, and kills the process, when there is no result after `timeout` [s].
+        """
+        if timeout is not None and not self._connection.poll(timeout):
+            self.close(patience=0)
+            raise TimeoutError(f"{self.name} gave no answer within {timeout:g} s")
         try:
             result, failure = self._connection.recv()
         except (EOFError, ConnectionResetError):
@@ -64,8 +70,13 @@ class Worker:
         self.send(function, *arguments)
         return self.receive()
 
+    @property
+    def exitcode(self) -> int | None:
+        """How the process ended, a negative number for a signal; None while it lives."""
+        return self._process.exitcode
+
     def _cause_of_death(self) -> str:
-        code = self._process.exitcode
+        code = self.exitcode
         if code == -signal.SIGKILL:
             return "it was killed, perhaps because the memory ran out; use fewer processes"
         return f"it ended with exit code {code}; its own message stands above"

@@ -104,12 +104,20 @@ class Episode:
         """
         if not self.compressed:
             raise ValueError(f"{self.path}: images are raw, not JPEG; use read_images")
+        return {camera: self.read_stored(camera, t) for camera in self.cameras}  # type: ignore[misc]
+
+    def read_stored(self, camera: str, t: int) -> bytes | np.ndarray:
+        """Returns the frame of a camera at t as it is stored: JPEG or PNG bytes, or an array (H, W, 3) uint8.
+
+        Raises ValueError for images that cannot be read or differ from their checksum.
+        """
         try:
-            return {c: _row_bytes(read_rows(self.path, self.stored, c, t, t + 1)[0]) for c in self.cameras}
+            row = read_rows(self.path, self.stored, camera, t, t + 1)[0]
         except (OSError, ValueError) as error:
             reason = str(error).removeprefix(f"{self.path}: ")
             message = f"{self.path}: images of step {t}: {reason}"
             raise (type(error) if isinstance(error, ValueError) else ValueError)(message) from None
+        return row if self.stored.stored[camera].encoded is False else _row_bytes(row)
 
     @property
     def image_size(self) -> tuple[int, int] | None:

@@ -33,7 +33,7 @@ def whole_hdf5(path: Path, room: int = 0) -> Iterator[h5py.File]:
 
     Raises OSError, with the path, when the disk has too little space.
     """
-    with _full_disk_names(path):
+    with full_disk_names(path):
         if room:
             with _reserved_hdf5(path, room + _STRUCTURE_BYTES) as file:
                 yield file
@@ -50,7 +50,7 @@ def whole_hdf5(path: Path, room: int = 0) -> Iterator[h5py.File]:
 
 
 @contextmanager
-def _full_disk_names(path: Path) -> Iterator[None]:
+def full_disk_names(path: Path) -> Iterator[None]:
     """Puts the path into the error of a full disk, which a write raises without one."""
     try:
         yield

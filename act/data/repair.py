@@ -1,16 +1,21 @@
-"""Validates, repairs and lists recorded episodes: `python -m act episodes validate|repair|info DIR`."""
+"""Validates, repairs, lists and seals recorded episodes: `python -m act episodes validate|repair|info|seal DIR`."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from act.command_line import parse, run
-from act.data.episodes import Episode, episode_index, episode_path, find_episodes, read_episode
+from act.data.episodes import episode_index, episode_path, files_left_out, find_episodes
+from act.data.inspection import Finding, Inspector, check_episode, describe, examine
+from act.data.sealing import seal
 from act.files import lock_folder
+
+__all__ = ["check_episode", "main"]
 
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 
@@ -23,14 +28,16 @@ class Validate:
     """Folder of episodes, e.g. data/sim_transfer_cube_scripted."""
     decode_all: bool = False
     """Decode every image (slow), not only the first and the last one of each camera."""
+    cameras: tuple[str, ...] = ()
+    """Cameras that every episode must have; without any name, all cameras whose frames fit are judged."""
 
     def run(self) -> int:
-        return validate(self.dir, self.decode_all)
+        return validate(self.dir, self.decode_all, self.cameras or None)
 
 
 @dataclass(frozen=True)
 class Repair:
-    """Move broken episodes to DIR/broken and remove temporary files of interrupted programs."""
+    """Move truncated and damaged episodes to DIR/broken and remove temporary files of interrupted programs."""
 
     dir: Folder
     """Folder of episodes, e.g. data/sim_transfer_cube_scripted."""
@@ -38,9 +45,7 @@ class Repair:
     """Close gaps in the numbering of the episodes."""
 
     def run(self) -> int:
-        if not self.dir.is_dir():
-            raise ValueError(f"{self.dir} is not a folder; give one with episodes, e.g. data/sim_insertion_scripted")
-        with lock_folder(self.dir, "recorded into", "folder"):
+        with _locked(self.dir):
             return repair(self.dir, self.renumber)
 
 
@@ -56,79 +61,91 @@ class Info:
 
 
 @dataclass(frozen=True)
+class Seal:
+    """Add checksums to sound episodes that have none, e.g. those of other programs."""
+
+    dir: Folder
+    """Folder of episodes, e.g. data/aloha_mobile_cabinet."""
+
+    def run(self) -> int:
+        with _locked(self.dir):
+            return seal(self.dir)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    if not directory.is_dir():
+        raise ValueError(f"{directory} is not a folder; give one with episodes, e.g. data/sim_insertion_scripted")
+    with lock_folder(directory, "recorded into", "folder"):
+        yield
+
+
+@dataclass(frozen=True)
 class Options:
-    command: tyro.conf.OmitSubcommandPrefixes[Validate | Repair | Info]
+    command: tyro.conf.OmitSubcommandPrefixes[Validate | Repair | Info | Seal]
 
-
-# --------------------------------------------------------------------------------------------------------- one episode
-def check_episode(path: Path, decode_all: bool = False) -> str | None:
-    """Returns None for a sound file, otherwise a sentence that says what is wrong.
-
-    The start and end bytes of every JPEG are checked. The first and the last image of each camera are decoded, or all
-    images with `decode_all`.
-    """
-    try:
-        episode = read_episode(path)
-        for camera in episode.cameras:
-            decoded = range(len(episode)) if decode_all else (0, len(episode) - 1)
-            for t in decoded:
-                episode.read_images(camera, t, t + 1)
-        return _cut_jpeg(episode)
-    except (ValueError, OSError) as error:
-        return str(error)
-
-
-def _cut_jpeg(episode: Episode) -> str | None:
-    """Returns a sentence about the first JPEG without its start or end marker, or None."""
-    for t in range(len(episode) if episode.compressed else 0):
-        for camera, data in episode.encoded(t).items():
-            if not (data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")):
-                return f"{episode.path}: camera {camera} has an incomplete JPEG at step {t}"
-    return None
-
-
-def describe_episode(path: Path) -> str:
-    """Returns one line about an episode. Raises ValueError for a file that cannot be read."""
-    episode = read_episode(path)
-    size, form = episode.image_size, "JPEG" if episode.compressed else "raw"
-    images = f"{form} {size[0]}x{size[1]} {','.join(episode.cameras)}" if size else "no cameras"
-    attributes = " ".join(
-        f"{name}={episode.attrs.get(name, '?')}" for name in ("task_name", "source", "seed", "strict_success")
-    )
-    shape = f"{len(episode)} steps  {episode.action.shape[1]}-D"
-    return f"{path.name}  {shape}  {images}  {attributes}  {path.stat().st_size / 1e6:.1f} MB"
 
 
 # ----------------------------------------------------------------------------------------------------------- a folder
-def validate(directory: Path, decode_all: bool = False) -> int:
+def validate(directory: Path, decode_all: bool = False, cameras: Sequence[str] | None = None) -> int:
     """Prints what is broken in a folder of episodes. Returns 1 when an episode is broken, otherwise 0."""
     paths = find_episodes(directory)
-    problems = [problem for path in paths if (problem := check_episode(path, decode_all))]
+    findings = _inspect(paths, examine, decode_all, cameras)
+    problems = [finding.problem for finding in findings if finding.problem]
     for problem in problems:
         print(problem)
+    for note in collect_notes(findings):
+        print(f"note: {note}")
     if unused := _unused_numbers(paths):
-        print(f"note: these episode numbers are not used: {', '.join(map(str, unused))}")
+        print(f"note: these episode numbers are not used: {unused}")
+    if left_out := files_left_out(directory):
+        print(
+            f"note: {len(left_out)} other *.hdf5 are not read, e.g. {left_out[0].name}; episodes are episode_<i>.hdf5"
+        )
     if leftovers := find_leftovers(directory):
         print(f"note: interrupted programs left {len(leftovers)} temporary files; `repair` removes them")
     print(f"{len(paths) - len(problems)} of {len(paths)} episodes in {directory} are sound")
     return 1 if problems else 0
 
 
+def _inspect(paths: Sequence[Path], function: Callable[..., Finding], *arguments: Any) -> list[Finding]:
+    with Inspector() as inspector:
+        return [inspector.inspect(function, path, *arguments) for path in paths]
+
+
+def collect_notes(findings: Sequence[Finding]) -> list[str]:
+    """Returns every note once, with the number of files that it is about, and the first of them."""
+    files: dict[str, list[Path]] = {}
+    for finding in findings:
+        for note in finding.notes:
+            files.setdefault(note, []).append(finding.path)
+    return [
+        f"{paths[0]}: {note}" + f" (and in {len(paths) - 1} others)" * (len(paths) > 1) for note, paths in files.items()
+    ]
+
+
 def repair(directory: Path, renumber: bool = False) -> int:
-    """Moves broken episodes to DIR/broken, removes temporary files and, with `renumber`, closes gaps. Returns 0.
+    """Moves truncated and damaged episodes to DIR/broken, removes temporary files and closes gaps with `renumber`.
+
+    What cannot be read for another reason stays where it is: a file that is open elsewhere or not readable for this
+    user, or one of a layout that is not known here. Returns 1 if there is such a file, otherwise 0.
 
     Raises ValueError when two files have the same number and `renumber` is set; nothing is renamed then.
     """
     for leftover in find_leftovers(directory):
         leftover.unlink()
         print(f"removed {leftover}")
-    for path in find_episodes(directory):
-        if problem := check_episode(path):
-            print(f"moved to {_set_aside(path)}: {problem}")
+    findings = [finding for finding in _inspect(find_episodes(directory), examine) if finding.problem]
+    for finding in findings:
+        if finding.damaged:
+            print(f"moved to {_set_aside(finding.path)}: {finding.problem}")
+        else:
+            print(f"{finding.problem}; it stays where it is, because it may be sound")
+    staying = sum(not finding.damaged for finding in findings)
     if renumber:
         _renumber(directory)
-    print(f"{len(find_episodes(directory))} sound episodes in {directory}")
-    return 0
+    print(f"{len(find_episodes(directory)) - staying} sound episodes in {directory}")
+    return 1 if staying else 0
 
 
 def info(directory: Path) -> int:
@@ -139,13 +156,10 @@ def info(directory: Path) -> int:
     paths = find_episodes(directory)
     if not paths:
         raise ValueError(f"{directory} has no episode_<i>.hdf5; record some with record_sim_episodes.py")
-    broken = 0
-    for path in paths:
-        try:
-            print(describe_episode(path))
-        except ValueError as error:
-            print(error)
-            broken += 1
+    findings = _inspect(paths, describe)
+    for finding in findings:
+        print(finding.problem or finding.line)
+    broken = sum(finding.problem is not None for finding in findings)
     print(f"{len(paths)} episodes, {broken} broken, {sum(path.stat().st_size for path in paths) / 1e9:.2f} GB")
     return 1 if broken else 0
 
@@ -155,10 +169,16 @@ def find_leftovers(directory: Path) -> list[Path]:
     return sorted([*directory.glob(".*.tmp"), *directory.glob(".partial/.*.tmp")])
 
 
-def _unused_numbers(paths: Sequence[Path]) -> list[int]:
-    """Returns the numbers below that of the last episode that no episode has."""
-    numbers = [episode_index(path) for path in paths]
-    return sorted(set(range(max(numbers, default=-1) + 1)) - set(numbers))
+def _unused_numbers(paths: Sequence[Path]) -> str:
+    """Returns the numbers below that of the last episode that no episode has: "0, 2, 3, 5-70"."""
+    gaps: list[str] = []
+    following = 0
+    for number in sorted({episode_index(path) for path in paths}):
+        if number > following:
+            few = number - following < 3
+            gaps += map(str, range(following, number)) if few else [f"{following}-{number - 1}"]
+        following = number + 1
+    return ", ".join(gaps)
 
 
 def _set_aside(path: Path) -> Path:
@@ -198,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Options,
         arguments,
         program="python -m act episodes",
-        description="Validates, repairs or lists recorded episodes.",
+        description="Validates, repairs, lists or seals recorded episodes.",
         example="python -m act episodes validate data/sim_transfer_cube_scripted",
         page="docs/data_format.md",
     )
