@@ -1,8 +1,50 @@
-"""Both worlds meet in one process here, in an order that works: Mesa's LLVM must not be loaded before Triton's."""
+"""For all tests: libraries are loaded in an order that works, Ctrl-C reaches programs, and slow tests carry a mark."""
 
 import signal
 
-import torch._dynamo  # noqa: F401  (loads Triton where there is one)
+import pytest
+import torch._dynamo  # noqa: F401  (loads Triton where there is one; Mesa's LLVM must not be loaded before Triton's)
 
 # A shell's background jobs ignore Ctrl-C, and so would the programs that tests start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where most of the time goes: trainings, processes that simulate, whole programs, Ray, a browser. These tests get the
+# mark `slow`, which `make quick` leaves out, by the beginning of their names; others have it in their own file.
+SLOW = (
+    "act/cluster/",
+    "act/interop/test_convert.py",
+    "act/policies/test_adding_a_policy.py",
+    "act/policies/test_diffusion.py::test_ddpm_and_flow_hold_both_ways",
+    "act/policies/test_diffusion.py::test_regression_gives_one_answer_whose_first_step_is_the_mean",
+    "act/policies/test_policies.py::test_the_loss_falls_on_one_batch_and_every_parameter_gets_a_gradient",
+    "act/recording/test_rounds.py",
+    "act/recording/test_scenes.py",
+    "act/recording/test_teleoperated.py",
+    "act/serving/test_export.py",
+    "act/serving/test_server.py::test_a_served_policy_gives_the_same_answers",
+    "act/serving/test_server.py::test_an_evaluation_asks_a_server",
+    "act/test_distributed.py",
+    "act/training/test_cotraining.py",
+    "act/training/test_fit.py",
+    "act/training/test_pretrain.py",
+    "benchmarks/grid/test_cells.py",
+    "benchmarks/grid/test_tables.py",
+    "benchmarks/speed/",
+    "benchmarks/test_dagger.py",
+    "benchmarks/test_experts.py",
+    "benchmarks/test_failure_modes.py",
+    "sim_envs/experts/",
+    "sim_envs/teleop/test_page.py",
+    "sim_envs/test_expert_labels.py",
+    "sim_envs/test_fidelity.py",
+    "sim_envs/test_random_scenes.py",
+    "test_eval.py",
+    "test_record.py",
+    "test_train.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(SLOW):
+            item.add_marker(pytest.mark.slow)

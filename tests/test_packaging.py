@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOW
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {
     "act": "act.__main__:main",
@@ -116,7 +118,14 @@ def test_the_locked_versions_include_every_requirement():
     wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     wanted += [name for extra in project["optional-dependencies"].values() for name in extra]
     names = {_normal(re.split(r"[\[<>=! ]", name)[0]) for name in wanted if name}
-    assert names - locked == {"act-aloha"}
+    assert names - locked == {"act-aloha"}, "write the tested versions into constraints.txt (make lock)"
+
+
+@pytest.mark.parametrize("place", SLOW)
+def test_a_test_that_make_quick_leaves_out_exists(place: str):
+    path, _, name = place.partition("::")
+    found = ROOT / "tests" / path
+    assert found.exists() and (not name or f"def {name}(" in found.read_text())
 
 
 def test_the_citation_names_the_version_of_the_project():
