@@ -1,14 +1,11 @@
-r"""What is an expert label worth? Success against labels for BC, DART, DAgger and HG-DAgger, from the same weak policy.
+"""What is an expert label worth? Success against labels for BC, DART, DAgger and HG-DAgger, from the same weak policy.
 
     python -m benchmarks.dagger                                    transfer cube, state track, 3 seeds x 200 rollouts
     python -m benchmarks.dagger --budget 30m                       stops cleanly then; the same command continues
-    python -m benchmarks.dagger --record="--image_size 240 320" --train="--preset fast --trunk DIR" \
-        --work runs/dagger_images --out benchmarks/results/dagger_images.json        four cameras, DIR by act pretrain
 
-Every round spends about the same number of expert labels (actions of the expert): on new demonstrations (bc), on
-demonstrations with noise in the executed actions (dart), on episodes that expert and policy drive by turns (dagger), or
-on corrections by a simulated operator (hg_dagger). Then the policy is trained on all data so far and evaluated on test
-seeds. The JSON file and the figure beside it are updated after every cell.
+Every round spends about as many expert labels (actions): on new demonstrations (bc), on demonstrations with noise
+in the executed actions (dart), on episodes that expert and policy drive by turns (dagger), or on corrections by a
+simulated operator (hg_dagger). Then the policy is trained on all data so far and evaluated; every cell updates --out.
 """
 
 import json
@@ -20,10 +17,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 import sim_envs
@@ -38,7 +34,8 @@ from act.seeds import SEEDS_PER_ROUND, VALIDATION_SEEDS
 from act.workers import available_cores
 from benchmarks.programs import OutOfTime, Runner, check_values, main, seconds
 
-METHODS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_dagger": "human-gated DAgger"}
+Method = Literal["bc", "dart", "dagger", "hg_dagger"]
+LABELS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_dagger": "human-gated DAgger"}
 COLOURS = {"bc": "#0072b2", "dart": "#e69f00", "dagger": "#009e73", "hg_dagger": "#d55e00"}  # Okabe and Ito 2008
 MAY_CHANGE = ("methods", "seeds", "rounds", "workers", "budget", "work", "out")  # finished cells do not depend on them
 SEEDS = 100_000  # of attempts, for each training seed
@@ -50,7 +47,7 @@ class Options:
     """Options of the rounds, of the programs they run, and of the whole benchmark."""
 
     task_name: str = "sim_transfer_cube_scripted"
-    methods: tuple[Literal["bc", "dart", "dagger", "hg_dagger"], ...] = ("bc", "dart", "dagger", "hg_dagger")
+    methods: tuple[Method, ...] = get_args(Method)
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds; each has its own demonstrations and its own rollouts."""
     demos: int = 6
@@ -75,8 +72,7 @@ class Options:
     n_action_steps: int = 30
     """Control steps between two queries of the policy, in rounds and in evaluations."""
     dagger: str = "--beta_schedule constant:0.5 --label_every 0"
-    """Flags of record_sim_episodes.py for DAgger: each chunk is driven by the expert with probability 0.5, and labels
-    are the actions that the expert executed."""
+    """Flags of record_sim_episodes.py for DAgger; by default the executed actions of the expert are the labels."""
     hg_dagger: str = "--take_over 0.1 --hand_back 0.05"
     """Flags of record_sim_episodes.py for HG-DAgger."""
     dart_noise: float = 0.0025
@@ -85,7 +81,7 @@ class Options:
     """Simulating processes."""
     budget: str = ""
     """Stop cleanly after this time, such as 90m or 1h30m; by default the benchmark runs to its end."""
-    work: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/dagger")
+    work: Path = Path("runs/dagger")
     """Folder of the data and the training runs."""
     out: Path = Path(__file__).parent / "results" / "dagger.json"
     """JSON file of the results."""
@@ -97,18 +93,14 @@ class Options:
         check_values(self, positive, ("methods", "seeds"))
         max_rounds, max_seed = SEEDS // SEEDS_PER_ROUND - 2, VALIDATION_SEEDS.start // SEEDS - 2
         if self.rounds > max_rounds and set(self.methods) & {"dagger", "hg_dagger"}:
-            raise ValueError(
-                f"--rounds {self.rounds}: give at most {max_rounds}, so that every round has its own seeds"
-            )
-        for seed in self.seeds:
-            if not 0 <= seed <= max_seed:
-                raise ValueError(f"--seeds {seed}: give 0 to {max_seed}; each uses {SEEDS} seeds of attempts")
+            raise ValueError(f"--rounds {self.rounds}: give at most {max_rounds}; every round has seeds of its own")
+        if unknown := [seed for seed in self.seeds if not 0 <= seed <= max_seed]:
+            raise ValueError(f"--seeds {unknown[0]}: give 0 to {max_seed}; each uses {SEEDS} seeds of attempts")
 
     def claim(self) -> None:
         """Keeps the settings in `work`. Raises ValueError when `work` or `out` has cells of other settings."""
         settings, path = json.dumps(fixed(asdict(self)), indent=1), self.work / "settings.json"
-        differs = path.exists() and path.read_text() != settings
-        if differs and any(other != path for other in self.work.iterdir()):
+        if path.exists() and path.read_text() != settings and any(p != path for p in self.work.iterdir()):
             raise ValueError(f"{self.work} holds cells of other settings ({path}); give another --work")
         self.known_cells()
         with whole_file(path) as temporary:
@@ -129,7 +121,7 @@ class Options:
 
 
 def fixed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings that finished cells depend on."""
+    """The settings that finished cells depend on."""
     return {key: value for key, value in settings.items() if key not in MAY_CHANGE}
 
 
@@ -143,8 +135,8 @@ class Experiment:
 
     def run(self) -> None:
         """Runs whole seeds one after another, because an early stop then leaves whole comparisons."""
-        options, total = self.options, len(self.options.seeds) * (1 + self.options.rounds * len(self.options.methods))
-        with tqdm(total=total, unit="policy", dynamic_ncols=True) as bar:
+        options, n = self.options, len(self.options.seeds) * (1 + self.options.rounds * len(self.options.methods))
+        with tqdm(total=n, unit="policy", dynamic_ncols=True) as bar:
             for seed in options.seeds:
                 demos, weak = options.work / f"demos_seed{seed}", options.work / f"weak_seed{seed}"
                 self.record(demos, options.demos, *self.demonstrator(seed))
@@ -182,8 +174,8 @@ class Experiment:
             self.record(directory, number, *self.demonstrator(seed, 1000 * round_, noise))
             return
         flags = ["--agent", method, "--policy", policy, "--seed", SEEDS * (seed + 1), "--round", round_ + 1]
-        flags += ["--n_action_steps", options.n_action_steps]
-        flags += {"dagger": options.dagger, "hg_dagger": options.hg_dagger}[method].split()
+        how = options.dagger if method == "dagger" else options.hg_dagger
+        flags += ["--n_action_steps", options.n_action_steps, *how.split()]
         number, spent = 0, 0
         while spent < options.labels and number < MAX_EPISODES:
             missing = round(number * (options.labels - spent) / max(spent, 1))
@@ -201,8 +193,7 @@ class Experiment:
             cell |= {name: results[name]["successes"] for name in ("success", "strict_success")}
             write_json(path, cell | {"rollouts": results["n"], "git": results["provenance"]["git"]})
         self.cells.append(cell := json.loads(path.read_text()))
-        with lock_file(self.options.out):  # other seeds or methods may be written meanwhile
-            write(self.options, merged(self.options.known_cells(), self.cells))
+        write(self.options, self.cells)
         bar.write(", ".join(f"{name} {value}" for name, value in cell.items() if name != "git"))
         bar.update()
 
@@ -220,27 +211,24 @@ class Experiment:
 
 
 def labels_in(directory: Path, number: int | None = None) -> int:
-    """Returns the actions that the expert gave for the (first `number`) episodes of a directory."""
+    """The actions that the expert gave for the (first `number`) episodes of a directory."""
     return sum(count_labels(read_episode(path)) for path in find_episodes(directory)[:number])
 
 
-def merged(known: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns all cells in the order in which a whole run makes them; `cells` replace known ones."""
-    found = {(cell["seed"], cell["round"], cell["method"]): cell for cell in (*known, *cells)}
-    order = ["weak", *METHODS]
-    return [found[key] for key in sorted(found, key=lambda key: (*key[:2], order.index(key[2])))]
-
-
-def write(options: Options, cells: Sequence[dict[str, Any]]) -> None:
-    """Writes the JSON file, and the figure beside it."""
+def write(options: Options, new: Sequence[dict[str, Any]]) -> None:
+    """Adds cells to the JSON file, in the order in which a whole run makes them, and draws the figure beside it."""
     settings = {key: value for key, value in asdict(options).items() if key not in ("workers", "budget", "work", "out")}
-    for name in ("methods", "seeds"):  # of all calls that wrote to this file
-        settings[name] = [value for value in dict.fromkeys(c[name.removesuffix("s")] for c in cells) if value != "weak"]
-    settings["rounds"] = max(cell["round"] for cell in cells)
-    found = curves(cells)
-    write_json(options.out, {"settings": settings, "cells": [*cells], "curves": found, "provenance": provenance()})
-    if found:
-        draw(found, options.out.with_suffix(".png"))
+    order = ("weak", *get_args(Method))
+    with lock_file(options.out):  # other seeds or methods may be written meanwhile
+        known = {(c["seed"], c["round"], order.index(c["method"])): c for c in (*options.known_cells(), *new)}
+        cells = [known[key] for key in sorted(known)]
+        for name, key in (("methods", "method"), ("seeds", "seed")):  # of all calls that wrote to this file
+            settings[name] = [value for value in dict.fromkeys(cell[key] for cell in cells) if value != "weak"]
+        settings["rounds"] = max(cell["round"] for cell in cells)
+        found = {"settings": settings, "cells": cells, "curves": curves(cells), "provenance": provenance()}
+        write_json(options.out, found)
+        if found["curves"]:
+            draw(found["curves"], options.out.with_suffix(".png"))
 
 
 def curves(cells: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -253,20 +241,21 @@ def curves(cells: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     done = Counter(cell["seed"] for cell in cells)
     often = Counter(done.values())
     seeds = {seed for seed in done if done[seed] >= max(often, key=lambda count: (often[count], count))}
-    cells = [cell for cell in cells if cell["seed"] in seeds]
-    for method in dict.fromkeys(cell["method"] for cell in cells if cell["method"] != "weak"):
-        curve = [cell for cell in cells if cell["method"] in ("weak", method)]
-        for round_ in sorted({cell["round"] for cell in curve}):
-            group = [cell for cell in curve if cell["round"] == round_]
-            if len(group) < len(seeds):
+    rounds: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for cell in (cell for cell in cells if cell["seed"] in seeds):
+        rounds.setdefault((cell["method"], cell["round"]), []).append(cell)
+    for method in dict.fromkeys(method for method, _ in rounds if method != "weak"):
+        for (name, round_), group in sorted(rounds.items(), key=lambda item: item[0][1]):
+            if name not in ("weak", method) or len(group) < len(seeds):
                 continue
-            successes, n = (sum(cell[key] for cell in group) for key in ("success", "rollouts"))
+            successes, strict, n = (
+                sum(cell[key] for cell in group) for key in ("success", "strict_success", "rollouts")
+            )
             low, high = wilson_interval(successes, n)
             point = {"round": round_, "labels": float(np.mean([cell["labels"] for cell in group]))}
             point |= {"success": successes / n, "low": low, "high": high, "rollouts": n, "seeds": len(group)}
-            point["strict_success"] = sum(cell["strict_success"] for cell in group) / n
-            point["each"] = [(cell["labels"], cell["success"] / cell["rollouts"]) for cell in group]
-            found.setdefault(method, []).append(point)
+            each = [(cell["labels"], cell["success"] / cell["rollouts"]) for cell in group]
+            found.setdefault(method, []).append(point | {"strict_success": strict / n, "each": each})
     return found
 
 
@@ -278,7 +267,7 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
     axes = figure.subplots()
     for method, points in found.items():
         labels = [point["labels"] for point in points]
-        axes.plot(labels, [100 * p["success"] for p in points], "o-", color=COLOURS[method], label=METHODS[method])
+        axes.plot(labels, [100 * p["success"] for p in points], "o-", color=COLOURS[method], label=LABELS[method])
         low, high = ([100 * p[key] for p in points] for key in ("low", "high"))
         axes.fill_between(labels, low, high, color=COLOURS[method], alpha=0.15, linewidth=0)
         spent, rates = zip(*(seed for point in points for seed in point["each"]), strict=True)

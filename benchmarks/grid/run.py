@@ -112,9 +112,10 @@ def all_tables(rows: Rows, tables: Mapping[str, Table], setting_tables: Mapping[
     parts = []
     for track in rows.tracks():
         parts += [(table.__doc__, track, table(rows, track)) for table in tables.values()]
-        for where in ((track, *setting) for setting in SETTINGS):
+        known = {(row["task"], row["style"]) for row in rows.rows if row["track"] == track}
+        for where in ((track, *setting) for setting in SETTINGS if setting in known):
             parts += [(table.__doc__, ", ".join(where), table(rows, *where)) for table in setting_tables.values()]
-    return "\n".join(f"## {title} ({where})\n\n{text}" for title, where, text in parts)
+    return "\n".join(f"**{title}** ({where})\n\n{text}" for title, where, text in parts)
 
 
 def main(

@@ -1,5 +1,6 @@
 """Tables and figures of the grids, made of a few rows, and those of the documentation."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_all_tables_of_a_grid_are_printed_with_rows_of_equal_length(program):
     for some in (made, made[:1], []):
         text = all_tables(rows(*some), program.TABLES, program.SETTING_TABLES)
         assert "nan" not in text and ("75.0*" in text) == bool(some)
-        for table in text.split("## ")[1:]:
+        for table in re.split(r"^\*\*", text, flags=re.MULTILINE)[1:]:
             assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
 
 
