@@ -1,7 +1,7 @@
 """What leader and follower arms share: connecting, and reading seven joints at 50 Hz with patience for a poor bus."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -25,7 +25,8 @@ from real_envs.motors import (
     reported,
 )
 
-SILENCE = 0.06  # [s] without a whole reading after which an arm counts as lost
+SILENCE = 0.05  # [s] from the first question that a motor did not answer until the arm counts as lost
+CURE = "check the cables and the power supply"
 MOST_LOST = 10  # of the last 100 readings that may need a second attempt; on a sound bus none does
 
 
@@ -98,6 +99,7 @@ class Arm:
 
     def ask(self) -> None:
         """Asks for the joints and returns at once, so that another arm can be asked meanwhile."""
+        self._asked = time.monotonic()
         self.bus.ask(self.description.motors, VELOCITY_AND_POSITION)
 
     def reading(self) -> Reading:
@@ -110,9 +112,10 @@ class Arm:
         if self.bus.alerts:
             raise HardwareError(self._fault(min(self.bus.alerts)))
         if len(answers) == len(self.description.motors):
-            self._heard, self._reading = time.monotonic(), self._decoded(answers)
+            self._silent_since, self._reading = None, self._decoded(answers)
         else:
-            self._reading = Reading(self._reading.qpos, self._reading.qvel, fresh=False)
+            self._reading = replace(self._reading, fresh=False)
+            self._check_silence()
         self._check_losses()
         return self._reading
 
@@ -126,14 +129,18 @@ class Arm:
         self.ticks = numbers[:, 1].astype(np.int64)
         return Reading(self.scale.values(self.ticks), numbers[:, 0] * VELOCITY_UNIT * self.scale.unit)
 
+    def _check_silence(self) -> None:
+        """A program that was late itself does not count as a silent arm: two questions in a row must be unanswered."""
+        if self._silent_since is None:
+            self._silent_since = self._asked
+        elif (silence := time.monotonic() - self._silent_since) > SILENCE:
+            raise HardwareError(f"{self.name} on {self.bus.port} has not answered for {1e3 * silence:.0f} ms; {CURE}")
+
     def _check_losses(self) -> None:
-        silence, losses = time.monotonic() - self._heard, self.bus.losses
-        cure = "check the cables and the power supply"
-        if not self._reading.fresh and silence > SILENCE:
-            raise HardwareError(f"{self.name} on {self.bus.port} has not answered for {1e3 * silence:.0f} ms; {cure}")
+        losses = self.bus.losses
         if losses.lost > MOST_LOST:
             share = f"{losses.lost} of its last {losses.asked} readings"
-            raise HardwareError(f"{self.name} on {self.bus.port} lost packets in {share}; {cure}")
+            raise HardwareError(f"{self.name} on {self.bus.port} lost packets in {share}; {CURE}")
 
     # -- connecting ---------------------------------------------------------------------------------------------------
 
@@ -173,7 +180,7 @@ class Arm:
 
     def _start_reading(self) -> None:
         ticks = np.array([signed(self.bus.read(motor, PRESENT_POSITION)) for motor in self.description.motors])
-        self.scale, self.ticks, self._heard = Scale(self.description, ticks), ticks, time.monotonic()
+        self.scale, self.ticks, self._silent_since = Scale(self.description, ticks), ticks, None
         self._reading = Reading(self.scale.values(ticks), np.zeros(len(ticks)))
 
     def __enter__(self) -> Self:

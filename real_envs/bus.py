@@ -167,6 +167,20 @@ class Bus:
         with self._errors_of_the_port():
             self._packets.syncWriteTxOnly(self._port, *register, data, len(data))
 
+    def set_all(self, register: Register, values: Mapping[int, int]) -> None:
+        """Writes a register of several motors and reads it back; HardwareError if a motor has not taken its value."""
+        waiting = dict(values)
+        for _ in range(ATTEMPTS):
+            self.sync_write(register, waiting)
+            self.ask(list(waiting), register)
+            answers = self.answers()
+            expected = {motor: to_bytes(value, register.size) for motor, value in waiting.items()}
+            waiting = {motor: waiting[motor] for motor in waiting if answers.get(motor) != expected[motor]}
+            if not waiting:
+                return
+        motors = ", ".join(map(str, waiting))
+        raise HardwareError(f"motors {motors} on {self.port} do not take a new value; check the cables")
+
     def _ask(self, motors: Sequence[int]) -> None:
         register = self._asked[1]
         with self._errors_of_the_port():

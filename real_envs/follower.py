@@ -31,6 +31,7 @@ from real_envs.motors import (
 
 CONTROL_TIMESTEP = 0.02  # [s]
 WATCHDOG = 4  # [20 ms] the motors stop by themselves when no instruction has come for 0.08 s
+LATE = 0.06  # [s] since the last instruction after which the motors may have stopped
 SLOW = 0.3  # [rad/s] while torque is switched on, and on the way to a rest or start pose
 FAR_BEHIND = 0.5  # [rad] of a joint behind its goal, for STALLED: something is in the way
 STALLED = 0.5  # [s]
@@ -61,12 +62,14 @@ class Follower(Arm):
         return settings | ({CURRENT_LIMIT: limit} if limit else {})
 
     def set_up(self) -> None:
-        """Sets gains and current limits, then switches torque on where the arm is now."""
+        """Sets gains and current limits. An arm that holds itself, or was stopped by its watchdogs, goes on holding."""
         self.write_settings()
+        self._set_speed(SLOW)
+        self._set_all(BUS_WATCHDOG, 0)
         arm = self.description
         for motor, current in self._currents().items():
             gains = {POSITION_P: arm.p_gain, POSITION_I: arm.i_gain, POSITION_D: arm.d_gain, PROFILE_ACCELERATION: 0}
-            for register, value in {**gains, BUS_WATCHDOG: 0}.items():
+            for register, value in gains.items():
                 self.bus.write(motor, register, value)
             if unit := self.models[motor].current_unit:
                 self.bus.write(motor, GOAL_CURRENT, min(round(current / unit), self.models[motor].largest_current))
@@ -90,34 +93,32 @@ class Follower(Arm):
 
     def _switch_on(self) -> None:
         """Moves slowly to the present pose, which means that nothing moves, and only then allows the full speed."""
-        motors = [motor for _, motor in self.description.named()]
-        self._set_speed(SLOW)
         self._goal = self.ticks.copy()
         self.send()
-        for motor in motors:
-            self.bus.write(motor, TORQUE, 1)
-        self.send()  # switching torque on sets a motor's goal to where it was a moment ago
-        time.sleep(CONTROL_TIMESTEP)
+        self._set_all(TORQUE, 1)
         self.wake()
-        self._set_speed(self.description.speed)
 
     def wake(self) -> None:
         """Starts the motors' own watchdogs, also after they have stopped the motors. The arm holds where it is.
 
-        From now on the arm must be read or moved every 0.08 s; without that it stops and holds until the next `wake`.
+        From now on the motors stop when nobody has read or moved the arm for 0.08 s, and the next `aim` wakes them. A
+        motor that was stopped may go on to its old goal until it gets a new one, so it is slow meanwhile.
         """
-        for _, motor in self.description.named():
-            self.bus.write(motor, BUS_WATCHDOG, 0)
+        self._set_speed(SLOW)
+        self._set_all(BUS_WATCHDOG, 0)
         self.read()
         self._goal = self.ticks.copy()
         self._behind_since: float | None = None
         self.send()
-        for _, motor in self.description.named():
-            self.bus.write(motor, BUS_WATCHDOG, WATCHDOG)
+        self._set_all(BUS_WATCHDOG, WATCHDOG)
+        self._set_speed(self.description.speed)
+        self._spoken = time.monotonic()
 
     def _set_speed(self, speed: float) -> None:
-        for _, motor in self.description.named():
-            self.bus.write(motor, PROFILE_VELOCITY, self._velocity(speed))
+        self._set_all(PROFILE_VELOCITY, self._velocity(speed))
+
+    def _set_all(self, register: Register, value: int) -> None:
+        self.bus.set_all(register, {motor: value for _, motor in self.description.named()})
 
     @staticmethod
     def _velocity(speed: float) -> int:
@@ -143,6 +144,8 @@ class Follower(Arm):
         The limit per step is `speed` [rad/s], at most the arm's own, times 0.02 s; the gripper's motor has the same.
         Raises ValueError for a target that is not seven finite numbers, and leaves the goal as it is.
         """
+        if time.monotonic() - self._spoken > LATE:
+            self.wake()
         target = np.asarray(target, np.float64)
         if target.shape != (7,) or not np.all(np.isfinite(target)):
             raise ValueError(f"{self.name}: target {target.tolist()} is not seven finite numbers")
@@ -156,6 +159,11 @@ class Follower(Arm):
         for shadow, place in self.description.shadows.items():
             goals[shadow] = self._shadow_zeros[shadow] - int(self._goal[place])
         self.bus.sync_write(GOAL_POSITION, goals)
+        self._spoken = time.monotonic()
+
+    def ask(self) -> None:
+        super().ask()
+        self._spoken = time.monotonic()
 
     def reading(self) -> Reading:
         """As of every arm; HardwareError, too, if a joint has been far behind its goal for half a second."""
@@ -185,12 +193,11 @@ class Follower(Arm):
         """Makes the arm stay where it is without this program: torque stays on, the watchdogs are off."""
         self.hold()
         with contextlib.suppress(HardwareError):
-            for _, motor in self.description.named():
-                self.bus.write(motor, BUS_WATCHDOG, 0)
+            self._set_speed(SLOW)
+            self._set_all(BUS_WATCHDOG, 0)
             self.send()
 
     def let_go(self) -> None:
         """Switches torque off: the arm drops, unless it is in its rest pose or somebody supports it."""
-        for _, motor in self.description.named():
-            self.bus.write(motor, BUS_WATCHDOG, 0)
-            self.bus.write(motor, TORQUE, 0)
+        self._set_all(BUS_WATCHDOG, 0)
+        self._set_all(TORQUE, 0)

@@ -49,7 +49,7 @@ REGISTERS = {
     "present": (132, 4),
     "temperature": (146, 1),
 }
-GOALS = range(100, 120)  # addresses that are locked after the bus watchdog has stopped the motor
+GOALS = (100, 102, 104, 116)  # addresses that are locked after the bus watchdog has stopped the motor
 
 
 def crc16(data: bytes) -> int:
@@ -222,6 +222,8 @@ class EmulatedBus:
     # -- packets ------------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        with contextlib.suppress(PermissionError, AttributeError):  # motors do not share the machine's processors
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
         while self._plugged:
             ready, _, _ = select.select([self._master, self._wake], [], [])
             if self._wake in ready:

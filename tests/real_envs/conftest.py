@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
+from sim_envs.teleop.pace import real_time_priority
 from tests.fakes.dynamixel_bus import EmulatedBus, arm
 
 pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: pip install -e '.[hardware]'")
@@ -41,6 +42,13 @@ def emulate() -> Iterator[Callable[..., tuple[ArmDescription, EmulatedBus]]]:
             return renamed(description, name, bus.port), bus
 
         yield make
+
+
+@pytest.fixture
+def prompt() -> Iterator[None]:
+    """Lets a test that measures tenths of a second run before other programs of a busy machine."""
+    with real_time_priority():
+        yield
 
 
 __all__ = ["HOME", "PATIENT", "VIPERX_300S", "WIDOWX_250S", "motors_at", "shafts"]

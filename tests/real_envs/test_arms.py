@@ -165,11 +165,12 @@ def test_a_target_that_is_nonsense_is_refused_and_changes_nothing(emulate, targe
 
 
 @pytest.mark.slow
-def test_no_step_is_longer_than_the_limit_in_10000_random_command_streams(emulate):
+def test_no_step_is_longer_than_the_limit_in_10000_random_command_streams(emulate, monkeypatch: pytest.MonkeyPatch):
     """Streams jump, creep, leave the limits and stay; the goals are compared as motors get them, in ticks."""
     description, _ = emulate(VIPERX_300S)
     rng, sent = np.random.default_rng(0), []
     with Follower(description, PATIENT) as follower:
+        monkeypatch.setattr("real_envs.follower.LATE", np.inf)
         follower.bus.sync_write = lambda register, values: sent.append(list(values.values()))  # type: ignore
         for stream in range(10_000):
             target, wild = rng.normal(0, 1, 7), 10.0 ** rng.uniform(-3, 2)
@@ -183,7 +184,7 @@ def test_no_step_is_longer_than_the_limit_in_10000_random_command_streams(emulat
     assert steps.max() > limit - 1, "the streams go to the limit"
 
 
-def test_the_motors_stop_by_themselves_when_the_program_has_died(emulate):
+def test_the_motors_stop_by_themselves_when_the_program_has_died(emulate, prompt):
     description, bus = emulate(VIPERX_300S)
     with Follower(description, PATIENT) as follower:
         target = follower.read().qpos + 1.0
@@ -245,6 +246,21 @@ def test_letting_go_switches_the_torque_off_and_holding_for_good_keeps_it(emulat
     assert not any(motor.get("torque") for motor in bus.motors.values())
 
 
+def test_a_program_takes_over_an_arm_that_a_crashed_one_left_holding(emulate):
+    description, bus = emulate(VIPERX_300S)
+    crashed = Follower(description, PATIENT).connect()
+    steer(crashed, HOME + [0.5, 0, 0, 0, 0, 0, 0], 5)
+    crashed.disconnect()
+    time.sleep(0.15)
+    before = bus.positions()
+    assert bus.motors[1].get("watchdog") == -1
+    with Follower(description, PATIENT) as follower:
+        assert follower.read().fresh
+        after = bus.positions()
+    assert all(motor.get("torque") for motor in bus.motors.values())
+    assert max(abs(after[motor] - before[motor]) for motor in before) < 0.07 / RAD_PER_TICK, "one step at most"
+
+
 # -- a poor bus -------------------------------------------------------------------------------------------------------
 
 
@@ -258,7 +274,7 @@ def test_a_missed_reading_repeats_the_last_one_and_says_so(emulate):
         np.testing.assert_allclose(reading.qpos, HOME, atol=TICK)
 
 
-def test_an_arm_that_falls_silent_is_lost_within_a_tenth_of_a_second(emulate):
+def test_an_arm_that_falls_silent_is_lost_within_a_tenth_of_a_second(emulate, prompt):
     description, bus = emulate(WIDOWX_250S, "left leader")
     with Leader(description) as leader:
         for _ in range(3):
@@ -271,7 +287,7 @@ def test_an_arm_that_falls_silent_is_lost_within_a_tenth_of_a_second(emulate):
         assert time.monotonic() - start < 0.1
 
 
-def test_a_bus_that_loses_a_twentieth_of_its_packets_is_given_up(emulate):
+def test_a_bus_that_loses_a_twentieth_of_its_packets_is_given_up(emulate, prompt):
     description, bus = emulate(WIDOWX_250S, "left leader")
     with Leader(description, 0.015) as leader:
         bus.drop = 0.05
