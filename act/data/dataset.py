@@ -1,9 +1,11 @@
-"""Training data: episodes on disk -> samples (episode, t) with is_pad -> batches that depend on (seed, step) alone.
+"""Training data: samples (episode, t) of recorded episodes, and batches that depend only on (seed, step).
 
-The frames of all episodes are concatenated: row starts[e] + t is control step t of episode e. frames.py holds what the
-cameras saw, chunk_labels.py the chunks that an expert gave as labels in DAgger.
+The frames of all episodes are concatenated: row starts[e] + t is control step t of episode e. frames.py holds the
+images, chunk_labels.py the chunks that an expert gave as labels in DAgger.
+Letters: B samples, T history, K chunk, A action, N cameras, F features of one camera, H W image, C h w feature map.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from act.data.batch import Batch
 from act.data.chunk_labels import ChunkLabels
 from act.data.episodes import Episode, find_episodes, read_episode
 from act.data.frames import Frames
+from act.data.images import Colors
 from act.data.labels import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
 from act.data.normalize import Normalizer
 
@@ -26,7 +29,7 @@ VALIDATION_SAMPLES = 256  # (episode, t) pairs of the held-out episodes, evenly 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a sample consists of."""
+    """What a sample contains."""
 
     chunk_size: int
     n_obs_steps: int = 1
@@ -35,6 +38,7 @@ class Sampling:
     use_env_state: bool = False
     frame_stride: int = 1  # every Nth frame is a training observation; chunks keep every action
     whole_chunks: bool = False  # leave out samples whose chunk a hand-over cuts short (the end of an episode may)
+    shift_real: bool = True  # on a real robot, the chunk at t begins with action[t - 1], as in the original code
 
     def __post_init__(self) -> None:
         if self.frame_stride > 1 and self.n_obs_steps > 1:
@@ -46,9 +50,9 @@ class Sampling:
 class EpisodeDataset:
     """Samples of some episodes.
 
-    `observed` are the rows with an observation, `trainable` those among them that are ever drawn (there may be none).
-    `weights` (frames,) are None for demonstrations, which are drawn uniformly; in DAgger they say how likely each
-    frame is to be drawn (labels.py).
+    `observed` holds the rows with an observation, `trainable` those of them that can be drawn (there may be none).
+    `weights` (frames,) is None for demonstrations, which are drawn uniformly; in DAgger it holds the sampling weights
+    of labels.py.
 
     Example:
         episodes = load_episodes(find(Path("data/sim_transfer_cube_scripted")))
@@ -67,32 +71,35 @@ class EpisodeDataset:
         self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
         self.first = self.starts[:-1].repeat_interleave(lengths)  # (frames,): first and last row of its episode
         ends = [int(start) + last_of_chunk(episode) for start, episode in zip(self.starts, episodes, strict=False)]
-        self.last = torch.from_numpy(np.concatenate(ends))  # last row of one plan: that of the episode, or a hand-over
-        looks = (sampling.cameras, sampling.image_size, sampling.frame_stride)
-        self.frames = Frames(self.episodes, self.starts, *looks)
+        self.last = torch.from_numpy(np.concatenate(ends))  # last row of each plan (labels.last_of_chunk)
+        view = (sampling.cameras, sampling.image_size, sampling.frame_stride)
+        self.frames = Frames(self.episodes, self.starts, *view)
+        shifted = torch.tensor([sampling.shift_real and is_shifted(episode) for episode in episodes])
+        self.begin = torch.arange(len(self)) - shifted.repeat_interleave(lengths).long()  # rows where chunks begin
+        self.begin = self.begin.maximum(self.first)
         self.observed = self.trainable = self.frames.observed
         self.weights: np.ndarray | None = None
         self.chunk_labels = ChunkLabels(self.episodes, self.starts, sampling.chunk_size)
         self.aggregate("uniform")
 
     def __len__(self) -> int:
-        """Frames of all episodes."""
+        """Number of frames of all episodes."""
         return len(self.qpos)
 
     def features(self, rows: Tensor) -> Tensor:
-        """Of a frozen backbone, at observed rows of any shape: (*rows, N, F) or (*rows, N, C, h, w)."""
-        assert self.frames.features is not None, "features are precomputed first"
+        """Features of a frozen backbone at observed rows of any shape: (*rows, N, F) or (*rows, N, C, h, w)."""
+        assert self.frames.features is not None, "features must be precomputed first"
         return self.frames.features.at(rows)
 
     def fit(self, normalizer: Normalizer) -> None:
-        """Statistics of what the dataset holds."""
+        """Fits the normalizer to the frames of the dataset."""
         normalizer.fit("qpos", self.qpos)
         normalizer.fit("action", self.action)
         if self.env_state is not None:
             normalizer.fit("env_state", self.env_state)
 
     def aggregate(self, aggregation: Aggregation) -> None:
-        """Sets `weights` and `trainable` where a policy drove in some episode; demonstrations are drawn uniformly."""
+        """Sets `weights` and `trainable` if there are DAgger episodes; demonstrations alone are drawn uniformly."""
         kinds = np.concatenate([frame_kinds(episode) for episode in self.episodes])
         if (kinds == Kind.DEMONSTRATED).all():
             return
@@ -103,7 +110,7 @@ class EpisodeDataset:
         self.trainable = self.observed[torch.from_numpy(self.weights > 0)[self.observed]]
 
     def _cut_short(self) -> np.ndarray:
-        """(frames,) bool: whose chunk has fewer than K actions though its episode goes on."""
+        """(frames,) bool: True where a chunk has fewer than K actions although its episode continues."""
         ends = (self.starts[1:] - 1).repeat_interleave(self.starts.diff())
         cut = self.last < ends.minimum(torch.arange(len(self)) + self.sampling.chunk_size - 1)
         short = self.chunk_labels.lengths[self.chunk_labels.at.clamp(min=0)] < self.sampling.chunk_size
@@ -117,16 +124,16 @@ class EpisodeDataset:
         return self.take(self.starts[episode : episode + 1] + t)
 
     def take(self, rows: Tensor) -> Batch:
-        """The samples (B,) of these rows. Past its end a chunk's last action is repeated and marked as padding."""
+        """The samples of rows (B,). Where a chunk ends early, its last action is repeated and marked as padding."""
         history = rows[:, None] + torch.arange(1 - self.sampling.n_obs_steps, 1)
         is_before = history < self.first[rows][:, None]
-        history = history.maximum(self.first[rows][:, None])  # the first observation stands in for those before it
+        history = history.maximum(self.first[rows][:, None])  # the first observation is repeated before the episode
         action, is_pad = self.labels(rows)
         past: dict[str, Tensor] = {}
         if self.sampling.n_obs_steps > 1:
             past_action, past_is_pad = self.labels(history[:, :-1].flatten())
             past_is_pad = past_is_pad.unflatten(0, history[:, :-1].shape) | is_before[:, :-1, None]
-            if self.weights is not None:  # frames that are never drawn are no labels in a history either
+            if self.weights is not None:  # frames that are never drawn must not be labels in a history, either
                 past_is_pad |= torch.from_numpy(self.weights == 0)[history[:, :-1], None]
             past = {"past_action": past_action.unflatten(0, history[:, :-1].shape), "past_is_pad": past_is_pad}
         return Batch(
@@ -140,32 +147,32 @@ class EpisodeDataset:
         )
 
     def images(self, rows: Tensor) -> Tensor:
-        """(n, N, H, W, 3) uint8 of rows (n,). ValueError where features stand for images, or without cameras."""
+        """(n, N, H, W, 3) uint8 of rows (n,). Raises ValueError when there are features instead, or no cameras."""
         images = self.frames.read(rows[:, None])
         if images is None:
-            raise ValueError("these frames have features or no cameras; their images are not read")
+            raise ValueError("these frames have features or no cameras, so their images cannot be read")
         return images[:, 0]
 
     def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""
-        steps = rows[:, None] + torch.arange(self.sampling.chunk_size)
+        steps = self.begin[rows][:, None] + torch.arange(self.sampling.chunk_size)
         last = self.last[rows][:, None]
         return self.chunk_labels.replace(rows, self.action[steps.minimum(last)], steps > last)
 
     def spans(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The chunks of `labels` without copies, for VINN's memory: (actions (N, A), first (n,), last (n,)).
+        """The chunks of `labels` without copies, for VINN's memory: actions (rows, A), first (n,), last (n,).
 
-        The chunk of rows[i] is actions[first[i] ... last[i]] as far as it reaches, then its last action.
+        The chunk of rows[i] is actions[first[i] ... last[i]], cut at K actions or filled up with its last action.
         """
         given, at = self.chunk_labels.chunks, self.chunk_labels.at[rows]
-        first = torch.where(at < 0, rows, len(self) + at * given.shape[1])
+        first = torch.where(at < 0, self.begin[rows], len(self) + at * given.shape[1])
         last = torch.where(at < 0, self.last[rows], first + self.chunk_labels.lengths[at.clamp(min=0)] - 1)
         return torch.cat([self.action, given.flatten(0, 1)]), first, last
 
     def draw(self, seed: int, step: int, batch_size: int, rank: int = 0, size: int = 1) -> Batch:
-        """The batch of optimizer step `step`: uniform over what is observed, or by `weights`; a pure function.
+        """The batch of optimizer step `step`, drawn from the observed rows uniformly or by `weights`: a pure function.
 
-        Of `size` processes that train together, number `rank` gets its part of a batch that is `size` times larger.
+        Where `size` processes train together, process `rank` gets its part of a batch that is `size` times larger.
         """
         rng = np.random.default_rng((seed, step))
         if self.weights is None:
@@ -178,7 +185,7 @@ class EpisodeDataset:
     def batches(
         self, seed: int, start: int, stop: int, batch_size: int, rank: int = 0, size: int = 1
     ) -> Iterator[Batch]:
-        """Batches of steps start ... stop - 1; where images are decoded per sample, threads work two steps ahead."""
+        """Yields the batches of steps start ... stop - 1; images are decoded two steps ahead in another thread."""
         draw = partial(self.draw, batch_size=batch_size, rank=rank, size=size)
         if self.frames.at_hand:
             for step in range(start, stop):
@@ -193,14 +200,14 @@ class EpisodeDataset:
                 yield batch
 
     def validation_batches(self, batch_size: int) -> Iterator[Batch]:
-        """The same evenly spread samples every time."""
+        """Yields evenly spread samples, the same in every call."""
         chosen = torch.linspace(0, len(self.trainable) - 1, min(VALIDATION_SAMPLES, len(self.trainable))).long()
         for part in self.trainable[chosen].split(batch_size):
             yield self.take(part)
 
 
 def split(paths: Sequence[Path], val_fraction: float, seed: int) -> tuple[list[Path], list[Path]]:
-    """Training and held-out episodes, split by whole episodes; at least one of each unless val_fraction is 0."""
+    """Splits episodes into training and held-out ones; there is at least one of each unless val_fraction is 0."""
     if not 0 <= val_fraction < 1:
         raise ValueError(f"val_fraction {val_fraction} must be in [0, 1)")
     n_val = max(1, round(val_fraction * len(paths))) if val_fraction else 0
@@ -213,32 +220,50 @@ def split(paths: Sequence[Path], val_fraction: float, seed: int) -> tuple[list[P
     return train, [path for i, path in enumerate(paths) if i in held_out]
 
 
-def load_episodes(paths: Sequence[Path], cameras: tuple[str, ...] | None = None) -> list[Episode]:
-    """Episodes with vectors in memory and images on disk. Raises ValueError naming the file that does not fit.
+def is_shifted(episode: Episode) -> bool:
+    """Whether an episode is a demonstration on a real robot: there, leader and follower arms are one step apart."""
+    return episode.attrs.get("sim") is False and episode.executed_action is None
 
-    `cameras` None keeps what each file has.
+
+def print_notes(episodes: Sequence[Episode], shift_real: bool = True) -> None:
+    """Prints on stderr, once for all files, what they hold beside what is used, and whether chunks are shifted."""
+    files: dict[str, list[Path]] = {}
+    for episode in episodes:
+        for note in episode.notes:
+            files.setdefault(note, []).append(episode.path)
+    for note, paths in files.items():
+        print(f"note: {paths[0]}: {note}" + f" (and in {len(paths) - 1} others)" * (len(paths) > 1), file=sys.stderr)
+    if shift_real and (real := sum(map(is_shifted, episodes))):
+        print(
+            f"note: {real} of {len(episodes)} episodes are of a real robot; the chunk at t begins with action[t - 1]",
+            file=sys.stderr,
+        )
+
+
+def load_episodes(
+    paths: Sequence[Path], cameras: tuple[str, ...] | None = None, jpeg_colors: Colors | None = None
+) -> list[Episode]:
+    """Reads episodes, except for their images. Raises ValueError naming a file that does not fit the others.
+
+    `cameras` None keeps the cameras of each file; `jpeg_colors` is that of `read_episode`.
     """
     episodes = []
     for path in paths:
         try:
-            episode = read_episode(path, cameras)
+            episode = read_episode(path, cameras, jpeg_colors)
         except ValueError as error:
             raise ValueError(
                 f"{error}; choose recorded ones with --cameras" if "unknown camera" in str(error) else error
             ) from None
         first = episodes[0] if episodes else episode
-        for key in ("qpos", "action", "env_state"):
-            value, expected = getattr(episode, key), getattr(first, key)
-            if (value is None) != (expected is None) or (value is not None and value.shape[1] != expected.shape[1]):
-                raise ValueError(
-                    f"{path}: {key} differs in width from {first.path}; keep them in different directories"
-                )
+        for key in ("qpos", "action"):
+            _check_widths(first, episode, key)
         episodes.append(episode)
     return episodes
 
 
 def find(directory: Path) -> list[Path]:
-    """The episodes of a directory. Raises ValueError saying how to record some when there are none."""
+    """The episodes in a folder. Raises ValueError that says how to record some when there are none."""
     paths = find_episodes(directory)
     if not paths:
         raise ValueError(
@@ -249,6 +274,20 @@ def find(directory: Path) -> list[Path]:
 
 def _joined(episodes: Sequence[Episode], key: str) -> Tensor:
     values = [getattr(episode, key) for episode in episodes]
-    if any(value is None for value in values):
-        raise ValueError(f"{episodes[0].path} has no {key}")
+    for episode in episodes:
+        if getattr(episode, key) is None:
+            raise ValueError(f"{episode.path} has no {key}{_reason(episode, key)}")
+        _check_widths(episodes[0], episode, key)
     return torch.from_numpy(np.concatenate(values).astype(np.float32))
+
+
+def _check_widths(first: Episode, episode: Episode, key: str) -> None:
+    if getattr(episode, key).shape[1] != getattr(first, key).shape[1]:
+        raise ValueError(
+            f"{episode.path}: {key} differs in width from {first.path}; keep them in different directories"
+        )
+
+
+def _reason(episode: Episode, key: str) -> str:
+    """Returns why an array is left out, where a note says it."""
+    return next((f": {note}" for note in episode.notes if f"/{key} " in note), "")

@@ -8,7 +8,7 @@ import torch
 
 from act import policies
 from act.data.checksums import hdf5_bytes
-from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes, split
+from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes, print_notes, split
 from act.data.normalize import Normalizer
 from act.policies.base.policy import Policy
 from act.policies.base.storage import load_policy
@@ -29,6 +29,7 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"--dataset_dir {' '.join(map(str, config.dataset_dir))}: name each folder once")
     episodes = dict(zip(paths, load_episodes(paths, cameras), strict=True))
+    print_notes(list(episodes.values()), sampling.shift_real)
     names, held_out = split(paths, config.val_fraction, config.seed)
     train = EpisodeDataset([episodes[name] for name in names], sampling)
     train.aggregate(config.aggregation)
