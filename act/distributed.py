@@ -1,8 +1,8 @@
-"""Several processes that train one policy, on one host or many:   accelerate launch --num_processes 8 train.py ...
+"""Several processes train one policy, on one host or many:   accelerate launch --num_processes 8 train.py ...
 
-Hugging Face's Accelerate starts them, says who is who and wraps torch's DistributedDataParallel; alone, nothing here
-does anything. Each process draws its own part of a batch that is larger by their number. Gradients are averaged, and so
-are the numbers of real actions that mean losses divide by: the loss is that of one process with the whole batch.
+Hugging Face's Accelerate starts them, numbers them and wraps torch's DistributedDataParallel. With one process, nothing
+here has an effect. Each process draws its part of a batch that is `size` times larger. Gradients are averaged, and so
+are the numbers of actions by which losses are divided, so the loss is that of one process with the whole batch.
 """
 
 import importlib
@@ -17,32 +17,32 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-PATIENCE = timedelta(hours=2)  # others wait so long while the first one caches images or evaluates
+PATIENCE = timedelta(hours=2)  # how long the others wait while the first process caches images or evaluates
 Loss = Callable[[Any], dict[str, Tensor]]  # of a batch
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Those that train together, seen from one of them."""
+    """The processes that train together, seen from one of them."""
 
     rank: int = 0
     size: int = 1
-    accelerator: Any = None  # of Accelerate, where there are several
+    accelerator: Any = None  # accelerate.Accelerator, if there are several processes
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes files and talks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def loss_of(self, policy: Any) -> Loss:
-        """policy.loss, with gradients that are means over all processes after each backward pass."""
+        """policy.loss, such that each backward pass averages the gradients over all processes."""
         if self.size == 1 or not any(parameter.requires_grad for parameter in policy.parameters()):
             return policy.loss
         return self.accelerator.prepare_model(_Loss(policy))
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """What the first process leaves on the disk is there for the others."""
+        """The first process runs the block before the others, which then find its files on the disk."""
         if self.size == 1:
             yield
             return
@@ -54,7 +54,7 @@ ALONE = Processes()
 
 
 class _Loss(nn.Module):
-    """The loss as the forward pass, which is where DistributedDataParallel listens."""
+    """Computes the loss as a forward pass, because DistributedDataParallel averages gradients of those only."""
 
     def __init__(self, policy: Any):
         super().__init__()
@@ -66,7 +66,7 @@ class _Loss(nn.Module):
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[Processes, str]]:
-    """The processes that `accelerate launch` began, and the device of this one; alone, `device` is what was asked for.
+    """The processes that `accelerate launch` started, and the device of this one; a single process gets `device`.
 
     Raises ValueError when Accelerate is not installed.
     """
@@ -86,7 +86,7 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
 
 
 def averaged(x: Tensor) -> Tensor:
-    """The mean of x over the processes that train together; x where there is one. No gradient flows through it."""
+    """The mean of x over the processes that train together, without a gradient; x itself if there is one process."""
     if not (dist.is_available() and dist.is_initialized()):
         return x
     total = x.detach().to(torch.float32, copy=True)
@@ -95,5 +95,5 @@ def averaged(x: Tensor) -> Tensor:
 
 
 def processes_here() -> int:
-    """How many of the processes share this host's cores and memory."""
+    """How many of the processes share the cores and the memory of this host."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -1,4 +1,4 @@
-"""Batch: the tensors of one training step, or of one query, in physical units.
+"""Batch: the tensors of a training step, or of a query, in physical units.
 
 Letters: B batch, T history, K chunk, A action, N cameras, H W image, E object poses, F features of one camera.
 """
@@ -16,14 +16,14 @@ from act.types import Observation
 
 @dataclass(frozen=True)
 class Batch:
-    """What a policy sees (qpos and, where used, env_state and images or their cached features) and must answer."""
+    """The inputs of a policy (qpos, and where used env_state and images or their features) and its targets."""
 
     qpos: Tensor  # (B, T, Q) float32
     env_state: Tensor | None = None  # (B, T, E) float32
     images: Tensor | None = None  # (B, T, N, H, W, 3) uint8
     features: Tensor | None = None  # of a visual backbone: (B, T, N, F), or maps (B, T, N, C, h, w)
     action: Tensor | None = None  # (B, K, A) float32, the chunk that begins at the newest observation
-    is_pad: Tensor | None = None  # (B, K) bool, True where the chunk runs past the end of the episode
+    is_pad: Tensor | None = None  # (B, K) bool, True where the chunk is past the end of the episode
     past_action: Tensor | None = None  # (B, T - 1, K, A): the chunks that begin at the earlier observations
     past_is_pad: Tensor | None = None  # (B, T - 1, K), all True at observations before the episode's beginning
 
@@ -35,7 +35,7 @@ class Batch:
                 wanted = " or ".join(map(str, axes))
                 raise ValueError(f"Batch.{name} has shape {tuple(value.shape)}, expected {wanted} axes from {lead} on")
         if self.images is not None and (self.images.dtype != torch.uint8 or self.images.shape[-1] != 3):
-            raise ValueError(f"Batch.images are (..., 3) uint8, not {tuple(self.images.shape)} {self.images.dtype}")
+            raise ValueError(f"Batch.images must be (..., 3) uint8, not {tuple(self.images.shape)} {self.images.dtype}")
         if (self.action is None) != (self.is_pad is None):
             raise ValueError("Batch.action and Batch.is_pad come together")
         if self.action is not None and self.is_pad is not None and self.action.shape[:2] != self.is_pad.shape:
@@ -48,9 +48,9 @@ class Batch:
         return self.qpos.shape[0]
 
     def chunks(self) -> tuple[Tensor, Tensor]:
-        """The chunk that begins at each of the T observations (B, T, K, A), oldest first, and its padding (B, T, K).
+        """The chunks (B, T, K, A) that begin at the T observations, oldest first, and their padding (B, T, K).
 
-        Raises ValueError where actions are missing: queries have none, and a history needs those of its past.
+        Raises ValueError when actions are missing: queries have none, and a history needs those of its past.
         """
         if self.action is None or self.is_pad is None:
             raise ValueError("the batch has no actions: it is a query, not a sample")
@@ -64,11 +64,11 @@ class Batch:
         return action, is_pad
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same on `device`; the copy does not block where the tensors are pinned."""
+        """The batch on `device`; the copy does not block if the tensors are pinned."""
         return self._map(lambda value: value.to(device, non_blocking=True))
 
     def __getitem__(self, index: slice) -> "Batch":
-        """The samples `index`: batch[2:3] is a batch of one."""
+        """The samples of `index`: batch[2:3] is a batch of one."""
         return self._map(lambda value: value[index])
 
     def _map(self, function) -> "Batch":
@@ -83,9 +83,9 @@ class Batch:
         image_size: tuple[int, int] = (480, 640),
         use_env_state: bool = False,
     ) -> "Batch":
-        """B histories of T observations (oldest first). Images of another size than (H, W) are resized by area.
+        """A batch of B histories of T observations, oldest first. Images that are not (H, W) are resized by area.
 
-        Where observations have `features`, an agent's memory of the images, they stand for the images.
+        If the observations have `features`, because an agent has encoded their images, those replace the images.
         """
         stack = {"qpos": _stack(histories, "qpos")}
         if use_env_state:
@@ -100,7 +100,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """Random scenes that a policy locates keypoints in. Letters: B scenes, N cameras, P keypoints."""
+    """Random scenes in which a policy locates keypoints. Letters: B scenes, N cameras, P keypoints."""
 
     seen: Batch  # qpos (B, 1, Q), and images or features
     points: Tensor  # (B, N, P, 2) float32, x and y in [-1, 1] across the image
@@ -118,5 +118,5 @@ def _image(obs: Observation, camera: str, image_size: tuple[int, int]) -> np.nda
     images = obs.get("images", {})
     if camera not in images:
         have = ", ".join(images) or "no images"
-        raise ValueError(f"The policy looks through camera {camera!r}, but the observation has {have}.")
+        raise ValueError(f"the policy needs camera {camera!r}, but the observation has {have}")
     return resize_image(images[camera], image_size)

@@ -1,8 +1,8 @@
-"""What a policy sees of recorded episodes: images read sample by sample, kept in memory, or looked at only once.
+"""Images and features of recorded episodes: decoded per sample, kept in memory, or encoded once.
 
-Images are uint8 at training size, in RAM or on the GPU where they fit, and are otherwise decoded when they are drawn. A
-policy with a frozen trunk needs none of that: its features are computed once per frame and kept beside the episodes.
-Letters: B batch, T history, N cameras, H W image, F features of one camera.
+Images are uint8 at training size. They are kept in RAM or on the GPU if they fit, and otherwise decoded for each
+sample. For a policy with a frozen backbone, features are computed once per frame and kept beside the episodes instead.
+Letters: B batch, T history, N cameras, H W image, F features of one camera, n frames.
 """
 
 import hashlib
@@ -28,18 +28,18 @@ from act.nn.device import one_core_each
 from act.workers import available_cores
 
 Cache = Literal["auto", "ram", "gpu", "stream"]
-RAM_SHARE, GPU_SHARE = 0.5, 0.6  # of what is available, given to images
+RAM_SHARE, GPU_SHARE = 0.5, 0.6  # of the available memory, for images
 ENCODE_FRAMES = 16  # frames per call of a frozen backbone
 VECTOR_AXES = 3  # of the features of an episode, (frames, N, F); maps have 5
 
 
 class Frames:
-    """The frames of all episodes, one behind the other: row starts[e] + t is control step t of episode e.
+    """The concatenated frames of all episodes: row starts[e] + t is control step t of episode e.
 
     Args:
         starts: (episodes + 1,) int64 first row of each episode, and the number of rows.
-        cameras, image_size: what is looked at; no cameras, no images.
-        stride: every so many control steps a frame is observed; the others have no features.
+        cameras, image_size: which images, and their (H, W); without cameras there are no images.
+        stride: every `stride`-th frame of an episode is observed; the others have no features.
     """
 
     def __init__(
@@ -52,22 +52,22 @@ class Frames:
     ):
         self.episodes, self.starts, self.n = episodes, starts, int(starts[-1])
         self.cameras, self.image_size, self.stride = cameras, image_size, stride
-        self.features: Features | None = None  # of observed rows, where the policy has a frozen backbone
+        self.features: Features | None = None  # of observed rows, if the policy has a frozen backbone
         self.images: Tensor | None = None  # (n, N, H, W, 3) uint8
 
     @property
     def observed(self) -> Tensor:
-        """Rows with an observation."""
+        """The rows with an observation."""
         t = torch.arange(self.n) - self.starts[:-1].repeat_interleave(self.starts.diff())
         return (t % self.stride == 0).nonzero()[:, 0]
 
     @property
     def at_hand(self) -> bool:
-        """Whether drawing a sample decodes no image."""
+        """Whether a sample can be drawn without decoding images."""
         return not self.cameras or self.images is not None or self.features is not None
 
     def read(self, rows: Tensor) -> Tensor | None:
-        """(B, T) rows -> (B, T, N, H, W, 3) uint8, on the device of the cache; None where nobody looks at images."""
+        """(B, T) rows -> (B, T, N, H, W, 3) uint8, on the device of the cache; None if the policy reads no images."""
         if not self.cameras or self.features is not None:
             return None
         if self.images is not None:
@@ -88,7 +88,7 @@ class Frames:
         return np.stack(parts, axis=1)
 
     def keep(self, cache: Cache, device: torch.device) -> Cache:
-        """Keeps all images in RAM or on the GPU if asked to or, with "auto", if they fit; says what it chose."""
+        """Keeps all images in RAM or on the GPU, with "auto" only where they fit; returns the cache that is used."""
         if cache == "auto":
             cache = self._fitting_cache(device)
         if cache == "gpu" and device.type == "cpu":
@@ -110,15 +110,15 @@ class Frames:
         need = self.n * int(np.prod(self._frame_shape))
         if device.type == "cuda" and need < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
             return "gpu"
-        available = psutil.virtual_memory().available  # with what the system's own file cache would give back
+        available = psutil.virtual_memory().available  # includes the memory that the file cache would release
         return "ram" if need < RAM_SHARE * available / processes_here() else "stream"
 
     def _each_part(
         self, episodes: Sequence[int], what: str, stride: int, work: Callable[[np.ndarray], Tensor]
     ) -> Iterator[tuple[int, int, Tensor]]:
-        """(episode, t, work(images)): `stride`-th frames from t on, images (n, N, H, W, 3), in order.
+        """Yields (episode, t, work(images)) in order, for images (n, N, H, W, 3) of every `stride`-th frame from t on.
 
-        One thread per core decodes and works on a part of its own: on a CPU that beats splitting every operation.
+        Each thread decodes and processes a part of its own on one core; on a CPU this is faster than one part on all.
         """
         span = ENCODE_FRAMES * stride
         parts = [(e, t) for e in episodes for t in range(0, len(self.episodes[e]), span)]
@@ -141,11 +141,11 @@ class Frames:
     def precompute_features(
         self, encode: Callable[[Tensor], Tensor], device: torch.device, directory: Path | None = None
     ) -> None:
-        """Features of every observed frame, by `encode`: (B, T, N, H, W, 3) uint8 -> (B, T, N, *shape).
+        """Computes the features of every observed frame with `encode`: (B, T, N, H, W, 3) uint8 -> (B, T, N, *shape).
 
-        Kept in `directory`, one file per episode, so that other runs and splits find them, and so that features which
-        do not fit into memory stay on the disk; the folder stands for one backbone (see `features_key`). Maps are kept
-        in bf16, which is what they were computed in where the device is fast at it.
+        They are kept in `directory`, one file per episode, so that other runs and splits find them, and so that
+        features which do not fit into memory stay on the disk. A folder belongs to one backbone (see `features_key`).
+        Maps are kept in bf16, the arithmetic in which they are computed where the device is fast at it.
         """
         files = [None if directory is None else directory / _feature_name(episode) for episode in self.episodes]
         done = {
@@ -155,12 +155,12 @@ class Frames:
         parts: list[Tensor] = []
         keeps = directory is not None and bool(missing) and _writable(directory)
 
-        def look(images: np.ndarray) -> Tensor:
+        def encode_part(images: np.ndarray) -> Tensor:
             features = encode(torch.from_numpy(images)[:, None].to(device))[:, 0].cpu()
             return features.bfloat16() if features.ndim > VECTOR_AXES else features.float()
 
         what = "precomputing features"
-        for e, t, features in self._each_part(missing, what, self.stride, look) if missing else ():
+        for e, t, features in self._each_part(missing, what, self.stride, encode_part) if missing else ():
             parts.append(features)
             if t + self.stride * ENCODE_FRAMES < len(self.episodes[e]):
                 continue
@@ -168,38 +168,38 @@ class Frames:
             if keeps and (file := files[e]) is not None:
                 with whole_file(file) as temporary:
                     save_file({"features": done[e]}, temporary)
-                done[e] = load_file(file)["features"]  # mapped from the file: pages that are not used need no memory
+                done[e] = load_file(file)["features"]  # mapped from the file, so that unused pages need no memory
         self.features = Features([done[e] for e in range(len(self.episodes))], self.starts, self.stride)
 
     def features_key(self, weights: dict[str, Tensor]) -> str:
-        """Names features by the weights of their backbone and by what it looks at: 16 hexadecimal digits."""
-        looked_at = (self.cameras, tuple(self.image_size), self.stride)
-        digest = hashlib.sha256(repr(looked_at).encode())
+        """16 hexadecimal digits that name features by the weights of their backbone, the cameras and the frames."""
+        view = (self.cameras, tuple(self.image_size), self.stride)
+        digest = hashlib.sha256(repr(view).encode())
         for key, value in sorted(weights.items()):
             digest.update(key.encode() + value.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
 class Features:
-    """Features of the observed frames of all episodes, whose rows are those of `Frames`.
+    """Features of the observed frames of all episodes, indexed by the rows of `Frames`.
 
-    Vectors are joined in memory; maps, a thousand times larger, stay episode by episode where they were loaded from.
+    Vectors are concatenated in memory. Maps are a thousand times larger, so they stay in the files of their episodes.
     """
 
     def __init__(self, episodes: Sequence[Tensor], starts: Tensor, stride: int):
         self.starts, self.stride = starts, stride
         observed = torch.tensor([0, *(len(features) for features in episodes)])
-        self._first = observed.cumsum(0)  # of each episode, among observed frames
+        self._first = observed.cumsum(0)  # index of each episode's first frame among the observed ones
         self._joined = torch.cat(list(episodes)) if episodes[0].ndim <= VECTOR_AXES else None
         self._episodes = list(episodes)
 
     def at(self, rows: Tensor) -> Tensor:
-        """(*rows, N, ...) of rows of any shape. IndexError for one that was not observed."""
+        """Features (*rows, N, ...) of rows of any shape. Raises IndexError for a row that was not observed."""
         flat = rows.flatten()
         episode = torch.searchsorted(self.starts, flat, right=True) - 1
         t = flat - self.starts[episode]
         if bool((t % self.stride).any()):
-            raise IndexError(f"only every {self.stride}. frame has features")
+            raise IndexError(f"only every {self.stride}th frame has features")
         place = t // self.stride
         if self._joined is not None:
             return self._joined[self._first[episode] + place].unflatten(0, rows.shape)
@@ -208,13 +208,13 @@ class Features:
 
 
 def _feature_name(episode: Episode) -> str:
-    """Changes when the episode's file does."""
+    """The name of an episode's file of features, which changes when the episode does."""
     stat = episode.path.stat()
     return f"{episode.path.stem}-{stat.st_size}-{stat.st_mtime_ns}.safetensors"
 
 
 def _kept_features(file: Path) -> Tensor | None:
-    """None where there is no file, or one that is not whole, as a copy that was interrupted leaves it."""
+    """The features in `file`; None if it does not exist or is incomplete, such as an interrupted copy."""
     if not file.exists():
         return None
     try:
@@ -228,12 +228,12 @@ def _cores() -> int:
 
 
 def _writable(directory: Path) -> bool:
-    """Whether files can be written there, after the directory is made if need be; says so if not."""
+    """Whether files can be written to `directory`, which is created if necessary; prints a warning if not."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         found = os.access(directory, os.W_OK)
     except OSError:
         found = False
     if not found:
-        tqdm.write(f"{directory} cannot be written: features of the frames are not kept for other runs", sys.stderr)
+        tqdm.write(f"{directory} cannot be written: the features are not kept for other runs", sys.stderr)
     return found

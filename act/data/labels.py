@@ -1,6 +1,7 @@
-"""What a teacher's episodes are to a learner: whose action each frame teaches, and how much it weighs.
+"""Which frames of DAgger episodes are training data, and with which weight.
 
-Expert and policy drive in turns there, and not every state was labelled; act/runtime/dagger.py records them.
+In these episodes (act/runtime/dagger.py records them) the expert and the policy drive alternately, and not every frame
+has an action of the expert.
 """
 
 import enum
@@ -11,11 +12,11 @@ import numpy as np
 from act.data.episodes import Episode
 
 Aggregation = Literal["uniform", "equal_mass", "sirius"]
-PRE_INTERVENTION = 15  # control steps before a take-over that led to it (Sirius)
+PRE_INTERVENTION = 15  # control steps that count as the cause of an intervention (Sirius)
 
 
 def count_labels(episode: Episode) -> int:
-    """Expert actions an episode cost: all of a demonstration; of a round, the steps he drove and the chunks he gave."""
+    """How many actions the expert gave: all of a demonstration; in DAgger, the steps they drove and their chunks."""
     if episode.intervention is None:
         return len(episode)
     chunks = 0 if episode.action_chunk is None else episode.action_chunk.shape[0] * episode.action_chunk.shape[1]
@@ -23,24 +24,24 @@ def count_labels(episode: Episode) -> int:
 
 
 class Kind(enum.IntEnum):
-    """Whose action a frame teaches."""
+    """Whose action a frame has."""
 
     DEMONSTRATED = 0
-    LABELLED = 1  # by the expert: he drove, or gave a chunk from here
+    LABELLED = 1  # the expert's: they drove, or gave the chunk that begins here
     ROBOT = 2  # the policy's own
-    PRE_INTERVENTION = 3  # the policy's own, shortly before somebody had to take over
-    UNLABELLED = 4  # nobody's: a pause; or /action, where the policy drove, is one action of the expert and no chunk
+    PRE_INTERVENTION = 3  # the policy's own, shortly before an intervention
+    UNLABELLED = 4  # none to learn from: a pause, or a single action of the expert at a step that the policy drove
 
 
 def frame_kinds(episode: Episode) -> np.ndarray:
-    """(T,) Kind of every control step. What is LABELLED is what `count_labels` counts, and nothing else teaches."""
+    """(T,) Kind of every control step. The LABELLED steps are those that `count_labels` counts."""
     if episode.intervention is None or episode.executed_action is None:
         return np.full(len(episode), Kind.DEMONSTRATED)
     followed = np.all(episode.action == episode.executed_action, axis=1)
     kinds = np.where(episode.intervention, Kind.LABELLED, np.where(followed, Kind.ROBOT, Kind.UNLABELLED))
     paused = _paused(episode.executed_action, episode.intervention)
     for start in np.flatnonzero(np.diff(episode.intervention.astype(int)) == 1) + 1:
-        while start > 0 and paused[start - 1]:  # a take-over begins with a pause
+        while start > 0 and paused[start - 1]:  # an intervention begins with a pause
             start -= 1
         before = slice(max(0, start - PRE_INTERVENTION), start)
         kinds[before] = np.where(kinds[before] == Kind.ROBOT, Kind.PRE_INTERVENTION, kinds[before])
@@ -52,15 +53,15 @@ def frame_kinds(episode: Episode) -> np.ndarray:
 
 
 def _paused(executed: np.ndarray, intervention: np.ndarray) -> np.ndarray:
-    """(T,) bool: nobody drove, the targets stayed where they were."""
+    """(T,) bool: True where nobody drove and the targets did not move."""
     held = np.all(executed[1:] == executed[:-1], axis=1) & ~intervention[1:]
     return np.concatenate([[False], held])
 
 
 def last_of_chunk(episode: Episode) -> np.ndarray:
-    """(T,) last control step to which /action from each step on is one plan of one driver.
+    """(T,) last control step up to which the recorded actions, from each step on, are one plan of one driver.
 
-    It ends where somebody else drives on or nobody does, and where what was recorded is not what was executed.
+    A plan ends where the driver changes, where a pause begins or ends, and where the recorded action was not executed.
     """
     ends = np.zeros(len(episode), bool)
     ends[-1] = True
@@ -73,12 +74,13 @@ def last_of_chunk(episode: Episode) -> np.ndarray:
 
 
 def frame_weights(kinds: np.ndarray, aggregation: Aggregation) -> np.ndarray:
-    """How likely each frame (frames,) is drawn, up to a factor.
+    """Sampling weights (frames,) of the frames, up to a factor.
 
-    uniform: demonstrations and labels alike, nothing of the policy's own (DAgger, HG-DAgger).
-    equal_mass: labels and everything else half each, the policy's own steps included (IWR: Mandlekar et al. 2020,
-    arXiv 2012.06733). sirius: labels half, demonstrations their share, the policy's own the rest, and nothing of what
-    led to an intervention (Liu et al. 2022, arXiv 2211.08416).
+    uniform     the same weight for demonstrations and labels, none for the policy's own steps (DAgger, HG-DAgger)
+    equal_mass  one half for labels, one half for all else, the policy's own steps included (IWR: Mandlekar et al. 2020,
+                arXiv 2012.06733)
+    sirius      one half for labels, for demonstrations their share, the rest for the policy's own steps, none for
+                the steps before an intervention (Liu et al. 2022, arXiv 2211.08416)
     """
     weights = np.zeros(len(kinds))
     labelled, demonstrated, robot = (kinds == k for k in (Kind.LABELLED, Kind.DEMONSTRATED, Kind.ROBOT))

@@ -1,4 +1,7 @@
-"""Normalizer: physical units to numbers near 1 and back, fitted on the training episodes, saved with the policy."""
+"""Normalizer: converts physical units to numbers near 1 and back.
+
+It is fitted on the training episodes and saved with the policy.
+"""
 
 from collections.abc import Mapping
 
@@ -7,12 +10,13 @@ from torch import Tensor, nn
 
 from act.types import PolicySpec
 
-STD_FLOOR = 1e-2  # an axis that hardly moves (scripted demos: left waist, std 0.0037 rad) is not blown up
+STD_FLOOR = 1e-2  # so that noise on an axis that hardly moves (scripted left waist: std 0.0037 rad) is not amplified
 
 
 class Normalizer(nn.Module):
-    """One affine map per key ("qpos", "action", "env_state", "features"), kept in buffers so that it travels
-    in the policy's state_dict: (x - mean) / max(std, 0.01). Before `fit` a key is the identity.
+    """One affine map per key ("qpos", "action", "env_state", "features"): (x - mean) / max(std, 0.01).
+
+    The statistics are buffers, so they are saved in the policy's state_dict. Before `fit`, the map is the identity.
     """
 
     def __init__(self, dims: Mapping[str, int]):
@@ -27,7 +31,7 @@ class Normalizer(nn.Module):
         return cls(dims | ({"env_state": spec.env_state_dim} if spec.env_state_dim else {}))
 
     def add(self, key: str, dim: int) -> None:
-        """Room for `key` with `dim` numbers; a no-op when it is there already."""
+        """Adds buffers for `key` with `dim` numbers; does nothing if they exist."""
         if key in self:
             return
         self.register_buffer(f"{key}_shift", torch.zeros(dim))
@@ -37,26 +41,26 @@ class Normalizer(nn.Module):
         return f"{key}_shift" in self._buffers
 
     def fit(self, key: str, values: Tensor) -> None:
-        """Statistics of `key` from training values (..., dim). Raises ValueError when some are not finite."""
+        """Fits the map of `key` to training values (..., dim). Raises ValueError when some are not finite."""
         values = values.reshape(-1, values.shape[-1]).double()
         if not bool(torch.isfinite(values).all()):
             raise ValueError(
-                f"The training values of {key!r} are not all finite; `python -m act episodes validate` helps."
+                f"the training values of {key!r} are not all finite; find them with python -m act episodes validate"
             )
         self._get(key, "shift").copy_(values.mean(0))
         self._get(key, "scale").copy_(values.std(0, correction=0).clamp_min(STD_FLOOR))
 
     def encode(self, key: str, x: Tensor) -> Tensor:
-        """Physical (..., dim) to normalised."""
+        """Normalised values of physical ones (..., dim)."""
         return (x - self._get(key, "shift")) / self._get(key, "scale")
 
     def decode(self, key: str, x: Tensor) -> Tensor:
-        """Normalised (..., dim) to physical."""
+        """Physical values of normalised ones (..., dim)."""
         return x * self._get(key, "scale") + self._get(key, "shift")
 
     def _get(self, key: str, part: str) -> Tensor:
         buffer = self._buffers.get(f"{key}_{part}")
         if buffer is None:
             known = ", ".join(sorted(name.removesuffix("_shift") for name in self._buffers if name.endswith("_shift")))
-            raise KeyError(f"The normalizer does not know {key!r}; it knows {known}")
+            raise KeyError(f"the normalizer does not know {key!r}; it knows {known}")
         return buffer

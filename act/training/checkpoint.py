@@ -1,11 +1,11 @@
-"""What a run directory holds; every file is written whole or not at all, and none of them is a pickle.
+"""The files of a run folder. Each is written whole or not at all, and none is a pickle.
 
 RUN/config.json           TrainConfig
 RUN/metrics.jsonl         one line per Metrics
-RUN/policy.safetensors    the deployable weights, normalizer included
+RUN/policy.safetensors    the weights that are deployed, and the normalizer
 RUN/policy.json           policy name, config, data spec, step, seed, git, backbone_weights, versions
-RUN/last/state.safetensors   everything resuming needs, step and config in its header
-RUN/.lock                 held by whoever trains here
+RUN/last/state.safetensors   everything that resuming needs; step and config are in its header
+RUN/.lock                 held by the process that trains here
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ from act.training.config import MAY_CHANGE, TrainConfig
 
 @dataclass
 class State:
-    """Everything a resumed run continues from; batches and noise follow from (seed, step)."""
+    """Everything that a resumed run continues from; batches and noise follow from (seed, step)."""
 
-    step: int  # steps done
+    step: int  # number of steps done
     tensors: dict[str, Tensor]
-    best_success: float | None = None  # of the weights in policy.safetensors, where rollouts choose them
-    episodes: str = ""  # fingerprint of what is learned from
+    best_success: float | None = None  # of the weights in policy.safetensors, if rollouts choose them
+    episodes: str = ""  # digest of the episodes (preparation.episodes_digest)
 
 
 def save_state(run: Path, state: State, config: TrainConfig) -> None:
@@ -42,9 +42,9 @@ def save_state(run: Path, state: State, config: TrainConfig) -> None:
 
 
 def load_state(run: Path, config: TrainConfig) -> State | None:
-    """The state to resume from, None for a fresh run.
+    """The state to resume from; None for a new run.
 
-    Raises ValueError naming the fields when the run was started with another configuration.
+    Raises ValueError naming the fields that differ when the run was started with another configuration.
     """
     path = run / "last" / "state.safetensors"
     if not path.exists():
@@ -58,13 +58,13 @@ def load_state(run: Path, config: TrainConfig) -> State | None:
     changed = differences(header["config"], config)
     if changed:
         raise ValueError(
-            f"{run} was trained with {'; '.join(changed)}. Repeat that to resume, or choose another --run_dir."
+            f"{run} was trained with {'; '.join(changed)}; repeat that to resume, or choose another --run_dir"
         )
     return State(header["step"], tensors, header["best_success"], header.get("episodes", ""))
 
 
 def differences(saved: dict[str, Any], config: TrainConfig) -> list[str]:
-    """Fields that differ and matter, as "lr 0.001, not 0.0001".
+    """The fields that must not change but differ, as "lr 0.001, not 0.0001".
 
     A field that the saved configuration lacks is newer than the run, which therefore had its default.
     """
@@ -80,7 +80,7 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard's event files; lines after step `start` are of a run that was cut off, and go."""
+    """Writes metrics.jsonl and TensorBoard's event files; removes lines of an interrupted run after step `start`."""
 
     def __init__(self, run: Path, start: int = 0, tensorboard: bool = True):
         self.path = RunFolder(run).metrics_file
@@ -90,7 +90,7 @@ class MetricsLog:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.writer = None
         if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import: only where it is used
+            from torch.utils.tensorboard import SummaryWriter  # here, because the import is slow
 
             self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
 

@@ -76,7 +76,7 @@ class Options:
 
 
 def pretrain(scenes: Scenes, recipe: Recipe, out: Path, device: str = "auto") -> dict[str, dict[str, float]]:
-    """Trains and saves a backbone, and returns its errors on held-out scenes. Resumes an interrupted call from `out`."""
+    """Trains and saves a backbone; returns its errors on held-out scenes. Resumes an interrupted call from `out`."""
     training = Pretraining(scenes, recipe, device)
     state = out / "last" / "state.safetensors"
     _resume(training, state)
@@ -172,8 +172,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             errors = pretrain(scenes, recipe, out, options.device)
         for camera, row in errors.items():
             print(f"{camera:16s}", "  ".join(f"{name} {value:.2f}" for name, value in row.items()))
-        print(
-            f"median error [pixels] of visible keypoints, and accuracy of the predicted visibility; the backbone is in {out}"
-        )
+        print(f"median error [pixels] of visible keypoints, and accuracy of predicted visibility; backbone in {out}")
 
     return command_line.run("pretrain", work, stopped="the same command continues")

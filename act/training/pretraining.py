@@ -102,7 +102,7 @@ class Pretraining:
         return found
 
     def errors(self, most: int | None = None) -> dict[str, dict[str, float]]:
-        """Errors on the (first `most`) held-out scenes, per camera: the median pixel error of each visible keypoint, and
+        """Errors per camera on the (first `most`) held-out scenes: the median pixel error of each visible keypoint, and
         "seen", the accuracy of the predicted visibility."""
         first = len(self.scenes.images) - self.held_out
         chosen = slice(first, None if most is None else first + most)

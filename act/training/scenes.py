@@ -15,7 +15,7 @@ from act.data.images import decode_image
 
 @dataclass(frozen=True)
 class SceneLabels:
-    """What a file of scenes says without its images. Letters: S scenes, N cameras, P keypoints."""
+    """The labels in a file of scenes. Letters: S scenes, N cameras, P keypoints, H W image."""
 
     points: Tensor  # (S, N, P, 2) float32 [pixels], x to the right, y down
     visible: Tensor  # (S, N, P) bool
@@ -31,7 +31,7 @@ class SceneLabels:
 
 @dataclass(frozen=True)
 class Scenes:
-    """All stills of a file in memory."""
+    """The images and labels of a file of scenes, in memory."""
 
     images: Tensor  # (S, N, H, W, 3) uint8
     points: Tensor  # (S, N, P, 2) float32 [pixels], x to the right, y down
@@ -47,7 +47,7 @@ class Scenes:
 
 
 def read_scenes(path: Path) -> Scenes:
-    """Decodes the whole file. Raises ValueError naming the file when it does not exist or holds no scenes."""
+    """Reads the whole file. Raises ValueError naming the file when it does not exist or holds no scenes."""
     labels = read_labels(path)
     images = torch.from_numpy(read_images(path, labels.cameras, 0, len(labels)))
     return Scenes(images, labels.points, labels.visible, labels.cameras, labels.keypoints, labels.task_name)

@@ -1,6 +1,6 @@
-"""One policy in training: its optimizer, its moving average, one step, a look at held-out episodes.
+"""Trains one policy: the optimizer step, the moving average of the weights, and the validation on held-out episodes.
 
-Whatever is random in step s (dropout, the CVAE's z, noise) is a function of (seed, s).
+All randomness of step s (dropout, the CVAE's z, noise) is a function of (seed, s).
 """
 
 import copy
@@ -20,18 +20,18 @@ from act.policies.base.policy import Policy, masked_mean
 from act.training.config import TrainConfig
 from act.training.optimizer_state import optimizer_tensors, restore_optimizer
 
-VALIDATION_BATCH = 32  # samples, whatever --batch_size is
+VALIDATION_BATCH = 32  # samples, independent of --batch_size
 ADVICE = "The last good checkpoint is kept; try a lower --lr, --grad_clip 1 or --precision fp32."
 
 
 class TrainingDiverged(ValueError):
-    """A loss or a weight is no longer finite; the last good checkpoint is kept."""
+    """A loss or a weight is not finite any more; the last good checkpoint is kept."""
 
 
 class Trainer:
-    """One policy, its optimizer and its moving average; knows steps, but neither files nor episodes.
+    """A policy with its optimizer and its moving average; it knows steps, but neither files nor episodes.
 
-    Of `processes` that train together, each has a Trainer, and they stay the same but for their noise.
+    Each of the `processes` that train together has a Trainer; their weights stay equal, and their noise differs.
     """
 
     def __init__(self, policy: Policy, config: TrainConfig, processes: Processes = ALONE):
@@ -51,7 +51,7 @@ class Trainer:
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast(self.device))
 
     def train_step(self, batch: Batch, scenes: SceneBatch | None = None) -> dict[str, Tensor]:
-        """One update; losses stay on the device."""
+        """Does one optimizer update and returns the losses, which stay on the device."""
         _seed(self.config.seed, self.step, self.rank)
         self.policy.train()
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -73,9 +73,9 @@ class Trainer:
         return {key: value.detach() for key, value in losses.items()}
 
     def schedule(self, step: int) -> float:
-        """Share of the peak learning rate at `step`: linear warm-up, then constant or half a cosine to 0.
+        """Fraction of the peak learning rate at `step`: linear warm-up, then constant or half a cosine to 0.
 
-        A training shorter than two warm-ups warms up for half of its steps.
+        The warm-up takes at most half of all steps.
         """
         total = self.config.steps
         warmup = min(self.config.warmup_steps, total // 2)
@@ -86,7 +86,7 @@ class Trainer:
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
     def _average(self) -> None:
-        """Moves the average; while it is young it forgets faster, so that initial weights do not linger."""
+        """Updates the moving average; it forgets faster at first, so that the initial weights do not persist."""
         if self.deployed is not self.policy and self.averages:
             decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
             with torch.no_grad():
@@ -94,9 +94,9 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, held_out: EpisodeDataset) -> dict[str, float]:
-        """Losses of the deployed weights in the training's meaning, and `deployed_l1`: as the policy acts (z = 0).
+        """The training losses of the deployed weights, and `deployed_l1`, the error when the policy acts (z = 0).
 
-        Means over batches, weighted by their samples; they do not depend on the batches of the training.
+        They are means over samples and do not depend on the batches of the training.
         """
         self.deployed.eval()
         sums, n = {}, 0
@@ -113,17 +113,17 @@ class Trainer:
         return {key: value / n for key, value in sums.items()}
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, average and optimizer, as tensors. Raises TrainingDiverged when a weight is not finite."""
+        """Weights, average and optimizer as tensors. Raises TrainingDiverged when a weight is not finite."""
         tensors = {f"policy.{key}": value for key, value in self.policy.state_dict().items()}
         if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-            raise TrainingDiverged(f"After step {self.step} some weights are not finite. {ADVICE}")
+            raise TrainingDiverged(f"after step {self.step} some weights are not finite. {ADVICE}")
         if self.deployed is not self.policy:
             tensors |= {f"deployed.{key}": value for key, value in self.deployed.state_dict().items()}
         tensors |= optimizer_tensors(self.optimizer)
         return {key: value.cpu().clone() for key, value in tensors.items()}
 
     def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
-        """Continues from what `state` gave after `step` steps."""
+        """Continues after `step` steps from what `state` returned."""
         self.step = step
         for name, module in (("policy.", self.policy), ("deployed.", self.deployed)):
             part = {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
@@ -133,9 +133,9 @@ class Trainer:
 
 
 def _keep_freed_memory() -> None:
-    """Keeps what this process frees, instead of asking the kernel for the same pages in every step (a tenth of it).
+    """Keeps freed memory in this process; asking the kernel for the same pages again took a tenth of each step.
 
-    A setting of glibc's malloc; another C library goes without.
+    This is a setting of glibc's malloc; other C libraries are left unchanged.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -147,6 +147,6 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def _seed(seed: int, step: int, rank: int = 0) -> None:
-    """Makes all of torch's random numbers of this step a function of (seed, step), and of the process but the first."""
+    """Makes torch's random numbers of this step a function of (seed, step), and of the rank if it is not 0."""
     entropy = (seed, step, rank) if rank else (seed, step)
     torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))

@@ -10,7 +10,7 @@ CHUNK_SIZE = 4
 
 
 class ConstantPolicy:
-    """A policy whose every action is `value` in all joints; `asked` counts its queries."""
+    """A policy whose actions are `value` in all joints; `asked` counts its queries."""
 
     n_obs_steps, needs_images, chunk_size = 1, False, CHUNK_SIZE
     spec = PolicySpec(image_size=(24, 32))

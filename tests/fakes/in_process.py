@@ -1,4 +1,4 @@
-"""Recording without processes, for tests that need no process: the same results, much sooner."""
+"""Records without worker processes, for tests that do not test the processes: the same results in less time."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""People and browsers that tests pretend: one that speaks viser's protocol, Chromium, and a skilled operator."""
+"""Simulated browsers and operators: a client of viser's protocol, a headless Chromium, and a skilled operator."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ from sim_envs.teleop.session import numbers_of
 
 
 class FakeBrowser:
-    """Speaks viser's protocol without rendering: answers the page's questions, drags gizmos and presses buttons."""
+    """A client of viser's protocol without rendering: it answers the page's requests, drags gizmos, presses buttons."""
 
     def __init__(self, url):
         self.answering = True
@@ -45,18 +45,18 @@ class FakeBrowser:
         self.send("TransformControlsDragStartMessage", name=f"/{side}_hand", owner=self.owner)
 
     def drag(self, poses):
-        """Drags gizmos to poses: side -> x y z, quaternion wxyz."""
+        """Drags the gizmos to poses: side -> x y z [m], quaternion wxyz."""
         for side, numbers in poses.items():
             pose = {"position": numbers[:3], "wxyz": numbers[3:]}
             self.send("TransformControlsUpdateMessage", name=f"/{side}_hand", owner=self.owner, **pose)
 
     def press(self, label):
-        """Presses the button whose label matches the pattern at its beginning."""
+        """Presses the button whose label begins with a match of the pattern."""
         uuid = next(uuid for uuid, shown in list(self.buttons.items()) if re.match(label, shown))
         self.send("GuiUpdateMessage", uuid=uuid, updates={"value": True})
 
     def vanish(self):
-        """Ends as if it was killed: without a word, the connection breaks."""
+        """Breaks the connection without a closing message, as a killed browser does."""
         self._socket.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self):
@@ -95,9 +95,9 @@ class FakeBrowser:
 
 
 class Chromium:
-    """The same in a headless Chromium that renders.
+    """A headless Chromium that renders the page, with the methods of FakeBrowser.
 
-    It presses real keys. A drag sends the messages that viser's gizmo would send, because a mouse cannot hit a pose
+    It presses real keys. A drag sends the messages that viser's gizmo would send, because a mouse cannot reach a pose
     exactly. The page's connection is in a web worker, so `LISTEN` replaces the class of workers.
     """
 
@@ -156,9 +156,9 @@ class Chromium:
 
 
 class Demonstrator:
-    """Drags both gizmos through the task, to the poses that the scripted expert wants for the hands.
+    """An operator who drags both gizmos through the task, to the poses that the scripted expert wants for the hands.
 
-    What a slow page shows may be old, so a key is not pressed again until its effect had time to show.
+    A slow page may show an old state, so a key is not pressed again within 0.5 s.
     """
 
     def __init__(self, session, task):
@@ -172,7 +172,7 @@ class Demonstrator:
         return {phase.name: phase for phase in self._agent.experts[0].make_phases()}
 
     def act(self, browser):
-        """Looks at the scene once and acts."""
+        """Does one step of the demonstration in the browser."""
         session = self._session
         if not session.t:
             self._agent.reset(1)

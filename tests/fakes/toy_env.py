@@ -1,4 +1,4 @@
-"""A two-armed toy that needs no physics: tests of everything above the simulator run in it in milliseconds."""
+"""An environment with two arms and no physics, in which tests run in milliseconds."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A grid without training: a method, options, toys in place of the programs that a grid runs, and rows of results."""
+"""A grid without training: a method, options, short programs in place of the real ones, and rows of results."""
 
 from benchmarks.grid.cells import Cell, Method, Options
 from benchmarks.grid.results import Row

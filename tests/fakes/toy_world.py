@@ -1,4 +1,4 @@
-"""A stand-in for the package `sim_envs` without physics: its expert fails at every third seed, one task is broken."""
+"""Replaces the package `sim_envs`, without physics: its expert fails at every third seed, and one task is broken."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from tests.fakes.toy_scenes import DotSampler
 
 
 class GoalAgent:
-    """Moves to the goal, which env_state holds, after a random number of waiting steps; or never."""
+    """Moves to the goal, which is in env_state, after a random number of steps; never, if `fails`."""
 
     def __init__(self, seed: int, fails: bool = False):
         self.seed, self.fails = seed, fails
@@ -35,7 +35,7 @@ class GoalAgent:
 
 
 class LabelledToy(ToyEnv):
-    """A toy whose expert moves to the goal and labels every `label_every`-th step with `chunk_size` actions."""
+    """A ToyEnv whose expert moves to the goal and labels every `label_every`-th step with `chunk_size` actions."""
 
     chunk_size = label_every = 1
 

@@ -1,4 +1,4 @@
-"""train.py with another first argument: the step after which it is stopped, as by Ctrl-C."""
+"""Runs train.py, with one more argument in front: the step after which it is interrupted, as by Ctrl-C."""
 
 import sys
 from collections.abc import Iterator

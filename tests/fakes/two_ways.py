@@ -1,7 +1,7 @@
-"""The smallest demonstrations with two ways of doing one thing: a coin that nobody sees decides between +1 and -1.
+"""The smallest demonstrations with two ways of doing a task: a hidden coin decides between +1 and -1.
 
-Every number of a chunk is that sign (and a little noise), whatever is observed. What a policy makes of it says what
-kind of distribution it can hold.
+All numbers of a chunk have that sign (with a little noise), and the observations are always the same. The chunks that a
+policy learns from them show which distributions it can represent.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ N_EPISODES = 64  # of one chunk each
 
 
 class Demonstrations:
-    """What `before_training` looks at (policy.TrainingData); `plus` of four episodes go the way +1."""
+    """The training data (policy.TrainingData): in `plus` of four episodes the sign is +1."""
 
     def __init__(self, plus: int = 2) -> None:
         torch.manual_seed(0)
@@ -43,13 +43,13 @@ class Demonstrations:
         return self.action, rows, self.last[rows]
 
     def batch(self) -> Batch:
-        """All of them."""
+        """Returns all demonstrations as one batch."""
         action, is_pad = self.labels(self.observed)
         return Batch(self.qpos[self.observed, None], self.env_state[self.observed, None], action=action, is_pad=is_pad)
 
 
 def learn(module: ModuleType, config: Any, steps: int = 300, plus: int = 2) -> Any:
-    """A policy of `module` that saw the demonstrations `steps` times."""
+    """Returns a policy of `module` that is trained on all demonstrations for `steps` steps."""
     demonstrations = Demonstrations(plus)
     config = dataclasses.replace(config, chunk_size=CHUNK, use_images=False, use_env_state=True)
     normalizer = Normalizer.of(SPEC)
@@ -69,19 +69,19 @@ def learn(module: ModuleType, config: Any, steps: int = 300, plus: int = 2) -> A
 
 @torch.no_grad()
 def answers(policy: Any, n: int = 200) -> Tensor:
-    """(n, CHUNK, 2) chunks, near +1 and -1 where demonstrated ones are."""
+    """Returns n chunks (n, CHUNK, 2) of the policy; demonstrated ones are near +1 or -1."""
     torch.manual_seed(1)
     query = Batch(torch.zeros(n, 1, 2), torch.zeros(n, 1, 1))
     return policy.normalizer.decode("action", policy.predict(query))
 
 
 def coverage(chunks: Tensor, tolerance: float = 0.25) -> tuple[float, float]:
-    """Shares of the chunks that are the way +1, and the way -1, in every number."""
-    shares = [((chunks - sign).abs() < tolerance).flatten(1).all(1).float().mean() for sign in (1, -1)]
-    return float(shares[0]), float(shares[1])
+    """Returns the fractions of chunks in which all numbers are near +1, and near -1."""
+    fractions = [((chunks - sign).abs() < tolerance).flatten(1).all(1).float().mean() for sign in (1, -1)]
+    return float(fractions[0]), float(fractions[1])
 
 
 def holds_both(policy: Any) -> bool:
-    """Whether nine in ten chunks are of one piece, and each way has its fair share."""
+    """Returns whether nine in ten chunks follow one way, and both ways occur often."""
     plus, minus = coverage(answers(policy))
     return plus + minus > 0.9 and min(plus, minus) > 0.3

@@ -1,4 +1,4 @@
-"""Batch: what goes in is what was seen."""
+"""Batch: histories of observations as tensors, chunks, and shapes that are refused."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_a_camera_that_is_missing_is_named():
         Batch.from_histories([[{"qpos": np.zeros(14)}]], ("top",))
 
 
-def test_remembered_features_stand_for_images():
+def test_encoded_features_replace_images():
     history = [{"qpos": np.zeros(14), "features": np.full((2, 3), t)} for t in range(4)]
     batch = Batch.from_histories([history, history], ("a", "b"))
     assert batch.images is None and batch.features is not None and batch.features.shape == (2, 4, 2, 3)
@@ -55,7 +55,7 @@ def test_chunks_of_the_past_come_before_the_newest():
         Batch(torch.zeros(1, 3, 14)).chunks()
 
 
-def test_parts_and_devices_keep_what_is_absent_absent():
+def test_a_part_of_a_batch_has_the_same_fields():
     batch = Batch(torch.arange(3.0).reshape(3, 1, 1), action=torch.zeros(3, 5, 14), is_pad=torch.zeros(3, 5).bool())
     part = batch[1:2].to("cpu")
     assert part.batch_size == 1 and part.qpos[0, 0, 0] == 1 and part.images is None and part.is_pad is not None

@@ -1,4 +1,4 @@
-"""Samples, padding, splits and caches."""
+"""Samples, padding, histories, batches and splits."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SIZE = (16, 32)
 def write(
     directory: Path, lengths=LENGTHS, cameras=("cam0", "cam1"), compress: bool = True, bad: int = -1
 ) -> list[Path]:
-    """Tiny episodes whose qpos[t, 0] is t and whose action[t, 0] is 100 * episode + t."""
+    """Writes tiny episodes in which qpos[t, 0] is t and action[t, 0] is 100 * episode + t."""
     rng = np.random.default_rng(0)
     for e, length in enumerate(lengths):
         qpos = np.tile(np.arange(length, dtype=np.float32)[:, None], (1, 14))
@@ -62,7 +62,7 @@ def test_history_repeats_the_first_observation(tmp_path):
 
 
 @pytest.mark.parametrize("n_obs_steps", [1, 3, 12])
-def test_history_and_its_labels_are_the_brute_force_window(tmp_path, n_obs_steps):
+def test_a_history_and_its_labels_equal_the_brute_force_window(tmp_path, n_obs_steps):
     dataset = make(tmp_path, cameras=(), n_obs_steps=n_obs_steps)
     for e, length in enumerate(LENGTHS):
         for t in range(length):
@@ -76,7 +76,7 @@ def test_history_and_its_labels_are_the_brute_force_window(tmp_path, n_obs_steps
                 assert action[0, i, ~is_pad[0, i], 0].tolist() == real
 
 
-def test_what_is_never_drawn_is_no_label_in_a_history(tmp_path):
+def test_frames_that_are_never_drawn_are_no_labels_in_a_history(tmp_path):
     dataset = make(tmp_path, cameras=(), n_obs_steps=3)
     dataset.weights = np.ones(len(dataset))
     dataset.weights[1] = 0.0
@@ -88,7 +88,7 @@ def test_a_step_outside_the_episode_is_refused(tmp_path):
         make(tmp_path).sample(1, 4)
 
 
-def test_batches_depend_on_seed_and_step_alone(tmp_path):
+def test_batches_depend_only_on_seed_and_step(tmp_path):
     dataset = make(tmp_path)
     whole = [batch.qpos for batch in dataset.batches(5, 0, 6, 4)]
     resumed = [batch.qpos for batch in dataset.batches(5, 3, 6, 4)]
@@ -114,7 +114,7 @@ def test_episodes_are_held_out_whole_and_repeatably():
         split(paths[:1], 0.2, 0)
 
 
-def test_bad_data_are_refused_by_name(tmp_path):
+def test_bad_episodes_are_refused_and_named(tmp_path):
     with pytest.raises(ValueError, match=r"episode_1.*not finite"):
         load_episodes(write(tmp_path, bad=1))
     with pytest.raises(ValueError, match=r"unknown camera 'top'; available: cam0, cam1.*--cameras"):
@@ -124,7 +124,7 @@ def test_bad_data_are_refused_by_name(tmp_path):
         find(tmp_path / "empty")
 
 
-def test_augmentation_changes_images_only_and_shift_moves_them():
+def test_augmentation_changes_only_images_and_shift_moves_them():
     images = torch.randint(0, 256, (3, 1, 2, *SIZE, 3), dtype=torch.uint8)
     batch = Batch(torch.zeros(3, 1, 14), images=images)
     assert augment(batch, "none") is batch

@@ -1,4 +1,4 @@
-"""Images in memory and from disk, and features that are computed once."""
+"""Images in memory and from the disk, and features that are computed once."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -14,14 +14,14 @@ from tests.act.data.test_dataset import LENGTHS, SIZE, make
 
 def test_streamed_images_are_the_cached_ones(tmp_path):
     streamed, cached = make(tmp_path), make(tmp_path, "ram")
-    ours, theirs = streamed.draw(0, 3, 8), cached.draw(0, 3, 8)
-    assert ours.images is not None and theirs.images is not None and torch.equal(ours.images, theirs.images)
+    decoded, kept = streamed.draw(0, 3, 8).images, cached.draw(0, 3, 8).images
+    assert decoded is not None and kept is not None and torch.equal(decoded, kept)
     expected = load_episodes(find(tmp_path))[2].read_images("cam1", 4, 5)
     sample = streamed.sample(2, 4).images
     assert sample is not None and np.array_equal(sample[0, 0, 0].numpy(), expected[0])
 
 
-def test_images_are_kept_where_half_of_the_available_memory_holds_them(tmp_path, monkeypatch):
+def test_images_are_kept_in_memory_if_half_of_the_available_memory_holds_them(tmp_path, monkeypatch):
     need = sum(LENGTHS) * SIZE[0] * SIZE[1] * 3
     for available, chosen in ((2 * need + 2, "ram"), (2 * need, "stream")):
         monkeypatch.setattr(frames.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))  # noqa: B023
@@ -30,17 +30,17 @@ def test_images_are_kept_where_half_of_the_available_memory_holds_them(tmp_path,
         assert dataset.frames.at_hand == (chosen == "ram")
 
 
-def test_a_frame_stride_leaves_out_observations_but_no_action(tmp_path):
+def test_a_frame_stride_leaves_out_observations_but_no_actions(tmp_path):
     whole = make(tmp_path)
     strided = EpisodeDataset(whole.episodes, dataclasses.replace(whole.sampling, frame_stride=3))
-    seen: list[int] = []
+    calls: list[int] = []
 
     def encode(images: torch.Tensor) -> torch.Tensor:
-        seen.append(len(images))
+        calls.append(len(images))
         return images.float().mean((-3, -2))
 
     strided.frames.precompute_features(encode, torch.device("cpu"))
-    assert sum(seen) == sum(-(-length // 3) for length in LENGTHS)
+    assert sum(calls) == sum(-(-length // 3) for length in LENGTHS)
     batch = strided.draw(0, 0, 200)
     assert batch.features is not None and bool(torch.isfinite(batch.features).all())
     row = int(strided.starts[1]) + 3
@@ -72,7 +72,7 @@ def test_features_are_computed_once_and_kept(tmp_path):
 
 
 def test_features_belong_to_one_recording(tmp_path):
-    """Datasets that are learned from together share a folder of features, and their episodes have the same names."""
+    """Datasets of one training share a folder of features, and their episodes have the same names."""
     directory, means = tmp_path / "kept", []
     for folder, value in (("demonstrations", 1), ("round1", 2)):
         (tmp_path / folder).mkdir()
@@ -83,7 +83,7 @@ def test_features_belong_to_one_recording(tmp_path):
     assert means == [1, 2]
 
 
-def test_features_of_which_half_was_copied_are_computed_anew(tmp_path):
+def test_features_in_incomplete_files_are_computed_again(tmp_path):
     encode = lambda images: images.float().mean((-3, -2))  # noqa: E731
     dataset = make(tmp_path)
     dataset.frames.precompute_features(encode, torch.device("cpu"), tmp_path / "kept")
@@ -95,17 +95,17 @@ def test_features_of_which_half_was_copied_are_computed_anew(tmp_path):
     assert all(file.stat().st_size > 40 for file in (tmp_path / "kept").iterdir())
 
 
-def test_features_that_cannot_be_kept_are_computed_all_the_same(tmp_path, capsys):
+def test_features_are_computed_even_if_they_cannot_be_kept(tmp_path, capsys):
     dataset = make(tmp_path)
     (tmp_path / "file").touch()
     encode = lambda images: images.float().mean((-3, -2))  # noqa: E731
     dataset.frames.precompute_features(encode, torch.device("cpu"), tmp_path / "file" / "x")
     assert len(dataset.features(dataset.observed)) == len(dataset)
-    assert "file/x cannot be written: features of the frames are not kept" in capsys.readouterr().err
+    assert "file/x cannot be written: the features are not kept" in capsys.readouterr().err
 
 
-def test_maps_stay_episode_by_episode_in_bf16_and_are_found_by_row(tmp_path):
-    """Maps of a ResNet are a thousand times larger than keypoints: they are read from their files, page by page."""
+def test_maps_are_kept_per_episode_in_bf16_and_found_by_row(tmp_path):
+    """Maps of a ResNet are a thousand times larger than keypoints, so they are read from their files, page by page."""
     dataset = EpisodeDataset(make(tmp_path).episodes, dataclasses.replace(make(tmp_path).sampling, frame_stride=2))
 
     def encode(images: torch.Tensor) -> torch.Tensor:
@@ -117,5 +117,5 @@ def test_maps_stay_episode_by_episode_in_bf16_and_are_found_by_row(tmp_path):
     assert maps.dtype == torch.bfloat16 and maps.shape[:2] == (1, 1) and maps.shape[-3:] == (1, 4, 4)
     expected = dataset.episodes[1].read_images("cam1", 2, 3).mean(-1)[0, :4, :4]
     assert np.allclose(maps[0, 0, 0, 0].float().numpy(), expected, rtol=0.01)
-    with pytest.raises(IndexError, match=r"only every 2\. frame has features"):
+    with pytest.raises(IndexError, match="only every 2th frame has features"):
         dataset.features(torch.tensor([row + 1]))

@@ -1,4 +1,4 @@
-"""Normalizer: there and back, with floors, in the state_dict."""
+"""Normalizer: encoding and decoding, the smallest scale, and the state_dict."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from act.data.normalize import STD_FLOOR, Normalizer
 
 
-def test_mean_std_gives_unit_variance_and_a_floor_for_still_axes():
+def test_encoded_values_have_unit_variance_and_still_axes_a_smallest_scale():
     torch.manual_seed(0)
     values = torch.randn(500, 3) * torch.tensor([2.0, 0.5, 1e-5]) + 7
     normalizer = Normalizer({"qpos": 3})

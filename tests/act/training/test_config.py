@@ -1,4 +1,4 @@
-"""Configurations: the command line, its contradictions, and what a run saves of it."""
+"""Configurations: the command line, its contradictions, and the JSON form."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from tests.act.training.test_fit import make
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--kl_weight", "80"], "--kl_weight 80.0 has an effect only with --use_cvae; leave it out"),
         (["--policy_class", "diffusion", "--objective", "flow", "--eta", "1"], "--eta 1.0 .* --objective ddpm"),
@@ -24,17 +24,17 @@ from tests.act.training.test_fit import make
         (["--no_camera_embedding"], "--camera_embedding False .* only with --backbone resnet18"),
     ],
 )
-def test_flags_that_do_nothing_are_refused(flags, told):
-    with pytest.raises(ValueError, match=told):
+def test_flags_without_effect_are_refused(flags, message):
+    with pytest.raises(ValueError, match=message):
         configs.parse(["--task_name", "sim_toy_scripted", "--preset", "state", *flags])
 
 
-def test_augmentation_that_nobody_would_see_is_refused(tmp_path):
+def test_augmentation_without_a_trained_backbone_is_refused(tmp_path):
     with pytest.raises(ValueError, match="augmentation photometric changes images"):
         make(tmp_path, augmentation="photometric")
 
 
-def test_an_epoch_is_shared_out_among_the_processes(tmp_path):
+def test_an_epoch_is_divided_among_the_processes(tmp_path):
     config = make(tmp_path, num_epochs=100, batch_size=4)
     assert [dataclasses.replace(config, processes=n).resolved(40).steps for n in (1, 2)] == [1000, 500]
 
@@ -48,8 +48,8 @@ def test_a_flag_may_be_spelled_with_hyphens(flag):
 def test_help_spells_flags_as_the_documentation_does(capsys):
     with pytest.raises(SystemExit, match="0"):
         configs.parse(["--help"])
-    told = capsys.readouterr().out
-    assert "--policy_class" in told and "--ckpt_dir" in told and "--policy-class" not in told
+    text = capsys.readouterr().out
+    assert "--policy_class" in text and "--ckpt_dir" in text and "--policy-class" not in text
 
 
 def test_a_configuration_survives_json(tmp_path):
@@ -74,6 +74,6 @@ def test_the_original_command_line_is_understood():
     "change",
     [{"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"num_epochs": 0}, {"ema_decay": 1.0}, {"image_size": (0, 0)}],
 )
-def test_nonsense_is_refused(tmp_path, change):
+def test_values_out_of_range_are_refused(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change))):
         make(tmp_path, **change)

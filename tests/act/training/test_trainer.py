@@ -1,4 +1,4 @@
-"""One optimizer step: what it learns with, and what is deployed of it."""
+"""One optimizer step: learning rate, clipping, augmentation, and the moving average that is deployed."""
 
 import dataclasses
 from pathlib import Path
@@ -23,18 +23,18 @@ def trainer_of(directory: Path, **changes) -> tuple[Trainer, EpisodeDataset]:
     return Trainer(make_policy(config, train, spec), config), train
 
 
-def test_what_is_deployed_is_the_moving_average(tmp_path):
+def test_the_moving_average_is_deployed(tmp_path):
     trainer, train = trainer_of(tmp_path, ema_decay=0.3)
     expected = [parameter.detach().clone() for parameter in trainer.parameters]
     for step in range(4):
         trainer.train_step(train.draw(0, step, 8))
-        decay = min(0.3, (2 + step) / (11 + step))  # young, it forgets faster
+        decay = min(0.3, (2 + step) / (11 + step))  # it forgets faster at first
         expected = [decay * a + (1 - decay) * p.detach() for a, p in zip(expected, trainer.parameters, strict=True)]
-    for ours, theirs in zip(trainer.averages, expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    for average, value in zip(trainer.averages, expected, strict=True):
+        torch.testing.assert_close(average, value)
 
 
-def test_the_policy_of_a_run_is_its_average(tmp_path):
+def test_the_policy_of_a_run_is_the_moving_average(tmp_path):
     config, judged = make(tmp_path, eval_every=8, ema_decay=0.9), []
     run(config, evaluate=lambda policy: judged.append({k: v.clone() for k, v in policy.state_dict().items()}) or 0.5)
     state = load_state(tmp_path / "run", config)
@@ -45,7 +45,7 @@ def test_the_policy_of_a_run_is_its_average(tmp_path):
     assert all(torch.equal(judged[0][key], saved[key]) for key in saved)
 
 
-def test_held_out_losses_are_those_of_the_average(tmp_path):
+def test_validation_measures_the_moving_average(tmp_path):
     trainer, train = trainer_of(tmp_path)
     before = trainer.validate(train)
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_held_out_losses_are_those_of_the_average(tmp_path):
     assert trainer.validate(train) != before
 
 
-def test_a_step_learns_at_the_scheduled_rate(tmp_path):
+def test_a_step_has_the_scheduled_learning_rate(tmp_path):
     trainer, train = trainer_of(tmp_path, steps=100, warmup_steps=10, lr=1e-3)
     trainer.train_step(train.draw(0, 0, 8))
     assert [group["lr"] for group in trainer.optimizer.param_groups] == [pytest.approx(1e-4)] * 2
@@ -73,20 +73,20 @@ def test_a_long_gradient_is_clipped(tmp_path, monkeypatch):
     assert lengths == [pytest.approx(1e-3, rel=1e-2)]
 
 
-def test_what_is_learned_from_is_augmented_as_asked(tmp_path, monkeypatch):
+def test_training_batches_are_augmented_as_configured(tmp_path, monkeypatch):
     policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, backbone_weights="none")
     trainer, train = trainer_of(tmp_path, policy=policy, augmentation="shift", image_size=(32, 32))
-    asked = []
-    monkeypatch.setattr(trainer_module, "augment", lambda batch, how: asked.append(how) or batch)
+    kinds = []
+    monkeypatch.setattr(trainer_module, "augment", lambda batch, kind: kinds.append(kind) or batch)
     train.frames.keep("stream", torch.device("cpu"))
     trainer.train_step(train.draw(0, 0, 2))
-    assert asked == ["shift"]
+    assert kinds == ["shift"]
 
 
-def test_matrices_decay_vectors_do_not_and_the_trunk_has_a_rate_of_its_own(tmp_path):
+def test_matrices_decay_vectors_do_not_and_the_backbone_has_its_own_learning_rate(tmp_path):
     KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
-    looks = {"backbone": "keypoints", "backbone_weights": "sim", "trunk": str(tmp_path / "trunk")}
-    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **looks)
+    backbone = {"backbone": "keypoints", "backbone_weights": "sim", "trunk": str(tmp_path / "trunk")}
+    policy = dataclasses.replace(TINY, use_images=True, use_env_state=False, **backbone)
     trainer, _ = trainer_of(tmp_path, policy=policy, lr=1e-3, lr_backbone=1e-5, weight_decay=0.1)
     trunk = {id(parameter) for parameter in trainer.policy.backbone_parameters()}
     seen = 0
@@ -98,7 +98,7 @@ def test_matrices_decay_vectors_do_not_and_the_trunk_has_a_rate_of_its_own(tmp_p
     assert seen == len(trunk) > 0
 
 
-def test_the_schedule_warms_up_and_comes_down(tmp_path):
+def test_the_schedule_warms_up_and_then_falls(tmp_path):
     trainer, _ = trainer_of(tmp_path, steps=100, warmup_steps=10)
     assert trainer.schedule(0) == 0.1 and trainer.schedule(10) == 1.0
     assert trainer.schedule(55) == pytest.approx(0.5) and trainer.schedule(99) < 0.001
