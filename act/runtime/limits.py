@@ -11,11 +11,11 @@ from act.types import CONTROL_TIMESTEP, JOINT_NAMES, SIDES
 # While control changes hands, targets move no faster than this per control step.
 MAX_ARM_STEP = 0.06  # [rad]: what the servos of a ViperX reach (3.1 rad/s without a load, at 12 V)
 MAX_GRIPPER_STEP = 0.2  # of a gripper's opening
-# What goes to a robot moves no faster than the experts' targets, which the tasks need (measured: 0.09 rad at most).
-EXPERT_ARM_STEP = 0.1  # [rad]
+# What goes to a robot moves no faster than the targets of the experts in their tasks: 0.13 rad at most, in 48 episodes.
+EXPERT_ARM_STEP = 0.15  # [rad]
 EXPERT_GRIPPER_STEP = 1.0  # experts open and close a gripper within one control step, and its servo follows as it can
 ARM = len(JOINT_NAMES) // len(SIDES)  # numbers of one arm: six joints and a gripper
-CATCH_UP = 5  # [control steps] that a target may be ahead of the last one, e.g. after a late answer: 0.5 rad
+CATCH_UP = 4  # [control steps] that a target may be ahead of the last one, e.g. after a late answer: 0.6 rad
 
 
 def grippers(width: int) -> list[int]:

@@ -3,24 +3,37 @@
 It needs numpy, OpenCV, msgpack and websockets. docs/realtime.md shows how to install only these.
 """
 
+import ipaddress
+import logging
+import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from act.runtime.checks import checked_chunks
+from act.serving.description import check_json, read_sizes, read_spec
 from act.serving.wire import MOST_BYTES, PROTOCOL, decode, encode, most_at_once, pack_histories
-from act.types import Observation, PolicySpec
+from act.types import Observation
+
+CLOSING = 0.5  # [s] that the server may take to say goodbye
+log = logging.getLogger("act.serving.client")
 
 
 class RemotePolicy:
     """Sends observations to the policy server at `address` and returns the chunks of the policy there, bit for bit.
 
     Only the inputs of the policy are sent, with images resized to its `image_size`. When a connection is lost, it is
-    made again once per query, and only if the server still has the same weights.
+    made again once per query, and only if the server still has the same weights. What the server sends is checked: an
+    answer that is not finite, or not of the policy's size, is an error and never an action.
 
     Example:
         policy = RemotePolicy("ws://gpu-box:8765")          # on gpu-box: python -m act serve RUN
@@ -31,7 +44,7 @@ class RemotePolicy:
         token: the token of the server; the environment variable ACT_TOKEN when None.
         jpeg_quality: 1 to 100 sends images as JPEG, about ten times smaller, and the answers then differ slightly
             (demonstrations have 85). None sends raw images.
-        timeout: how long to wait for a connection or an answer [s].
+        timeout: how long making a connection, or a query with everything that belongs to it, may take [s].
 
     Attributes:
         spec: the inputs and outputs of the policy (PolicySpec).
@@ -41,18 +54,22 @@ class RemotePolicy:
 
     Raises:
         ConnectionError: the server cannot be reached, is lost, has another policy now, or sends messages that this
-            version cannot read.
-        ValueError: `address` is not an address, or the server refuses a query.
+            version cannot read or must not use.
+        ValueError: `address` is not an address, `timeout` is not positive, or the server refuses a query.
     """
 
     def __init__(self, address: str, token: str | None = None, jpeg_quality: int | None = None, timeout: float = 10.0):
+        if not 0 < timeout < math.inf:
+            raise ValueError(f"timeout={timeout} s: must be positive, e.g. 10")
         self.address, self.jpeg_quality, self.timeout = address, jpeg_quality, timeout
         self._token = os.environ.get("ACT_TOKEN", "") if token is None else token
         self.query_ms = float("nan")
-        self._connection, self.about = self._connect()
+        if self._token and goes_unencrypted(address):
+            log.warning("the token goes to %s unencrypted; use ssh -L, or wss:// and a proxy that ends TLS", address)
+        self._connection, self.about = self._connect(time.monotonic() + timeout)
         try:
             self.spec = read_spec(self.about.get("spec"))
-            self.chunk_size, self.n_obs_steps = (_positive(self.about, name) for name in ("chunk_size", "n_obs_steps"))
+            self.chunk_size, self.n_obs_steps = read_sizes(self.about, self.spec)
         except ValueError as error:
             self.close()
             raise ConnectionError(f"{address} describes a policy that this version cannot use: {error}") from None
@@ -74,13 +91,18 @@ class RemotePolicy:
 
     def _query(self, packed: Sequence[Any]) -> tuple[np.ndarray, float]:
         """Returns chunks (B, K, A), and how long the policy computed them [ms]."""
-        answer = self._ask(encode({"histories": packed}))
+        answer = self._ask(encode({"histories": packed}), time.monotonic() + self.timeout)
         if "error" in answer:
-            raise ValueError(f"{self.address} refuses the query: {answer['error']}")
+            raise ValueError(f"{self.address} refuses the query: {str(answer['error'])[:500]}")
         chunks, expected = answer.get("chunks"), (len(packed), self.chunk_size, self.spec.action_dim)
         if not isinstance(chunks, np.ndarray) or chunks.shape != expected or chunks.dtype != np.float32:
             raise ConnectionError(f"{self.address} sent no chunks of shape {expected} and type float32")
-        return chunks, float(answer.get("query_ms", "nan"))
+        try:
+            checked_chunks(chunks, *expected)
+        except ValueError as error:
+            raise ConnectionError(f"{self.address} sent a chunk that must not be used: {error}") from None
+        query_ms = answer.get("query_ms")
+        return chunks, float(query_ms) if isinstance(query_ms, (int, float)) else float("nan")
 
     def close(self) -> None:
         """Closes the connection."""
@@ -92,91 +114,104 @@ class RemotePolicy:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, query: bytes) -> dict[str, Any]:
+    def _ask(self, query: bytes, deadline: float) -> dict[str, Any]:
         """Returns the answer to a query; connects again once when the connection is lost."""
         try:
-            return self._exchange(query)
+            return self._exchange(query, deadline)
         except WebSocketException:
-            connection, about = self._connect()
+            connection, about = self._connect(deadline)
             if about != self.about:  # the old connection stays, so the next query cannot mix two policies either
                 connection.close()
                 raise ConnectionError(f"{self.address} now runs another policy or other settings") from None
             self._connection = connection
         try:
-            return self._exchange(query)
+            return self._exchange(query, deadline)
         except WebSocketException as error:
             raise ConnectionError(f"{self.address} was lost twice in one query: {error}") from None
 
-    def _exchange(self, query: bytes) -> dict[str, Any]:
-        self._connection.send(query)
-        return self._receive(self._connection)
-
-    def _receive(self, connection: ClientConnection) -> dict[str, Any]:
+    def _exchange(self, query: bytes, deadline: float) -> dict[str, Any]:
         try:
-            return decode(connection.recv(self.timeout))
+            self._connection.send(query)
+            return self._receive(self._connection, deadline)
+        except WebSocketException:
+            raise
+        except BaseException:  # Ctrl-C, too: a late answer would be taken for the answer to the next query
+            _abandon(self._connection)
+            raise
+
+    def _receive(self, connection: ClientConnection, deadline: float) -> dict[str, Any]:
+        try:
+            return decode(connection.recv(max(0.0, deadline - time.monotonic())))
         except TimeoutError:
-            connection.close()  # otherwise a late answer would be taken for the answer to the next query
             raise ConnectionError(f"{self.address} has not answered within {self.timeout:g} s") from None
         except ValueError as error:
             raise ConnectionError(f"{self.address} sent a message that cannot be read: {error}") from None
 
-    def _connect(self) -> tuple[ClientConnection, dict[str, Any]]:
+    def _connect(self, deadline: float) -> tuple[ClientConnection, dict[str, Any]]:
         """Returns a connection and what the server sent on it first."""
-        connection = self._open()
+        connection = self._open(deadline)
         try:
-            about = self._receive(connection)
+            about = self._receive(connection, deadline)
+            check_json(about)
+            if about.get("protocol") != PROTOCOL:
+                raise ConnectionError(f"{self.address} speaks protocol {about.get('protocol')!r}, expected {PROTOCOL}")
         except WebSocketException as error:
             raise ConnectionError(f"{self.address} closed the connection: {error}") from None
-        if about.get("protocol") != PROTOCOL:
-            connection.close()
-            raise ConnectionError(f"{self.address} speaks protocol {about.get('protocol')!r}, expected {PROTOCOL}")
+        except ValueError as error:
+            _abandon(connection)
+            raise ConnectionError(f"{self.address} describes no policy: {error}") from None
+        except BaseException:
+            _abandon(connection)
+            raise
         return connection, about
 
-    def _open(self) -> ClientConnection:
+    def _open(self, deadline: float) -> ClientConnection:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         settings: dict[str, Any] = {"compression": None, "max_size": MOST_BYTES, "proxy": None}
+        settings |= {"open_timeout": max(0.01, deadline - time.monotonic()), "close_timeout": CLOSING}
         try:
-            return connect(self.address, additional_headers=headers, open_timeout=self.timeout, **settings)
-        except InvalidURI:
-            raise ValueError(f"{self.address} is not an address; expected one like ws://127.0.0.1:8765") from None
+            connection = connect(self.address, additional_headers=headers, **settings)
         except InvalidStatus as error:
             wrong_token = error.response.status_code == 401
             reason = "it needs a token (ACT_TOKEN), or another one" if wrong_token else error
             raise ConnectionError(f"{self.address} refuses the connection: {reason}") from None
+        except InvalidURI:
+            raise ValueError(f"{self.address} is not an address; expected one like ws://127.0.0.1:8765") from None
         except (OSError, WebSocketException) as error:
             raise ConnectionError(
                 f"no policy server at {self.address} ({error}); python -m act serve RUN starts one"
             ) from None
+        except ValueError:  # a port that is no port, a name that no host has
+            raise ValueError(f"{self.address} is not an address; expected one like ws://127.0.0.1:8765") from None
+        _limit_sending(connection, self.timeout)
+        return connection
 
 
-def read_spec(values: Any) -> PolicySpec:
-    """Returns the PolicySpec that a server sent as a dict. Raises ValueError naming a key that is wrong."""
-    if not isinstance(values, Mapping):
-        raise ValueError("its spec is missing")
-    expected = [field.name for field in fields(PolicySpec)]
-    for name in (*values, *expected):
-        if name not in values or name not in expected:
-            raise ValueError(f"key {name!r} of its spec is {'missing' if name in expected else 'unknown'}")
-    dims = ("qpos_dim", "action_dim", "env_state_dim")
-    wrong = [name for name in dims if type(values[name]) is not int or values[name] < 0]
-    cameras = values["cameras"]
-    if not isinstance(cameras, list) or not all(isinstance(camera, str) for camera in cameras):
-        wrong.append("cameras")
-    if not _is_size(values["image_size"]):
-        wrong.append("image_size")
-    if values["recorded_size"] is not None and not _is_size(values["recorded_size"]):
-        wrong.append("recorded_size")
-    if wrong:
-        raise ValueError(f"{wrong[0]!r} of its spec is {values[wrong[0]]!r}")
-    return PolicySpec.from_json(values)
+def goes_unencrypted(address: str) -> bool:
+    """Returns whether what is sent to ws://HOST:PORT leaves this machine in plain text."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:  # not an address; connecting says so
+        return False
+    if parts.scheme != "ws" or host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return True
 
 
-def _is_size(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+def _limit_sending(connection: ClientConnection, timeout: float) -> None:
+    """Lets `send` fail after `timeout` [s]: a server that never reads would otherwise hold it for ever."""
+    seconds = int(timeout)
+    limit = struct.pack("ll", seconds, max(1, int(1e6 * (timeout - seconds))))
+    with suppress(OSError):  # the server has closed the connection; the next call says so
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
-def _positive(about: Mapping[str, Any], name: str) -> int:
-    value = about.get(name)
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{name!r} is {value!r}")
-    return value
+def _abandon(connection: ClientConnection) -> None:
+    """Closes a connection without waiting for the other side."""
+    with suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)
+    connection.close()

@@ -65,6 +65,6 @@ def _open_remote(run: Path, address: str) -> Any:
     from act.serving.client import RemotePolicy
 
     remote = RemotePolicy(address)
-    if remote.about["weights"] != RunFolder(run).digest():
+    if remote.about.get("weights") != RunFolder(run).digest():
         raise ValueError(f"{address} serves other weights than {run} holds; start python -m act serve {run}")
     return remote

@@ -16,13 +16,14 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
@@ -31,6 +32,9 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from act import command_line
 from act.runtime.agents import DescribedPolicy
+from act.runtime.checks import checked_chunks
+from act.runtime.query_thread import QueryThread
+from act.serving.access import Lobby, RefusalLog
 from act.serving.loading import open_run
 from act.serving.wire import MOST_BYTES, PROTOCOL, decode, encode, unpack_histories
 
@@ -38,9 +42,13 @@ from act.serving.wire import MOST_BYTES, PROTOCOL, decode, encode, unpack_histor
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_TOKEN = 12  # characters
 MOST_CLIENTS = 8  # at once; each may have a message of MOST_BYTES in memory
-MOST_CONNECTIONS = 4 * MOST_CLIENTS  # at once, including those that have not sent a token yet
+HEAD = 3.0  # [s] in which a connection must send its request, and the token with it
 READING = 10  # [s] that a client may take to read an answer
+STOP_EVERY = 0.2  # [s] between two looks whether the server stops, while a query runs
+CLOSING = 1.0  # [s] that a client may take to say goodbye
 log = logging.getLogger("act.serving.server")
+_silent = logging.getLogger("act.serving.server.websockets")  # logs a traceback for every stranger; `refused` does not
+_silent.setLevel(logging.CRITICAL)
 
 
 class PolicyServer:
@@ -56,7 +64,9 @@ class PolicyServer:
         self.spec = policy.spec
         sizes = {"chunk_size": policy.chunk_size, "n_obs_steps": policy.n_obs_steps}
         self.greeting = encode({"protocol": PROTOCOL, **about, **sizes, "spec": self.spec.to_json()})
-        self._thread = ThreadPoolExecutor(1, "policy")
+        self._thread, self._stopping = QueryThread(), threading.Event()
+        self._refused = RefusalLog(log)
+        self._lobby = Lobby(self._refused)
         self._places = threading.BoundedSemaphore(MOST_CLIENTS)
         self._clients: set[ServerConnection] = set()
 
@@ -65,27 +75,56 @@ class PolicyServer:
         """Yields a server bound to the address; its `serve_forever()` serves. Leaving disconnects all clients.
 
         Browsers are refused, because any web page could otherwise connect to this machine; clients without the token
-        are refused, too. Raises OSError when the address is in use.
+        are refused, too. Places for clients are apart from those for connections that have not shown the token yet
+        (access.py). Raises OSError when the address is in use.
         """
         settings: dict[str, Any] = {"origins": [None], "process_request": self._admit, "compression": None}
         settings["family"] = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with serve(self._talk, host, port, max_size=MOST_BYTES, max_queue=1, close_timeout=2, **settings) as server:
-            server.handler = _at_most(MOST_CONNECTIONS, server.handler)
+        settings |= {"max_size": MOST_BYTES, "max_queue": 1, "open_timeout": HEAD, "close_timeout": CLOSING}
+        with serve(self._talk, host, port, logger=_silent, **settings) as server:
+            server.handler = self._through_the_lobby(server.handler)
             try:
                 yield server
             finally:
-                for client in list(self._clients):
-                    client.close(CloseCode.GOING_AWAY)
+                self._stop()
+
+    def _stop(self) -> None:
+        """Leaves a query that is running, and disconnects all clients at the same time."""
+        self._stopping.set()
+        closing = [
+            threading.Thread(target=client.close, args=(CloseCode.GOING_AWAY,)) for client in list(self._clients)
+        ]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()
+        self._refused.close()
+
+    def _through_the_lobby(self, handler: Callable[[socket.socket, Any], None]) -> Callable[[socket.socket, Any], None]:
+        """Limits the connections that a handler reads from before they have shown the token."""
+
+        def handle(connection: socket.socket, address: Any) -> None:
+            self._lobby.enter(connection, address[0])
+            try:
+                handler(connection, address)
+            finally:
+                if self._lobby.leave(connection):
+                    self._refused("refused %s: it sent no request within %g s, or none that can be read", address, HEAD)
+
+        return handle
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        self._lobby.leave(connection.socket)
         if request.path == "/healthz":
             return connection.respond(HTTPStatus.OK, "ok\n")
         given = ", ".join(request.headers.get_all("Authorization"))
         if self.token and not hmac.compare_digest(
             given.encode(errors="surrogateescape"), f"Bearer {self.token}".encode()
         ):
-            log.warning("refused %s: it sent no token or a wrong one", connection.remote_address)
+            self._refused("refused %s: it sent no token or a wrong one", connection.remote_address)
             return connection.respond(HTTPStatus.UNAUTHORIZED, "the token is missing or wrong\n")
+        if "Origin" in request.headers:  # answered with 403, because `origins` is [None]
+            self._refused("refused %s: it is a browser", connection.remote_address)
         return None
 
     def _talk(self, connection: ServerConnection) -> None:
@@ -114,31 +153,25 @@ class PolicyServer:
         try:
             histories = unpack_histories(decode(data), self.spec, self.policy.n_obs_steps)
         except ValueError as error:
-            log.warning("refused a query: %s", error)
+            self._refused("refused a query: %s", error)
             return {"error": str(error)}
         start = time.perf_counter()
+        query = self._thread.submit(self.policy.predict_chunk, histories)
+        while not wait([query], STOP_EVERY).done:
+            if self._stopping.is_set():
+                return {"error": "the server is stopping"}
         try:
-            chunks = self._thread.submit(self.policy.predict_chunk, histories).result()
+            answer = query.result()
         except Exception:
-            log.exception("the policy failed")
+            self._refused("the policy failed", level=logging.ERROR, exc_info=True)
             return {"error": "the policy failed; see the log of the server"}
-        return {"chunks": chunks, "query_ms": 1e3 * (time.perf_counter() - start)}
-
-
-def _at_most(most: int, handler: Callable[[socket.socket, Any], None]) -> Callable[[socket.socket, Any], None]:
-    """Limits a handler to `most` connections at once; further ones are closed before anything is read from them."""
-    places = threading.BoundedSemaphore(most)
-
-    def handle(connection: socket.socket, address: Any) -> None:
-        if not places.acquire(blocking=False):
-            connection.close()
-            return
+        query_ms = 1e3 * (time.perf_counter() - start)
         try:
-            handler(connection, address)
-        finally:
-            places.release()
-
-    return handle
+            chunks = checked_chunks(answer, len(histories), self.policy.chunk_size, self.spec.action_dim)
+        except ValueError as error:
+            self._refused("refused to send an answer: %s", error)
+            return {"error": str(error)}
+        return {"chunks": np.asarray(chunks, np.float32), "query_ms": query_ms}
 
 
 def keep_serving(server: Server) -> None:

@@ -28,6 +28,7 @@ MOST_BYTES = 64 * 2**20  # of a message: 18 observations of four raw 480x640 ima
 MOST_HISTORIES = 64  # of a query
 MOST_DECODED = 512 * 2**20  # bytes of the images of a query after decoding; JPEGs may be a hundred times smaller
 LIMITS: dict[str, Any] = {"max_array_len": 1000, "max_map_len": 100}  # of one list, of one map
+UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)  # what msgpack can raise
 MOST_PARTS = 100_000  # lists, maps and their items in a message, which bounds the memory that decoding takes
 
 
@@ -46,7 +47,7 @@ def decode(data: bytes | str) -> dict[str, Any]:
         raise ValueError("the message is text, expected msgpack")
     try:
         message = msgpack.unpackb(data, ext_hook=_array, **_counting(MOST_PARTS))
-    except (ValueError, msgpack.UnpackException) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{len(data)} bytes are not a message ({error})") from None
     if not isinstance(message, dict):
         raise ValueError(f"the message is a {type(message).__name__}, expected a map")

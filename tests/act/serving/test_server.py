@@ -100,24 +100,6 @@ def test_clients_without_the_token_are_refused():
             urllib.request.urlopen(foreign)
 
 
-def test_idle_connections_do_not_keep_clients_out_for_long(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
-    with serving(Toy(), TOKEN) as address:
-        address_pair = ("127.0.0.1", int(address.rsplit(":")[-1]))
-        idle = [socket.create_connection(address_pair, 5) for _ in range(3)]
-        with socket.create_connection(address_pair, 5) as one_too_many:
-            assert one_too_many.recv(1) == b""
-        for connection in idle:
-            connection.close()
-        deadline = time.monotonic() + 5
-        while True:
-            try:
-                assert RemotePolicy(address, TOKEN).predict_chunk(query()).shape == (1, 3, 14)
-                return
-            except ConnectionError:
-                assert time.monotonic() < deadline
-
-
 def test_a_server_without_file_descriptors_serves_again_later(monkeypatch: pytest.MonkeyPatch):
     left = [7, 7, -1]  # file descriptors: -1 is closed
     listening = SimpleNamespace(serve_forever=lambda: None, socket=SimpleNamespace(fileno=lambda: left.pop(0)))
