@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from act.command_line import parse, run
+from act.data.editing.commands import Delete, Merge, Renumber, Split, Trim
 from act.data.episodes import episode_index, episode_path, files_left_out, find_episodes
 from act.data.inspection import Finding, Inspector, check_episode, describe, examine
 from act.data.sealing import seal
@@ -82,8 +83,9 @@ def _locked(directory: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Options:
-    command: tyro.conf.OmitSubcommandPrefixes[Validate | Repair | Info | Seal]
-
+    command: tyro.conf.OmitSubcommandPrefixes[
+        Validate | Repair | Info | Seal | Delete | Merge | Split | Trim | Renumber
+    ]
 
 
 # ----------------------------------------------------------------------------------------------------------- a folder
@@ -218,8 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Options,
         arguments,
         program="python -m act episodes",
-        description="Validates, repairs, lists or seals recorded episodes.",
+        description="Validates, repairs, seals, lists or edits recorded episodes.",
         example="python -m act episodes validate data/sim_transfer_cube_scripted",
-        page="docs/data_format.md",
+        page="docs/data_format.md, docs/episodes.md",
     )
     return run("episodes", options.command.run, stopped="no episode is lost; run the same command again")

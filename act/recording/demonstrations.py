@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from act.data.editing.copying import check_not_edited
 from act.data.episodes import episode_index, episode_path, find_episodes, read_episode
 from act.recording.attempts import AttemptRunner, MakeEnv, MakeExpert, Outcome, Recording
 from act.seeds import DEMONSTRATION_SEEDS
@@ -169,6 +170,7 @@ def _outcome_of(path: Path, expected: Mapping[str, Any]) -> Outcome:
         attrs = read_episode(path).attrs
     except ValueError as error:
         raise ValueError(f"{error}; `python -m act episodes repair {path.parent}` moves it away") from None
+    check_not_edited(path, attrs)
     actual: Mapping[str, Any] = attrs.get("recording", {})  # older files also name a module, which decides nothing
     differing = [
         f"{name} {actual.get(name)!r} (now {value!r})" for name, value in expected.items() if actual.get(name) != value

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from tqdm import tqdm
 
+from act.data.editing.copying import check_not_edited
 from act.data.episodes import episode_index, episode_path, find_episodes, read_episode
 from act.data.labels import count_labels
 from act.recording.attempts import MakeEnv, Recording
@@ -225,6 +226,7 @@ def record_round(
 def _check_existing(directory: Path, seeds: Sequence[int], recording: Mapping[str, Any]) -> None:
     for path in find_episodes(directory) if directory.is_dir() else []:
         attrs, index = read_episode(path).attrs, episode_index(path)
+        check_not_edited(path, attrs)
         if attrs.get("recording") != recording:
             difference = f"{attrs.get('recording')}, not {recording}"
             raise ValueError(f"{path} was recorded with {difference}; give another --dataset_dir")
