@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
-    "episodes": ("act.data.repair", "validate, repair or list recorded episodes"),
+    "episodes": ("act.data.repair", "validate, repair, list or edit recorded episodes"),
     "convert": ("act.interop.convert", "convert episodes to a LeRobot data set, or back"),
+    "import_checkpoint": ("act.interop.import_checkpoint", "import a trained ACT of LeRobot or of the original"),
+    "export_checkpoint": ("act.interop.export_checkpoint", "write a trained ACT of preset paper for LeRobot"),
     "pretrain": ("act.training.pretrain", "pretrain a visual backbone on random scenes"),
+    "view": ("act.evaluation.view", "show episodes on an HTML page, and whether they are any good"),
     "report": ("act.evaluation.report", "put evaluations of one or several runs on one HTML page"),
     "export": ("act.serving.export", "write a trained policy as an ONNX graph"),
     "serve": ("act.serving.server", "answer policy queries over the network"),

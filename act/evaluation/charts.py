@@ -40,9 +40,9 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, log_y: bool
     points = [point for line in kept for point in line]
     if not points:
         return ""
-    x_ticks = _ticks(min(x for x, _ in points), max(x for x, _ in points))
+    x_ticks = round_ticks(min(x for x, _ in points), max(x for x, _ in points))
     lows, highs = min(y for _, y in points), max(y for _, y in points)
-    y_ticks = _log_ticks(lows, highs) if log_y else _ticks(min(0.0, lows), highs)
+    y_ticks = _log_ticks(lows, highs) if log_y else round_ticks(min(0.0, lows), highs)
     x0, x1 = x_ticks[0], max(x for x, _ in points)
 
     def px(x: float) -> float:
@@ -53,12 +53,12 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, log_y: bool
         return height - bottom - (value - low) / max(high - low, 1e-12) * (height - top - bottom)
 
     parts = [_y_tick(left, width - right, py(y), y) for y in y_ticks]
-    parts += [_text(px(x), height - bottom + 18, _short(x), "tick middle") for x in x_ticks if x <= x1]
-    parts.append(_text((left + width) / 2, height - 6, x_label, "axis middle"))
-    parts.append(_text(16, top + (height - top - bottom) / 2, y_label, "axis middle", rotate=-90))
+    parts += [svg_text(px(x), height - bottom + 18, _short(x), "tick middle") for x in x_ticks if x <= x1]
+    parts.append(svg_text((left + width) / 2, height - 6, x_label, "axis middle"))
+    parts.append(svg_text(16, top + (height - top - bottom) / 2, y_label, "axis middle", rotate=-90))
     for number, (line, points) in enumerate(zip(series, kept, strict=True)):
         parts.append(_line(number, line.name, [(px(x), py(y)) for x, y in points]))
-    return _svg(width, height, parts, f"{y_label} over {x_label}")
+    return svg(width, height, parts, f"{y_label} over {x_label}")
 
 
 def curves(series: Sequence[Series], x_label: str, y_label: str, log_y: bool = False, style: str = "") -> str:
@@ -86,8 +86,8 @@ def interval_strip(low: float, rate: float, high: float, marks: Sequence[tuple[s
         x = min(max(px(share), left + half), width - right - half)
         row = 0 if x - half > row_ends[0] + 8 else 1
         row_ends[row] = x + half
-        parts.append(_text(x, y + 27 + 16 * row, text, "tick middle"))
-    return _svg(width, height, parts, "success and its 95 % interval beside published results")
+        parts.append(svg_text(x, y + 27 + 16 * row, text, "tick middle"))
+    return svg(width, height, parts, "success and its 95 % interval beside published results")
 
 
 def table_top(objects: Sequence[tuple[str, Sequence[Placement]]], workspace: Workspace = ALOHA) -> str:
@@ -104,15 +104,15 @@ def table_top(objects: Sequence[tuple[str, Sequence[Placement]]], workspace: Wor
     for name, (x, y) in workspace.arm_bases.items():
         px, py = at(x, y)
         parts.append(f'<rect class="arm" x="{px - 26:.1f}" y="{py - 22:.1f}" width="52" height="44" rx="9"/>')
-        parts.append(_text(px, py + 40, name, "tick middle"))
+        parts.append(svg_text(px, py + 40, name, "tick middle"))
     for name, placements in objects:
         low_x, high_x, low_y, high_y = _region(placements)
         (px, py), (qx, qy) = at(low_x, high_y), at(high_x, low_y)
         size = f'width="{qx - px:.1f}" height="{qy - py:.1f}"'
         parts.append(f'<rect class="region" x="{px:.1f}" y="{py:.1f}" {size} rx="4"/>')
-        parts.append(_text((px + qx) / 2, py - 8, name, "tick middle"))
+        parts.append(svg_text((px + qx) / 2, py - 8, name, "tick middle"))
         parts += [_placement(*at(p.x, p.y), p, 2.6) for p in placements]
-    return _svg(width, height, parts, "positions of the objects on the whole table")
+    return svg(width, height, parts, "positions of the objects on the whole table")
 
 
 def region_zoom(placements: Sequence[Placement]) -> str:
@@ -127,12 +127,12 @@ def region_zoom(placements: Sequence[Placement]) -> str:
         return left + (x - low_x) * scale, top + (high_y - y) * scale
 
     parts = [f'<rect class="region" x="{left}" y="{top}" width="{inner_w:.1f}" height="{inner_h:.1f}" rx="4"/>']
-    x_ticks = [x for x in _ticks(low_x, high_x, 4) if low_x <= x <= high_x]
-    y_ticks = [y for y in _ticks(low_y, high_y, 4) if low_y <= y <= high_y]
-    parts += [_text(at(x, 0)[0], height - 12, f"{x:.2f}", "tick middle") for x in x_ticks]
-    parts += [_text(left - 6, at(0, y)[1] + 4, f"{y:.2f}", "tick end") for y in y_ticks]
+    x_ticks = [x for x in round_ticks(low_x, high_x, 4) if low_x <= x <= high_x]
+    y_ticks = [y for y in round_ticks(low_y, high_y, 4) if low_y <= y <= high_y]
+    parts += [svg_text(at(x, 0)[0], height - 12, f"{x:.2f}", "tick middle") for x in x_ticks]
+    parts += [svg_text(left - 6, at(0, y)[1] + 4, f"{y:.2f}", "tick end") for y in y_ticks]
     parts += [_placement(*at(p.x, p.y), p, 5.0) for p in sorted(placements, key=lambda p: not p.success)]
-    return _svg(width, height, parts, "positions of the object, enlarged")
+    return svg(width, height, parts, "positions of the object, enlarged")
 
 
 def _grouped(marks: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
@@ -176,19 +176,21 @@ def _line(number: int, name: str, points: Sequence[tuple[float, float]]) -> str:
 
 def _y_tick(x0: float, x1: float, py: float, value: float) -> str:
     line = f'<line class="grid" x1="{x0}" x2="{x1}" y1="{py:.1f}" y2="{py:.1f}"/>'
-    return line + _text(x0 - 8, py + 4, _short(value), "tick end")
+    return line + svg_text(x0 - 8, py + 4, _short(value), "tick end")
 
 
-def _text(x: float, y: float, text: str, style: str, rotate: float = 0) -> str:
+def svg_text(x: float, y: float, text: str, style: str, rotate: float = 0) -> str:
+    """A <text> element; `rotate` is in degrees around its place."""
     turn = f' transform="rotate({rotate} {x:.1f} {y:.1f})"' if rotate else ""
     return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}"{turn}>{escape(text)}</text>'
 
 
-def _svg(width: float, height: float, parts: Sequence[str], label: str) -> str:
+def svg(width: float, height: float, parts: Sequence[str], label: str) -> str:
+    """An <svg> element of `parts`, with a `label` for readers who do not see it."""
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
 
 
-def _ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+def round_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round numbers that enclose [low, high], about `wanted` of them."""
     raw = max(high - low, 1e-9) / wanted
     power = 10.0 ** math.floor(math.log10(raw))

@@ -116,17 +116,20 @@ footer { color: var(--dim); font-size: 13px; margin: 24px 4px 0; }
 """
 
 
-def page(title: str, sections: Sequence[str]) -> str:
-    """The whole page as HTML. title: text; sections: HTML."""
+EYEBROW = "Evaluation on two simulated arms"
+FOOTER = "Intervals: Wilson, 95 %. Rows of policies with different backbone weights are in different tables."
+
+
+def page(
+    title: str, sections: Sequence[str], kind: str = "evaluation", eyebrow: str = EYEBROW, footer: str = FOOTER
+) -> str:
+    """The whole page as HTML. sections: HTML; all others: text. kind: what stands behind the title of the window."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)} · evaluation</title><style>{STYLE}</style></head><body><main>"
-        f'<header><p class="eyebrow">Evaluation on two simulated arms</p><h1>{escape(title)}</h1></header>'
-        f"{''.join(sections)}"
-        "<footer>Intervals: Wilson, 95 %. Rows of policies with different backbone weights are in different tables."
-        "</footer>"
-        "</main></body></html>\n"
+        f"<title>{escape(title)} · {escape(kind)}</title><style>{STYLE}</style></head><body><main>"
+        f'<header><p class="eyebrow">{escape(eyebrow)}</p><h1>{escape(title)}</h1></header>'
+        f"{''.join(sections)}<footer>{escape(footer)}</footer></main></body></html>\n"
     )
 
 
