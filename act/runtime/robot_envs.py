@@ -7,9 +7,9 @@ import numpy as np
 
 from act.runtime.checks import wrong_reading
 from act.runtime.envs import Change, Envs, Start
-from act.runtime.limits import TargetGuard, declared_max_step, default_max_step
+from act.runtime.limits import TargetGuard, declared_max_step
 from act.runtime.pace import Clock, Pace
-from act.types import ACTION_DIM, CONTROL_TIMESTEP, EnvSpec, Observation
+from act.types import CONTROL_TIMESTEP, EnvSpec, Observation
 
 FIRST_READINGS = 50  # tries, one per control period, for a sound reading at the start of an episode
 
@@ -79,7 +79,7 @@ class RobotEnvs:
         say: Callable[[str], None] = print,
     ):
         self.robot, self.env_spec, self.pace, self.say = robot, env_spec, Pace(clock, period), say
-        self._t, self._guard = 0, TargetGuard(default_max_step(ACTION_DIM), say)
+        self._t, self._guard = 0, TargetGuard(np.zeros(0), say)  # `reset` makes the one that counts
         self.unread: list[int] = []
 
     @property
@@ -91,9 +91,9 @@ class RobotEnvs:
         return self._guard.limited
 
     @property
-    def action_dim(self) -> int:
-        """A, known after the first reset."""
-        return len(self._guard.max_step)
+    def action_dim(self) -> int | None:
+        """A; None before the first reset."""
+        return len(self._guard.max_step) or None
 
     def reset(
         self, seeds: Sequence[int], options: Sequence[dict | None] | None = None, images_due: bool = True

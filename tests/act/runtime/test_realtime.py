@@ -209,6 +209,30 @@ def test_a_stale_policy_holds_position_and_says_so():
     assert agent.late == [1]
 
 
+class Ten(Plan):
+    """Chunks of ten actions, 200 ms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chunk_size = 10
+
+    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
+        return np.zeros((len(histories), 10, 14), np.float32)
+
+
+@pytest.mark.parametrize("m", [None, 0.01])
+def test_answers_that_always_come_after_their_chunk_are_named_once_with_how_late_they_are(m: float | None):
+    later, said = Later(), []
+    agent = AsyncAgent(Ten(), ensemble_m=m, executor=later, say=said.append)
+    drive(agent, later, (15, 30, 45), 50)  # every answer takes 15 control steps, 300 ms
+    assert agent.held == list(range(50)) and agent.late == [6, 6, 6]
+    assert said == [
+        "control step 0: no chunk of the policy covers it (none has arrived yet); holding position",
+        "control step 15: the policy answers too late: this answer took 15 control steps (300 ms), but a chunk lasts "
+        "only 10 (200 ms), so it is over when it arrives; holding position",
+    ]
+
+
 def test_images_are_wanted_from_when_a_query_is_due_until_it_is_asked():
     later = Later()
     agent = AsyncAgent(Plan(needs_images=True), n_action_steps=2, executor=later, say=lambda _: None)
