@@ -15,6 +15,7 @@ import sim_envs
 from act import command_line
 from act.cluster import PolicyFiles, Waves, connected
 from act.evaluation import run as evaluation
+from act.evaluation.card import write_model_card
 from act.evaluation.evaluate import Summary
 from act.evaluation.execution import Execution
 from act.evaluation.options import Options
@@ -72,6 +73,8 @@ def evaluate(options: Options) -> None:
     evaluation.print_table(summaries)
     write_report([out.path], out.report)
     print(f"wrote {out.report}")
+    if options.out is None and (card := write_model_card(out)):
+        print(f"wrote {card}")
 
 
 if __name__ == "__main__":

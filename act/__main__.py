@@ -11,6 +11,7 @@ COMMANDS = {
     "export_checkpoint": ("act.interop.export_checkpoint", "write a trained ACT of preset paper for LeRobot"),
     "pretrain": ("act.training.pretrain", "pretrain a visual backbone on random scenes"),
     "view": ("act.evaluation.view", "show episodes on an HTML page, and whether they are any good"),
+    "card": ("act.evaluation.card", "write a README.md beside a run or a data set, for the Hugging Face Hub"),
     "report": ("act.evaluation.report", "put evaluations of one or several runs on one HTML page"),
     "export": ("act.serving.export", "write a trained policy as an ONNX graph"),
     "serve": ("act.serving.server", "answer policy queries over the network"),
@@ -20,9 +21,10 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code, which is 2 for an unknown command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    words[:1] = [word.replace("-", "_") for word in words[:1] if not word.startswith("-")] or words[:1]
     if not words or words[0] not in COMMANDS:
         asked_for_help = words[:1] in (["-h"], ["--help"])
-        lines = [f"  {name:10s} {about}" for name, (_, about) in COMMANDS.items()]
+        lines = [f"  {name:17s} {about}" for name, (_, about) in COMMANDS.items()]
         known = "\n".join(["usage: python -m act COMMAND ...", "", *lines, "", "COMMAND --help explains a command."])
         print(known if asked_for_help or not words else f"act: unknown command {words[0]!r}\n{known}", file=sys.stderr)
         return 0 if asked_for_help else 2

@@ -69,6 +69,7 @@ def test_one_call_evaluates_both_modes_and_writes_everything(run: Path, capsys: 
     assert chunk["settings"]["backbone_weights"] == "sim" and chunk["seeds"] == [2_000_000, 2_000_001, 2_000_002]
     assert [file.name for file in (run / "eval" / "test_chunk" / "videos").iterdir()] == ["toy_seed_2000000.mp4"]
     assert "data:video/mp4" in (run / "report.html").read_text()
+    assert "chunk, test seeds" in (run / "README.md").read_text()
     printed = capsys.readouterr().out
     assert printed.count("recording videos of 1 rollouts") == 2, "once per mode"
     assert "chunk: success 100.0 %" in printed and "ensemble: success 100.0 %" in printed

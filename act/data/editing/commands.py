@@ -166,7 +166,7 @@ class Renumber:
     out: New
     """New folder."""
     first: Annotated[tuple[str, ...], arg(metavar="NUMBER [NUMBER ...]", help_behavior_hint="(default: none)")] = ()
-    """Episodes that come first, in this order; the others follow in theirs."""
+    """Episodes that come first, in this order; the others follow by number."""
     dry_run: DryRun = False
 
     def run(self) -> int:
