@@ -121,5 +121,5 @@ def weights_for_lerobot(policy: Policy) -> dict[str, Tensor]:
     body = {name.removeprefix("trunk.body."): value for name, value in state.items() if name.startswith("trunk.body.")}
     found = {lerobot_name(name): state[name] for name in _own_names(state)} | backbone_to_lerobot(body)
     if policy.cvae is not None:
-        found["model.vae_encoder_pos_enc"] = policy.cvae.position[None]
+        found["model.vae_encoder_pos_enc"] = dict(policy.cvae.named_buffers())["position"][None]
     return {name: value.detach().cpu().float().contiguous().clone() for name, value in found.items()}
