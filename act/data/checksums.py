@@ -83,11 +83,15 @@ def read_seal(path: Path) -> Seal | None:
     """Verifies all bytes of a file except image rows, and returns its checksums; None for a file that has none.
 
     Raises DamagedFile when the bytes differ from their checksums, for a truncated file and for one that is no HDF5
-    file; ValueError for what is not a regular file or cannot be opened.
+    file; ValueError for what is not a regular file, cannot be opened or is being written by another program.
     """
     descriptor = _open_regular(path)
     try:
         return _verified(descriptor, path)
+    except DamagedFile:
+        if _is_locked(descriptor):
+            raise ValueError(f"{path}: another program has locked the file, perhaps to write it; wait for it") from None
+        raise
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
     finally:
@@ -134,6 +138,19 @@ def _open_regular(path: Path) -> int:
         os.close(descriptor)
         raise ValueError(f"{path}: not a regular file, so it is not read; episodes are HDF5 files")
     return descriptor
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Returns whether another program has the file open for writing: HDF5 locks it then."""
+    try:
+        import fcntl  # here, because Windows has none
+
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # a file system without locks
+        return False
+    return False
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:

@@ -52,7 +52,8 @@ class EpisodeRecorder:
         rows: called with (index, t, obs, action), returns the values of `LABELS` for this control step; it may replace
             "action" by another label.
 
-    Raises ValueError at the end of an episode whose images cannot be encoded.
+    Raises ValueError at the end of an episode whose images cannot be encoded, and OSError, with the path, when the disk
+    is full.
 
     Example:
         recorder = EpisodeRecorder(lambda result: Path(f"data/episode_{result.seed}.hdf5"), envs.env_spec)
@@ -90,9 +91,8 @@ class EpisodeRecorder:
         self, index: int, t: int, obs: Observation, action: np.ndarray, next_obs: Observation, reward: float, info: Info
     ) -> None:
         buffer = self._buffers[index]
-        row = {"qpos": obs["qpos"], "qvel": obs["qvel"], "action": action, "reward": reward}
-        if "env_state" in obs:
-            row["env_state"] = obs["env_state"]
+        row = {"qpos": obs["qpos"], "action": action, "reward": reward}
+        row |= {name: obs[name] for name in ("qvel", "env_state") if name in obs}  # not every robot measures them
         row |= self.rows(index, t, obs, action) if self.rows else {}
         for name, value in row.items():
             buffer.rows.setdefault(name, []).append(np.array(value, LABELS.get(name, np.float32)))

@@ -1,5 +1,6 @@
 """Episodes are read as they were written, other dialects are read too, and errors name what is broken."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -120,6 +121,18 @@ except OSError as error:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("refused:") and ("do not fit on the disk" in done.stdout) != compress
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_the_message_of_a_full_disk_names_the_file(tmp_path: Path, compress: bool, monkeypatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "episode_0.hdf5"
+    monkeypatch.setattr(os, "fsync" if compress else "posix_fallocate", full)
+    with pytest.raises(OSError, match=f"no space left on device: '{path}'"):
+        write_episode(path, **content(), compress=compress)
     assert list(tmp_path.iterdir()) == []
 
 

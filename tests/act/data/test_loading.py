@@ -1,6 +1,7 @@
 """What training takes from episodes of others: real robots, and arrays that only some files have."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ def test_chunks_of_a_real_robot_begin_one_step_earlier_as_in_the_original(tmp_pa
 
 def test_env_state_in_some_files_only_matters_to_those_who_use_it(tmp_path: Path) -> None:
     rows = np.zeros((6, 14), np.float32)
-    for index, extra in enumerate(({"env_state": np.zeros((6, 7))}, {}, {"env_state": np.zeros((6, 14))})):
+    extras: list[dict[str, Any]] = [{"env_state": np.zeros((6, 7))}, {}, {"env_state": np.zeros((6, 14))}]
+    for index, extra in enumerate(extras):
         write_episode(episode_path(tmp_path, index), qpos=rows, action=rows, images={}, **extra)
     paths = find(tmp_path)
     assert len(EpisodeDataset(load_episodes(paths), Sampling(3))) == 18

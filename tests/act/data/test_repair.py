@@ -1,5 +1,6 @@
 """Broken episodes of a folder are found and set aside, and the rest is listed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,54 @@ def test_the_command_runs_from_the_shell(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "act", "episodes", "validate", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "1 of 1 episodes" in done.stdout and not done.stderr
+
+
+def test_repair_moves_only_what_is_truncated_or_undecodable(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for index in range(3):
+        write_episode(episode_path(tmp_path, index), **content())
+    cut, other = episode_path(tmp_path, 1), episode_path(tmp_path, 3)
+    cut.write_bytes(cut.read_bytes()[:-1])
+    with h5py.File(other, "w") as root:
+        root["weights"] = [1.0]
+    os.mkfifo(episode_path(tmp_path, 4))
+    assert main(["repair", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "no dataset /action, so this is not an ALOHA episode; it stays where it is" in shown
+    assert "not a regular file" in shown and "2 sound episodes" in shown
+    assert [path.name for path in (tmp_path / "broken").iterdir()] == ["episode_1.hdf5"]
+    assert [path.name for path in find_episodes(tmp_path)] == [f"episode_{i}.hdf5" for i in (0, 2, 3, 4)]
+
+
+def test_repair_leaves_a_file_that_is_open_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = write_episode(episode_path(tmp_path, 0), **content())
+    with h5py.File(path, "r+"):
+        assert main(["repair", str(tmp_path)]) == 1
+    assert (
+        "another program has locked the file" in capsys.readouterr().out
+        and path.exists()
+        and not (tmp_path / "broken").exists()
+    )
+    assert main(["repair", str(tmp_path)]) == 0
+
+
+def test_seal_adds_checksums_to_files_that_have_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for index, compress in enumerate((True, False)):
+        path = write_episode(episode_path(tmp_path, index), **content(), compress=compress)
+        with h5py.File(path, "r+") as root:  # HDF5 removes the checksums
+            root.attrs["robot"] = "mine"
+            del root.attrs["checksums"]
+    path, broken = episode_path(tmp_path, 1), episode_path(tmp_path, 2)
+    broken.write_bytes(path.read_bytes()[:-9])
+    before = [read_episode(episode_path(tmp_path, index)) for index in range(2)]
+    images = [episode.read_images("cam_low") for episode in before]
+    assert main(["seal", str(tmp_path)]) == 1
+    assert "2 of 3 episodes" in capsys.readouterr().out
+    for index, old in enumerate(before):
+        episode = read_episode(episode_path(tmp_path, index))
+        assert episode.stored.seal is not None and episode.attrs == old.attrs
+        assert (episode.action == old.action).all() and (episode.read_images("cam_low") == images[index]).all()
+    path.write_bytes(path.read_bytes().replace(b"mine", b"mint"))
+    broken.unlink()
+    assert main(["validate", str(tmp_path)]) == 1
+    assert "differ from their checksum" in capsys.readouterr().out
+    assert main(["seal", str(tmp_path)]) == 1, "damage never gets checksums"

@@ -54,3 +54,13 @@ def test_images_are_those_that_were_seen_though_their_memory_is_used_again(tmp_p
     recorder.on_end(0, RolloutResult(0, length, 0.0, 0.0, True, True, []))
     episode = read_episode(recorder.paths[0])
     assert [int(episode.read_images("top", t, t + 1).mean().round()) for t in range(length)] == [*range(length)]
+
+
+def test_a_robot_that_measures_no_velocities_is_recorded(tmp_path: Path) -> None:
+    env = ToyEnv((), episode_len=8)
+    recorder = EpisodeRecorder(lambda _: tmp_path / "episode_0.hdf5", env.env_spec, keep=lambda _: True)
+    rows = np.zeros(14, np.float32)
+    recorder.on_reset(0, 0, {"qpos": rows}, {})
+    recorder.on_step(0, 0, {"qpos": rows}, rows, {"qpos": rows}, 0.0, {})
+    recorder.on_end(0, RolloutResult(0, 1, 0.0, 0.0, True, True, []))
+    assert read_episode(recorder.paths[0]).qvel is None and check_episode(recorder.paths[0]) is None
