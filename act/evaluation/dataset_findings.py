@@ -88,7 +88,8 @@ def _lengths(data: DatasetStatistics, directory: Path) -> Iterator[Finding]:
     median = float(np.median(seconds))
     if odd := data.outliers("length", 25):
         span = f"from {seconds.min():.1f} to {seconds.max():.1f} s, while the median is {median:.1f} s"
-        yield Finding("look", f"{names(odd).capitalize()} differ in length from the others: {span}.")
+        verb = "differs" if len(odd) == 1 else "differ"
+        yield Finding("look", f"{names(odd).capitalize()} {verb} in length from the others: {span}.")
     else:
         same = seconds.min() == seconds.max()
         text = f"Every episode takes {median:.1f} s." if same else f"The lengths agree; the median is {median:.1f} s."
@@ -123,7 +124,7 @@ def _smoothness(data: DatasetStatistics, directory: Path) -> Iterator[Finding]:
         text = f"The targets jump in {names(jumps)}: by {where}. Was a message lost, or the robot moved by hand?"
         yield Finding("bad", text)
     median = float(np.median(data.column("jerk")))
-    odd = [episode for episode in data.outliers("jerk") if episode.jerk > median]
+    odd = [episode for episode in data.outliers("jerk") if episode.jerk > median and episode not in jumps]
     if odd:
         times = f"{odd[0].jerk / max(median, 1e-9):.1f} times the median in episode {odd[0].number}"
         yield Finding("look", f"The arms move more jerkily in {names(odd)}: up to {times}.")

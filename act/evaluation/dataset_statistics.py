@@ -24,7 +24,7 @@ LEAST_SPREAD = 0.1  # of the median: smaller differences are no outliers, howeve
 DARK = 8.0  # mean brightness of an image, of 255
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class EpisodeStatistics:
     """What is measured in one episode; times are in seconds, angles in radians."""
 
