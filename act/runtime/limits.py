@@ -68,7 +68,7 @@ class TargetGuard:
     def hold(self, t: int) -> np.ndarray:
         """The last target (A,) again, for control step t."""
         self.held.append(t)
-        return self.last
+        return self.last.copy()  # a robot may write into what it gets
 
     def target(self, t: int, action: Any) -> np.ndarray:
         """What to send at control step t when an agent wants this action, (A,) float32."""
@@ -85,7 +85,7 @@ class TargetGuard:
                 self.say(f"control step {t}: {self._distance(action)}, so the robot follows as fast as it may")
             self.limited.append(t)
         self.last = near
-        return near
+        return near.copy()
 
     def _fault(self, action: Any) -> str:
         """Why an action must not be sent; "" if it may."""

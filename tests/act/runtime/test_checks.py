@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -66,6 +67,7 @@ def test_a_chunk_that_is_not_finite_never_enters_an_ensemble() -> None:
         ({}, "qpos has 0 numbers"),
         ({"qpos": np.zeros(3), "qvel": np.full(3, np.nan)}, ""),  # no policy is given velocities
         ({"qpos": [0, 1]}, ""),
+        ({"qpos": np.zeros(3), "env_state": np.zeros(0)}, ""),  # a scene without objects
     ],
 )
 def test_a_reading_that_no_policy_must_get_is_named(obs: Observation, wrong: str) -> None:
@@ -110,7 +112,7 @@ class OneArm(ToyEnv):
 
     def __init__(self) -> None:
         super().__init__()
-        self.action_space = type(self.action_space)(-3, 3, (7,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-3, 3, (7,), np.float32)
 
     def _observation(self) -> Observation:
         obs = super()._observation()

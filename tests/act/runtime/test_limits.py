@@ -113,6 +113,14 @@ def test_no_step_is_ever_longer_than_the_limit_whatever_an_agent_wants() -> None
     assert len(made.held) > 100 and len(made.limited) > 10
 
 
+def test_a_robot_that_writes_into_its_target_changes_nothing_here() -> None:
+    made, _ = guard()
+    for t, action in enumerate((np.full(3, 0.1), np.full(3, np.nan), np.full(3, 0.1))):
+        sent = made.target(t, action)
+        np.testing.assert_allclose(sent, 0.1, rtol=1e-6)
+        sent[:] = np.nan
+
+
 def test_a_new_episode_begins_where_the_robot_is_and_counts_anew() -> None:
     made, said = guard()
     made.target(0, np.full(3, np.nan))

@@ -40,7 +40,7 @@ class Arm:
 class Actions(ReplayAgent):
     """Plays actions that are no array of numbers, too."""
 
-    def __init__(self, actions: Sequence[Any]):
+    def __init__(self, actions: Sequence[Any] | np.ndarray):
         self.played, self._t = list(actions), 0
 
     def reset(self, num_envs: int) -> None:
@@ -139,22 +139,16 @@ def make_agent(policy: Any, kind: str) -> tuple[Any, Later]:
     return PolicyAgent(policy, 1, m), later
 
 
-class Prompt:
+class Prompt(Notes):
     """Answers of the policy's thread arrive before the next control step."""
 
     def __init__(self, later: Later):
+        super().__init__()
         self.later = later
 
-    def needs_images(self) -> bool:
-        return False
-
-    def on_reset(self, *_: Any) -> None: ...
-
-    def on_step(self, *_: Any) -> None:
+    def on_step(self, index: int, t: int, obs: Any, action: Any, next_obs: Any, reward: Any, info: Any) -> None:
         if self.later.waiting:
             self.later.finish()
-
-    def on_end(self, *_: Any) -> None: ...
 
 
 @pytest.mark.parametrize("kind", ["chunk", "ensemble", "async chunk", "async ensemble"])

@@ -30,8 +30,8 @@ def lobby() -> Iterator[tuple[Lobby, list[str]]]:
 @contextmanager
 def pairs(number: int) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
     made = [socket.socketpair() for _ in range(number)]
-    for _, theirs in made:
-        theirs.settimeout(0.05)
+    for _, client_end in made:
+        client_end.settimeout(0.05)
     yield made
     for pair in made:
         for end in pair:
@@ -48,25 +48,25 @@ def is_closed(other_end: socket.socket) -> bool:
 def test_the_oldest_from_the_same_address_goes_first(lobby: tuple[Lobby, list[str]]) -> None:
     with pairs(MOST_PER_ADDRESS + 2) as made:
         lobby[0].enter(made[0][0], "other")
-        for ours, _ in made[1:]:
-            lobby[0].enter(ours, "same")
-        assert [is_closed(theirs) for _, theirs in made] == [False, True, *[False] * MOST_PER_ADDRESS]
+        for server_end, _ in made[1:]:
+            lobby[0].enter(server_end, "same")
+        assert [is_closed(client_end) for _, client_end in made] == [False, True, *[False] * MOST_PER_ADDRESS]
         assert lobby[1] == ["closed a connection from same that had shown no token, because others came"]
 
 
 def test_the_oldest_of_all_goes_when_the_lobby_is_full(lobby: tuple[Lobby, list[str]]) -> None:
     with pairs(MOST_UNKNOWN + 2) as made:
-        for index, (ours, _) in enumerate(made):
-            lobby[0].enter(ours, f"10.0.0.{index}")
-        assert [index for index, (_, theirs) in enumerate(made) if is_closed(theirs)] == [0, 1]
+        for index, (server_end, _) in enumerate(made):
+            lobby[0].enter(server_end, f"10.0.0.{index}")
+        assert [index for index, (_, client_end) in enumerate(made) if is_closed(client_end)] == [0, 1]
 
 
 def test_who_has_shown_the_token_is_never_closed(lobby: tuple[Lobby, list[str]]) -> None:
     with pairs(3 * MOST_PER_ADDRESS) as made:
         lobby[0].enter(made[0][0], "same")
         assert lobby[0].leave(made[0][0]) and not lobby[0].leave(made[0][0])
-        for ours, _ in made[1:]:
-            lobby[0].enter(ours, "same")
+        for server_end, _ in made[1:]:
+            lobby[0].enter(server_end, "same")
         assert not is_closed(made[0][1])
 
 

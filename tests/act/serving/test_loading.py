@@ -1,6 +1,7 @@
 """Opening the policy of a run by any engine: a wrong engine, and a server that does not say what it serves."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_an_unknown_engine_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("about", [{}, {"weights": "others"}])
-def test_a_server_of_other_weights_or_of_none_that_it_names_is_refused(tmp_path: Path, about: dict[str, str]):
+def test_a_server_of_other_weights_or_of_none_that_it_names_is_refused(tmp_path: Path, about: dict[str, Any]):
     RunFolder(tmp_path).weights.write_bytes(b"weights")
     with serving(Toy(), **about) as address, pytest.raises(ValueError, match=f"^{address} serves other weights than"):
         open_policy(tmp_path, address)

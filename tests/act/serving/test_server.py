@@ -237,6 +237,32 @@ def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert message in capsys.readouterr().err
 
 
+class Spoiled:
+    """The policy of a run, but one number of every answer is nan."""
+
+    def __init__(self, run: Path):
+        self.policy = open_policy(run)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.policy, name)
+
+    def predict_chunk(self, histories: Any) -> np.ndarray:
+        chunks = self.policy.predict_chunk(histories)
+        chunks[0, 1, 2] = np.nan
+        return chunks
+
+
+def test_an_evaluation_of_a_policy_that_answers_nonsense_ends_in_one_sentence(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sim_envs, "make", make_toy)
+    monkeypatch.setattr(program, "open_run", lambda *_: (Spoiled(run), RunFolder(run).about(), "digest"))
+    flags = ["--num_rollouts", "2", "--num_workers", "1", "--videos", "0", "--task_name", "toy", "--modes", "ensemble"]
+    assert program.main([str(run), *flags, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("eval: the policy answered nan for joint 2 in action 1 of chunk 0; actions must be finite")
+
+
 def test_an_evaluation_asks_a_server(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(sim_envs, "make", make_toy)
     flags = ["--num_rollouts", "2", "--num_workers", "1", "--videos", "0", "--task_name", "toy", "--modes", "chunk"]
