@@ -97,7 +97,7 @@ class Config(ObservingConfig):
             return cls(decoder_input="zeros", camera_embedding=False)
         if name == "aloha":
             return cls(
-                **cls.sees(name),
+                **cls.observes(name),
                 hidden_dim=256,
                 dim_feedforward=1024,
                 n_encoder_layers=2,
@@ -107,7 +107,7 @@ class Config(ObservingConfig):
                 cvae_stride=4,
             )
         return cls(
-            **cls.sees(name),
+            **cls.observes(name),
             hidden_dim=192,
             dim_feedforward=512,
             n_heads=4,

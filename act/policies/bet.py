@@ -56,7 +56,7 @@ class Config(ObservingConfig):
         if name == "paper":
             return cls(chunk_size=1, backbone="keypoints", backbone_weights="sim", freeze_backbone=True)
         sizes: dict[str, Any] = {"n_bins": 16, "hidden_dim": 128, "n_layers": 3, "n_heads": 4, "dropout": 0.0}
-        return cls(**cls.sees(name), **sizes, n_obs_steps=10, offset_weight=10.0)
+        return cls(**cls.observes(name), **sizes, n_obs_steps=10, offset_weight=10.0)
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Config(ObservingConfig):
         if name == "paper":
             return cls(chunk_size=64)
         small = {"network": "mlp", "hidden_dim": 512, "n_layers": 4}
-        return cls(**cls.sees(name), **small, predicts="chunk", actions_per_point=4)
+        return cls(**cls.observes(name), **small, predicts="chunk", actions_per_point=4)
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Config(ObservingConfig):
         if name == "paper":
             return cls(chunk_size=1)
         sizes: dict[str, Any] = {"chunk_size": 10, "hidden_dim": 128, "n_layers": 3, "n_heads": 4, "dropout": 0.0}
-        return cls(**cls.sees(name) | sizes)
+        return cls(**cls.observes(name) | sizes)
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:

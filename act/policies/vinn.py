@@ -55,7 +55,7 @@ class Config(ObservingConfig):
             "temperature": 0.1,
             "input_noise": 0.0,
         }
-        return cls(**cls.sees(name) | values)
+        return cls(**cls.observes(name) | values)
 
     def __post_init__(self) -> None:
         super().__post_init__()

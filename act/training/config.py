@@ -52,9 +52,9 @@ class TrainConfig:
     run_dir: Annotated[Path | None, arg(aliases=["--ckpt_dir"])] = None
     """Folder for checkpoints and logs (default: runs/TASK_POLICY_PRESET_seedSEED)."""
     cameras: tuple[str, ...] = ("top",)
-    """Cameras the policy looks through."""
+    """Cameras that the policy uses."""
     image_size: tuple[int, int] = (480, 640)
-    """Height and width [pixels] at which the policy looks."""
+    """Height and width [pixels] of the policy's images."""
     frame_stride: int = 1
     """Use every Nth frame as a training observation (neighbouring frames are nearly identical)."""
     steps: int = 10_000
@@ -121,7 +121,9 @@ class TrainConfig:
             raise ValueError(f"num_epochs {self.num_epochs} must be at least 1")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.val_fraction < 1:
             raise ValueError(f"ema_decay {self.ema_decay} and val_fraction {self.val_fraction} must be in [0, 1)")
-        if self.scenes and (not self.policy.learns_from_scenes or not self.policy.looks or self.policy.trains_backbone):
+        if self.scenes and (
+            not self.policy.learns_from_scenes or not self.policy.uses_images or self.policy.trains_backbone
+        ):
             raise ValueError(
                 f"scenes {self.scenes}: only ACT with images and a frozen backbone learns from random scenes; "
                 "leave it out, or give --policy_class ACT --freeze_backbone"
@@ -138,7 +140,7 @@ class TrainConfig:
         unused = {} if self.eval_every else {"eval_rollouts": "with --eval_every"}
         unused |= {} if self.scenes else dict.fromkeys(("scene_weight", "scene_batch_size"), "with --scenes FILE")
         unused |= {} if self.num_epochs is None else {"steps": "without --num_epochs"}
-        if not self.policy.looks:
+        if not self.policy.uses_images:
             unused |= dict.fromkeys(("cameras", "image_size", "cache"), "with --use_images")
         if not self.policy.trains_backbone:
             unused["lr_backbone"] = "for a backbone that is trained, with --use_images and --no_freeze_backbone"

@@ -1,8 +1,10 @@
 """Co-training: a policy also learns to locate keypoints in random scenes, in the same steps as it learns to act.
 
-Fifty demonstrations show fifty positions of an object, too few to learn where things are from tokens of feature maps.
-Random scenes show thousands. They have no actions: only the policy's encoder learns from them. Their labels come from
-the simulator, as those of the pretraining do, and are not used when the policy acts.
+Fifty demonstrations show fifty positions of an object. A policy that reads 160,000 numbers of feature maps can fit them
+without learning where the object is: from frozen maps alone, 48 of 100 transfers succeeded (validation seeds, one
+training seed, measured with a prototype at commit 0f3633c). Random scenes show thousands of positions. They have no
+actions, so only the policy's encoder learns from them. Their labels come from the simulator, as those of the
+pretraining do, and are not used when the policy acts.
 """
 
 from pathlib import Path

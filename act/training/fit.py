@@ -30,7 +30,7 @@ from act.training.trainer import ADVICE, Trainer, TrainingDiverged
 
 @dataclass(frozen=True)
 class Metrics:
-    """What the steps since the last Metrics came to."""
+    """Means over the steps since the last Metrics."""
 
     step: int  # optimizer updates done
     losses: dict[str, float]  # means of policy.loss
@@ -126,8 +126,8 @@ def saved_state(
     if saved.episodes not in ("", episodes_digest(train, held_out)):
         raise ValueError(f"{run} was trained on other episodes than there are now; {way_out}")
     frozen = {f"policy.{key}": value for key, value in backbone_weights(policy).items()}
-    if policy.has_frozen_trunk and any(not torch.equal(saved.tensors[key], value) for key, value in frozen.items()):
-        raise ValueError(f"{run} was trained behind another trunk than is there now; {way_out}")
+    if policy.has_frozen_backbone and any(not torch.equal(saved.tensors[key], value) for key, value in frozen.items()):
+        raise ValueError(f"{run} was trained with another frozen backbone than the current one; {way_out}")
     return saved
 
 
@@ -154,7 +154,7 @@ class _Run:
     def __init__(
         self, trainer: Trainer, directory: Path, evaluate: Evaluate | None, saved: State | None, episodes: str
     ):
-        self.trainer, self.directory, self.judge, self.episodes = trainer, directory, evaluate, episodes
+        self.trainer, self.directory, self.evaluate_policy, self.episodes = trainer, directory, evaluate, episodes
         self.best = saved.best_success if saved else None
         config = json.loads(json.dumps(trainer.config.to_json()))
         self.about = {
@@ -170,8 +170,8 @@ class _Run:
 
     def evaluate(self) -> float:
         """Success of the deployed weights; they are kept when no earlier ones did better."""
-        assert self.judge is not None
-        success = self.judge(self.trainer.deployed)
+        assert self.evaluate_policy is not None
+        success = self.evaluate_policy(self.trainer.deployed)
         if self.best is None or success >= self.best:
             self.best = success
             self._keep()

@@ -21,10 +21,10 @@ from act.types import PolicySpec
 def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | None, PolicySpec]:
     """Training and held-out episodes of a configuration, images still on disk, and their sizes."""
     policy = config.policy
-    cameras = config.cameras if policy.looks else ()
+    cameras = config.cameras if policy.uses_images else ()
     use_env_state = getattr(policy, "use_env_state", False)
-    looks = (cameras, config.image_size, use_env_state, config.frame_stride)
-    sampling = Sampling(policy.chunk_size, policy.n_obs_steps, *looks, policy.needs_whole_chunks)
+    view = (cameras, config.image_size, use_env_state, config.frame_stride)
+    sampling = Sampling(policy.chunk_size, policy.n_obs_steps, *view, policy.needs_whole_chunks)
     paths = [path for directory in config.dataset_dir for path in find(directory)]
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"--dataset_dir {' '.join(map(str, config.dataset_dir))}: name each folder once")
@@ -72,7 +72,7 @@ def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device
     """Caches what the policy sees of `dataset`: features of a frozen backbone, kept beside the episodes, or images."""
     if not policy.spec.cameras:
         return
-    if not policy.has_frozen_trunk:
+    if not policy.has_frozen_backbone:
         dataset.frames.keep(config.cache, device)
         return
     directory = config.dataset_dir[0] / ".features" / dataset.frames.features_key(backbone_weights(policy))

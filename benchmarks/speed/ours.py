@@ -228,7 +228,7 @@ def make_batch(policy: Any, batch_size: int) -> Batch:
     """A batch of training: features of a frozen backbone, otherwise images."""
     spec, lead = policy.spec, (batch_size, policy.n_obs_steps, len(policy.spec.cameras))
     seen: dict[str, Any] = {"images": torch.randint(0, 256, (*lead, *spec.image_size, 3), dtype=torch.uint8)}
-    if policy.has_frozen_trunk:
+    if policy.has_frozen_backbone:
         seen = {"features": torch.rand(*lead, policy.trunk.config.n_features)}
     qpos, action = torch.rand(*lead[:2], spec.qpos_dim), torch.rand(batch_size, policy.chunk_size, spec.action_dim)
     return Batch(qpos=qpos, action=action, is_pad=torch.zeros(action.shape[:2], dtype=torch.bool), **seen).to(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from act.data.batch import Batch
@@ -24,9 +25,9 @@ from act.policies.base.policy import PolicyConfig, TrainingData
 from act.types import PolicySpec
 
 FEATURE_LIMIT = 5.0  # normalised keypoints are clipped here: a lost keypoint stays near what training saw
-MOST_LOOKS, LOOKS_AT_ONCE = 512, 32  # frames whose keypoints give the unit of a trunk that is trained along
+N_UNIT_FRAMES, ENCODE_BATCH = 512, 32  # frames whose keypoints give the unit of a backbone that is trained, too
 N_POOLED = 32  # points that a spatial softmax looks for in a feature map
-SEES_FAST: dict[str, Any] = {
+OBSERVES_FAST: dict[str, Any] = {
     "chunk_size": 60,
     "backbone": "keypoints",
     "backbone_weights": "sim",
@@ -40,9 +41,9 @@ class ObservingConfig(PolicyConfig):
     """What a policy observes, and through which visual backbone."""
 
     use_images: bool = True
-    """Look through the cameras."""
+    """Use the camera images."""
     use_env_state: bool = False
-    """Look at the objects' poses (the state track: no cameras, or a cheat beside them)."""
+    """Use the objects' poses (state track: instead of images, or as privileged information beside them)."""
     backbone: Literal["resnet18", "keypoints"] = "resnet18"
     """Visual backbone: ResNet-18 (a feature map per camera, as in the paper) or a keypoint detector."""
     backbone_weights: Literal["imagenet", "sim", "none"] = "imagenet"
@@ -57,7 +58,7 @@ class ObservingConfig(PolicyConfig):
     """Standard deviation of noise on normalised qpos, keypoints and env_state in training (preset fast: 0.03)."""
 
     @property
-    def looks(self) -> bool:
+    def uses_images(self) -> bool:
         return self.use_images
 
     @property
@@ -80,14 +81,14 @@ class ObservingConfig(PolicyConfig):
     @classmethod
     def preset(cls, name: str) -> Self:
         """ "fast": the frozen keypoint detector; "state": object poses instead of images; "paper": the defaults."""
-        return cls(**cls.sees(name))
+        return cls(**cls.observes(name))
 
     @staticmethod
-    def sees(name: str) -> dict[str, Any]:
+    def observes(name: str) -> dict[str, Any]:
         """What the preset `name` says of observing."""
         state = {"chunk_size": 60, "input_noise": 0.03, "use_images": False, "use_env_state": True}
         aloha = {"chunk_size": 60, "backbone_weights": "sim", "freeze_backbone": True, "input_noise": 0.03}
-        return {"fast": SEES_FAST, "aloha": aloha, "state": state}.get(name, {})
+        return {"fast": OBSERVES_FAST, "aloha": aloha, "state": state}.get(name, {})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -162,7 +163,9 @@ class ObservingPolicy(policy.Policy):
         if self.reads_keypoints:
             parts.append(self.keypoints(batch).flatten(2))
         elif self.pool is not None:
-            parts.append(self.pool(self.maps(batch).flatten(0, 2)).unflatten(0, (*batch.qpos.shape[:2], -1)).flatten(2))
+            points = self.pool(rearrange(self.maps(batch), "b t n c h w -> (b t n) c h w"))
+            b, t = batch.qpos.shape[:2]
+            parts.append(rearrange(points, "(b t n) f -> b t (n f)", b=b, t=t))
         return torch.cat([part.float() for part in parts], dim=-1)
 
     def joints(self, batch: Batch) -> Tensor:
@@ -212,18 +215,18 @@ class ObservingPolicy(policy.Policy):
         return x
 
     @property
-    def has_frozen_trunk(self) -> bool:
+    def has_frozen_backbone(self) -> bool:
         return self.config.use_images and self.config.freeze_backbone
 
     def before_training(self, dataset: TrainingData) -> None:
         """Fits the normaliser of keypoints; maps are not normalised."""
         if not self.reads_keypoints:
             return
-        if self.has_frozen_trunk:
+        if self.has_frozen_backbone:
             features = dataset.features(dataset.observed)
         else:  # the backbone is trained, too: what it says at first gives the unit
-            among = torch.linspace(0, len(dataset.observed) - 1, min(len(dataset.observed), MOST_LOOKS))
-            parts = dataset.observed[among.long()].split(LOOKS_AT_ONCE)
+            among = torch.linspace(0, len(dataset.observed) - 1, min(len(dataset.observed), N_UNIT_FRAMES))
+            parts = dataset.observed[among.long()].split(ENCODE_BATCH)
             with torch.no_grad():
                 features = torch.cat([self.encode_images(dataset.images(rows).to(self.device)).cpu() for rows in parts])
         self.normalizer.fit("features", features.flatten(1))
@@ -253,8 +256,8 @@ def _keypoint_config(config: Any, spec: PolicySpec) -> KeypointConfig:
     )
     if shape.cameras != spec.cameras or shape.image_size != spec.image_size:
         raise ValueError(
-            f"The keypoint trunk looks through {', '.join(shape.cameras)} at {shape.image_size}, "
-            f"the policy through {', '.join(spec.cameras)} at {spec.image_size}; "
+            f"The keypoint trunk uses {', '.join(shape.cameras)} at {shape.image_size}, "
+            f"the policy {', '.join(spec.cameras)} at {spec.image_size}; "
             "give train.py the same --cameras and --image_size, or record --random_scenes with the policy's"
         )
     return shape

@@ -75,14 +75,14 @@ class PolicyConfig:
         return 1
 
     @property
-    def looks(self) -> bool:
+    def uses_images(self) -> bool:
         """Whether the policy uses cameras."""
         return True
 
     @property
     def trains_backbone(self) -> bool:
         """Whether training changes the visual backbone, so that augmented images have an effect."""
-        return self.looks
+        return self.uses_images
 
     def with_paths(self, env_name: str) -> Self:
         """The same config with the default folder of the task's backbone, if one is needed and none is given."""
@@ -199,7 +199,7 @@ class Policy(nn.Module):
         return next(self.buffers()).device  # of the normalizer, because a policy may have no parameters
 
     @property
-    def has_frozen_trunk(self) -> bool:
+    def has_frozen_backbone(self) -> bool:
         """Whether `encode_images` never changes, so that features can be computed once per frame."""
         return False
 

@@ -92,7 +92,7 @@ def make_dataset(policy) -> EpisodeDataset:
     rng, spec = np.random.default_rng(0), policy.spec
     sampling = Sampling(policy.chunk_size, policy.n_obs_steps, use_env_state=spec.env_state_dim > 0)
     dataset = EpisodeDataset([episode(20), episode(15)], sampling)
-    if policy.has_frozen_trunk:
+    if policy.has_frozen_backbone:
         vectors = torch.rand(35, len(spec.cameras), policy.trunk.n_channels)
         dataset.frames.features = Features(list(vectors.split([20, 15])), dataset.starts, 1)
     else:
@@ -272,7 +272,7 @@ def test_a_keypoint_trunk_is_loaded_once_and_its_features_replace_images(tmp_pat
     )
     spec = PolicySpec(("cam2", "cam0"), IMAGE_SIZE)
     policy = Policy.create(config, spec, Normalizer.of(spec))
-    assert policy.has_frozen_trunk and not any(p.requires_grad for p in policy.backbone_parameters())
+    assert policy.has_frozen_backbone and not any(p.requires_grad for p in policy.backbone_parameters())
     batch = make_batch(policy)
     assert batch.images is not None
     cached = dataclasses.replace(batch, images=None, features=policy.encode_images(batch.images))

@@ -338,14 +338,14 @@ def test_a_policy_with_a_frozen_backbone_trains_on_cached_features(tmp_path):
     prepare(other, train, config, torch.device("cpu"))
     assert len(list((tmp_path / "data" / ".features").glob("*"))) == 2, "another backbone has other features"
     loaded = load_policy(tmp_path / "run")
-    assert loaded.has_frozen_trunk and bool((loaded.state_dict()["normalizer.features_scale"] != 1).any())
+    assert loaded.has_frozen_backbone and bool((loaded.state_dict()["normalizer.features_scale"] != 1).any())
     trunk = KeypointTrunk.load(tmp_path / "trunk").state_dict()
     assert all(torch.equal(value, loaded.state_dict()[f"trunk.{key}"]) for key, value in trunk.items())
 
     run(dataclasses.replace(config, run_dir=tmp_path / "cut", steps=8), stop=4)
     torch.manual_seed(1)  # a seed that no step has
     KeypointTrunk(KeypointConfig(("cube",), ("cam0", "cam1"), SIZE)).folded().save(tmp_path / "trunk")
-    with pytest.raises(ValueError, match="behind another trunk"):
+    with pytest.raises(ValueError, match="with another frozen backbone"):
         run(dataclasses.replace(config, run_dir=tmp_path / "cut", steps=8))
 
 
