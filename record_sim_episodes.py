@@ -19,6 +19,7 @@ from typing import Any
 import sim_envs
 from act.cluster import RayWorkers, connected
 from act.command_line import parse, run
+from act.evaluation.card import write_dataset_card
 from act.files import lock_folder
 from act.recording import rounds, scenes
 from act.recording.demonstrations import WorkerPool, record
@@ -50,7 +51,8 @@ def record_episodes(options: Options) -> None:
         record_scenes(options)
         return
     with lock_folder(options.directory, "recorded into", "--dataset_dir"):
-        RECORD[options.agent](options)
+        RECORD.get(options.agent, record_round)(options)
+        write_dataset_card(options.directory)
 
 
 def record_scenes(options: Options) -> None:
@@ -83,7 +85,7 @@ def record_round(options: Options) -> None:
 
 
 def record_human(options: Options) -> None:
-    """You drive, or correct a policy. The 50 Hz loop runs in this process, the page and the rendering in others."""
+    """You drive, perhaps with leader arms, or correct a policy. Page and rendering run in processes of their own."""
     recording, style, agent = options.recording, "operator", None
     if options.dagger.policy:
         importlib.import_module("torch._dynamo")  # loads Triton, which must not load after the simulator
@@ -93,6 +95,8 @@ def record_human(options: Options) -> None:
         agent = PolicyAgent(policy, options.dagger.n_action_steps, options.dagger.ensemble_m)
         recording = replace(recording.seen_by(policy.spec), seed=options.dagger.first_seed(recording))
         style = " ".join(["operator", *options.dagger.digests()])
+    from real_envs.puppeteer import leader_operator
+    from sim_envs.kinematics import Kinematics
     from sim_envs.teleop.gamepad import find_gamepad, with_gamepad
     from sim_envs.teleop.link import PageProcess
     from sim_envs.teleop.messages import PageConfig
@@ -102,19 +106,17 @@ def record_human(options: Options) -> None:
     gamepad = find_gamepad(page.gamepad)
     env: Any = make_env()
     env.env_spec = spec = replace(env.env_spec, episode_len=OPERATOR_STEPS)
-    address = {"host": page.host, "port": page.port, "token": page.token}
-    config = PageConfig(
-        recording.task, env.task.scene, spec.stage_names, recording.cameras, agent is not None, **address
-    )
+    address, gated = {"host": page.host, "port": page.port, "token": page.token}, agent is not None
+    config = PageConfig(recording.task, env.task.scene, spec.stage_names, recording.cameras, gated, **address)
     with (
         DeferredRendering(recording, style, make_env, options.directory) as episodes,
+        leader_operator(options.leader_files, Kinematics) as operator,
         PageProcess(config) as process,
         with_gamepad(process, gamepad) as link,
     ):
         seeds = range(episodes.next_seed, DEMONSTRATION_SEEDS.stop)
-        keep_failures = recording.keep_failures or agent is not None  # every correction is worth learning from
-        plan = SessionPlan(seeds, options.num_episodes, episodes.saved, keep_failures)
-        session = Session(env, link, agent=agent, plan=plan, previews=recording.cameras)
+        plan = SessionPlan(seeds, options.num_episodes, episodes.saved, keep_failures=gated or recording.keep_failures)
+        session = Session(env, link, agent=agent, operator=operator, plan=plan, previews=recording.cameras)
         session.observers.append(episodes.recorder(spec, session if agent else None))
         print(f"open {process.url}{f'; {gamepad.name} drives, too' if gamepad else ''}")
         print("Ctrl-C ends the session; the same command continues", flush=True)
@@ -124,7 +126,7 @@ def record_human(options: Options) -> None:
     print(f"{episodes.n_rendered()} episodes in {options.directory}")
 
 
-RECORD = {"expert": record_expert, "human": record_human, "dagger": record_round, "hg_dagger": record_round}
+RECORD = {"expert": record_expert, "human": record_human, "leader": record_human}  # others: record_round
 
 if __name__ == "__main__":
     sys.exit(main())

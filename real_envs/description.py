@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from real_envs.motors import RAD_PER_TICK, TICKS
 
@@ -169,6 +168,8 @@ class Scale:
 
 def save(arm: ArmDescription, path: Path) -> None:
     """Writes the description as YAML; the file is the old one or the new one, never half of it."""
+    import yaml  # here and below: who only needs the limits of an arm has no YAML
+
     arm.check()
     values = asdict(arm)
     values["joints"] = {name: asdict(joint) for name, joint in zip(JOINTS, arm.joints, strict=True)}
@@ -180,6 +181,8 @@ def save(arm: ArmDescription, path: Path) -> None:
 
 def load(path: Path) -> ArmDescription:
     """Reads a description. ValueError, which names the file and the value, if it is none."""
+    import yaml
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         joints = _fields(dict, values.pop("joints"))

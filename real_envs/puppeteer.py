@@ -7,8 +7,10 @@ sim_envs/teleop/operator.py).
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -107,18 +109,22 @@ class Puppeteer:
 
     def target(self, leaders: np.ndarray | None, now: float) -> np.ndarray:
         """The target (14,) float32 of this control step; `leaders` (14,) is None if they did not answer."""
+        self.watch(leaders, now)
+        if leaders is not None and self.engaged:
+            self._follow(np.clip(leaders, *self.limits.joints.T))
+        return self._target.astype(np.float32)
+
+    def watch(self, leaders: np.ndarray | None, now: float) -> None:
+        """Watches the clutch and the silence of the leaders; the target stays what it is."""
         if leaders is None:
             if not self.present(now):
                 self.release()
-            return self._target.astype(np.float32)
+            return
         self._heard = now
         was_engaged = self.engaged
         self.clutch.watch(leaders[GRIPPERS], now)
         if self.engaged != was_engaged:
             self.together = False
-        if self.engaged:
-            self._follow(np.clip(leaders, *self.limits.joints.T))
-        return self._target.astype(np.float32)
 
     def _follow(self, leaders: np.ndarray) -> None:
         gap = leaders - self._target
@@ -174,6 +180,27 @@ class LeaderAgent:
         return self.puppeteer.target(self.leaders.read(), time.monotonic())[None]
 
 
+@contextmanager
+def leader_operator(files: Sequence[Path], make_kinematics: Callable[[], Any]) -> Iterator["LeaderOperator | None"]:
+    """The operator of a session: the leader arms that two files describe, connected; None without files.
+
+    Args:
+        files: of the left and the right arm, as `real_envs.calibrate` writes them.
+        make_kinematics: `sim_envs.kinematics.Kinematics`; its `hands` say where the page draws the hands.
+
+    Raises ValueError for a file that describes no arm, and HardwareError when an arm does not answer.
+    """
+    if not files:
+        yield None
+        return
+    from real_envs.description import load
+    from real_envs.leader import Leader, LeaderPair  # here, because a session with the mouse needs no SDK
+
+    left, right = (Leader(load(file)) for file in files)
+    with LeaderPair(left, right) as leaders:
+        yield LeaderOperator(leaders, make_kinematics().hands)
+
+
 class LeaderOperator:
     """Two leader arms as the operator of sim_envs.teleop.session.Session: record, discard and redo on its page.
 
@@ -186,6 +213,7 @@ class LeaderOperator:
         self, leaders: Leaders, hands: Callable[[np.ndarray], Mapping[str, Any]], limits: Limits | None = None
     ):
         self.leaders, self.puppeteer, self._hands = leaders, Puppeteer(limits), hands
+        self._looked = -math.inf  # [s] when the leaders were read last
 
     @property
     def engaged(self) -> bool:
@@ -226,9 +254,18 @@ class LeaderOperator:
         return self.puppeteer.drives(now)
 
     def goals(self, qpos: np.ndarray) -> Mapping[str, Any]:
-        """Where the page draws the hands."""
+        """Where the page draws the hands.
+
+        A session that waits for the first move of an episode asks for no action, but it draws: so this looks for a
+        squeeze, too, unless an action has just looked.
+        """
+        now = time.monotonic()
+        if not self.engaged and now - self._looked > CONTROL_TIMESTEP:
+            self._looked = now
+            self.puppeteer.watch(self.leaders.read(), now)
         return self._hands(qpos)
 
     def action(self, qpos: np.ndarray, now: float) -> np.ndarray:
         """Targets (14,) float32 for this control step. Raises HardwareError when a leader arm is lost."""
+        self._looked = time.monotonic()
         return self.puppeteer.target(self.leaders.read(), now)

@@ -20,6 +20,7 @@ HAS_EFFECT = {
     "--agent expert": (*_EPISODES, "cameras", "image_size", "workers", "ray", "keep_failures", "dart_noise"),
     "--agent human": (*_EPISODES, "cameras", "image_size", "keep_failures", "policy", *_PAGE),
     "--agent human --policy RUN": (*_EPISODES, *_POLICY, *_PAGE),
+    "--agent leader": (*_EPISODES, "cameras", "image_size", "keep_failures", "leaders", *_PAGE),
     "--agent dagger": (*_EPISODES, *_POLICY, "workers", "beta_schedule", "label_every", "to_the_end"),
     "--agent hg_dagger": (*_EPISODES, *_POLICY, "workers", "gate", "take_over", "hand_back"),
     "--random_scenes N": ("cameras", "image_size", "workers"),
@@ -39,9 +40,12 @@ class Options:
     """Number of simulating processes; the files do not depend on it."""
     ray: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = ""
     """Record on all cores of a Ray cluster: auto, HOST:PORT of its head, or local; see docs/cluster.md."""
-    agent: Literal["expert", "human", "dagger", "hg_dagger"] = "expert"
-    """Who drives: the scripted expert; you, in the browser (with --policy, the policy drives and you correct it);
-    expert and policy in turns (DAgger); the policy, with a simulated operator who takes over (HG-DAgger)."""
+    agent: Literal["expert", "human", "leader", "dagger", "hg_dagger"] = "expert"
+    """Who drives: the scripted expert; you, in the browser (with --policy, the policy drives and you correct it); you,
+    with two leader arms; expert and policy in turns (DAgger); the policy, with a simulated operator who takes over
+    (HG-DAgger)."""
+    leaders: tuple[Path, Path] = (Path("left_leader.yaml"), Path("right_leader.yaml"))
+    """Descriptions of the left and the right leader arm, written by `python -m real_envs.calibrate`."""
     random_scenes: int = 0
     """Instead of episodes, record this many labelled random scenes into DIR/scenes.hdf5, for `act pretrain`."""
     dagger: tyro.conf.OmitArgPrefixes[RoundOptions] = field(default_factory=RoundOptions)
@@ -51,6 +55,11 @@ class Options:
     def directory(self) -> Path:
         round_ = f"_{self.agent}_round{self.dagger.round}" if self.dagger.policy else ""
         return self.dataset_dir or Path("data") / (self.recording.task_name + round_)
+
+    @property
+    def leader_files(self) -> tuple[Path, ...]:
+        """The descriptions of the leader arms that drive; none without --agent leader."""
+        return self.leaders if self.agent == "leader" else ()
 
     @property
     def case(self) -> str:

@@ -6,12 +6,9 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
+from real_envs.description import VIPERX_300S, WIDOWX_250S, ArmDescription, Scale, renamed
 from sim_envs.teleop.pace import real_time_priority
 from tests.fakes.dynamixel_bus import EmulatedBus, arm
-
-pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: pip install -e '.[hardware]'")
-
-from real_envs.description import VIPERX_300S, WIDOWX_250S, ArmDescription, Scale, renamed
 
 PATIENT = 0.05  # [s] answer time for tests that must pass on a busy machine
 HOME = np.array([0.0, -0.96, 1.16, 0.0, -0.3, 0.0, 0.1])  # of one arm

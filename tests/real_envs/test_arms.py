@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: pip install -e '.[hardware]'")
+
 from real_envs.bus import HardwareError
 from real_envs.description import VIPERX_300S, WIDOWX_250S
 from real_envs.follower import Follower

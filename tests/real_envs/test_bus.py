@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-pytest.importorskip("dynamixel_sdk", reason="buses need the SDK: pip install -e '.[hardware]'")
+pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: pip install -e '.[hardware]'")
 
 import numpy as np
 from dynamixel_sdk import Protocol2PacketHandler

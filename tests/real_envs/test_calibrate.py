@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: pip install -e '.[hardware]'")
+
 from real_envs.calibrate import main
 from real_envs.description import JOINTS, VIPERX_300S, WIDOWX_250S, ArmDescription, Gripper, Joint, load, save
 from real_envs.leader import Leader

@@ -1,7 +1,11 @@
 """Puppeteering without any bus: clutch, approach, limits and watchdog."""
 
+import time
+
 import numpy as np
 import pytest
+
+pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: pip install -e '.[hardware]'")
 
 from act.types import Agent
 from real_envs.bus import HardwareError
@@ -193,3 +197,13 @@ def test_the_operator_of_the_page_follows_the_leaders():
     operator.release()
     operator.engage(BOTH, 0.1)
     assert operator.engaged and operator.goals(BOTH) == {"left": 0.0}
+
+
+def test_a_session_that_waits_for_the_first_move_sees_a_squeeze_although_it_asks_for_no_action():
+    operator = LeaderOperator(Hands(posed(grippers=OPEN), posed(grippers=SHUT)), hands=lambda qpos: {})
+    operator.stand_by(BOTH)
+    for _ in range(2):
+        operator.goals(BOTH)
+        assert operator.openings["left"] == pytest.approx(0.1), "nothing moves meanwhile"
+        time.sleep(0.03)
+    assert operator.engaged

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: pip install -e '.[hardware]'")
+
 import sim_envs
 from act.data.episodes import read_episode
 from act.recording.recorder import EpisodeRecorder, is_strict_success

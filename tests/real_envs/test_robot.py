@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: pip install -e '.[hardware]'")
+
 from act.data.episodes import read_episode
 from act.recording.recorder import EpisodeRecorder
 from act.runtime.agents import HoldAgent, ReplayAgent
