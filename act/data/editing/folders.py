@@ -116,6 +116,8 @@ def write_plan(plan: Plan, dry_run: bool) -> None:
 
 def _write_folder(out: Path, copies: Sequence[Copy]) -> None:
     with whole_folder(out) as partial:
+        for leftover in (partial / "result").glob(".*.tmp"):  # of an earlier call that was killed
+            leftover.unlink()
         for copy in tqdm(copies, unit="episode", dynamic_ncols=True, disable=None):
             target = partial / "result" / copy.name
             if not _is_copy(target, copy):

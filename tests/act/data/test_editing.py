@@ -194,12 +194,14 @@ def test_an_interrupted_edit_shows_no_folder_and_the_same_command_continues(
     monkeypatch.setattr(folders, "copy_episode", stopping)
     assert edit("renumber", source, "--out", out) == 130
     assert not out.exists() and len(find_episodes(source)) == 4
+    (tmp_path / ".out.partial" / "result" / ".episode_2.hdf5.77.tmp").write_text("half of a file, as kill -9 leaves it")
     monkeypatch.setattr(
         folders, "copy_episode", lambda copy, target: written.append(copy.name) or copy_episode(copy, target)
     )
     assert edit("renumber", source, "--out", out) == 0
     assert written == [f"episode_{i}.hdf5" for i in range(4)] and seeds(out) == [0, 1, 2, 3]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cube", "out"]
+    assert sorted(path.name for path in out.iterdir()) == written
 
 
 def test_a_finished_edit_is_recognised_and_another_one_never_writes_over_it(
