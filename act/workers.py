@@ -1,17 +1,21 @@
-"""Worker processes: `Worker`, one object in a process of its own; how many cores there are; one core per process."""
+"""Processes: `Worker`, an object in a process of its own; `run_program`, a whole program; how many cores there are."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 PATIENCE = 2.0  # [s] a worker may take to end before it is killed
+PROGRAM_PATIENCE = 60.0  # [s] a program may take to end after Ctrl-C before it is killed
+POLL = 0.2  # [s] between two calls of `check` while a program runs
 Failure = tuple[type[Exception], str]  # what was raised in a worker: its class here, and its message
 
 
@@ -141,6 +145,48 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "only a child process has a parent"
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def run_program(
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str],
+    check: Callable[[], None] = lambda: None,
+    patience: float = PROGRAM_PATIENCE,
+    folder: Path | None = None,
+) -> int:
+    """Runs a program to its end and returns its exit code, negative for a signal; its output is appended to `log`.
+
+    `check` is called several times a second. When it raises, or Ctrl-C does, the program gets SIGINT; after `patience`
+    [s] it is killed with its own workers. The exception leaves this function when the program has ended.
+
+    Args:
+        environment: variables to add to those of this process.
+        folder: where the program runs; the current folder by default.
+    """
+    with log.open("ab") as file:
+        program = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, **environment},
+            start_new_session=True,  # because Ctrl-C then reaches only this process, which interrupts it exactly once
+        )
+    try:
+        while True:
+            check()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return program.wait(POLL)
+    except BaseException:
+        program.send_signal(signal.SIGINT)
+        try:
+            program.wait(patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+        raise
 
 
 def available_cores() -> int:

@@ -7,15 +7,21 @@ The rows go to benchmarks/results/ablations.json. Training runs that Table I has
 import math
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import product
+from typing import TYPE_CHECKING
 
+from act.evaluation.execution import MODES
 from act.evaluation.paper import PAPER
-from act.evaluation.rates import holm
-from benchmarks.grid.cells import MODES, Method
+from benchmarks.figures import curve, panels, plain
+from benchmarks.grid.cells import Method
 from benchmarks.grid.run import main
-from benchmarks.grid.statistics import SETTINGS, Counts, Rows, Settings, balanced, mean, paired
-from benchmarks.grid.tables import STYLE_NAMES, detailed, markdown, percent
+from benchmarks.grid.statistics import SETTINGS, Counts, Rows, mean
+from benchmarks.grid.tables import STYLE_NAMES, Pair, compared, detailed, markdown, paper, percent, shared
 from sim_envs import STYLES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SIZES = (1, 10, 100, 200, 400)
 ENSEMBLED = 100  # the chunk size that is also ensembled
@@ -23,6 +29,7 @@ ENSEMBLED = 100  # the chunk size that is also ensembled
 PAPER_SIZES = {"ACT": (1, 21, 44, 42, 41), "BC-ConvMLP": (1, 1, 24, 25, 20), "VINN": (0, 6, 23, 27.25, 37)}
 PAPER_ENSEMBLE = {"ACT": (44, 47.3), "BC-ConvMLP": (25, 29), "VINN": (37, 17)}
 PAPER_CVAE = {"scripted": (58, 59), "human": (2, 35.3)}  # without, with
+COLOURS = {"ACT": "#0072b2", "BC-ConvMLP": "#e69f00", "VINN": "#009e73", "scripted": "#0072b2", "varied": "#d55e00"}
 
 
 def sized(label: str, policy: str, size: int) -> Method:
@@ -37,6 +44,7 @@ SIZED = {
     label: [sized(label, policy, size) for size in SIZES]
     for label, policy in (("ACT", "act"), ("BC-ConvMLP", "bc_convmlp"), ("VINN", "vinn"))
 }
+HUNDREDS = {label: methods[SIZES.index(ENSEMBLED)] for label, methods in SIZED.items()}
 CVAE = (
     Method("ACT without CVAE", "act", modes=MODES),
     Method("ACT with CVAE", "act", 60, ("--use_cvae",), modes=MODES),
@@ -53,39 +61,37 @@ def fig8a(rows: Rows, track: str) -> str:
     lines = []
     for label, methods in SIZED.items():
         lines.append([label, *(percent(mean(rows.settings(method, track, "chunk"))) for method in methods)])
-        lines.append(["paper", *(f"{value:g}" for value in PAPER_SIZES[label])])
+        lines.append(paper(PAPER_SIZES[label]))
     return markdown(["", *map(str, SIZES)], lines)
 
 
 def fig8b(rows: Rows, track: str) -> str:
     """Success [%] of chunks of 100 and of ensembled chunks, mean of all settings."""
-    lines: list[Pair | Sequence[str]] = []
-    for label, methods in SIZED.items():
-        lines.append(Pair(label, *(rows.settings(methods[SIZES.index(ENSEMBLED)], track, mode) for mode in MODES)))
-        lines.append(["paper", *(f"{value:g}" for value in PAPER_ENSEMBLE[label]), "–"])
-    return markdown(["", "chunks", "ensembled", "p"], _tested(lines))
+    pairs: list[Pair] = [
+        (label, rows.settings(method, track, "chunk"), rows.settings(method, track, "ensemble"), PAPER_ENSEMBLE[label])
+        for label, method in HUNDREDS.items()
+    ]
+    return compared(["chunks", "ensembled"], pairs)
 
 
 def fig8c(rows: Rows, track: str) -> str:
     """Success [%] of ACT without and with the CVAE, mean of both tasks."""
-    lines: list[Pair | Sequence[str]] = []
-    for style, figures in PAPER_CVAE.items():
-        for mode in MODES:
-            name = f"{STYLE_NAMES[style]} ({CVAE[0].form(mode)})"
-            lines.append(Pair(name, *(rows.settings(method, track, mode, [style]) for method in CVAE)))
-        lines.append(["paper", *(f"{value:g}" for value in figures), "–"])
-    return markdown(["", "without", "with", "p"], _tested(lines))
+    pairs = []
+    for style, mode in product(PAPER_CVAE, MODES):
+        off, on = (rows.settings(method, track, mode, [style]) for method in CVAE)
+        name, figures = f"{STYLE_NAMES[style]} ({CVAE[0].form(mode)})", PAPER_CVAE[style]
+        pairs.append((name, off, on, figures if mode == MODES[-1] else ()))
+    return compared(["without", "with"], pairs)
 
 
 def held_out(rows: Rows, track: str) -> str:
     """Success [%] of ACT at the insertion, trained on nine tenths or on all of the demonstrations."""
-    lines = []
-    for style in STYLES:
-        for mode in MODES:
-            methods = CVAE[style == "human"], NONE_HELD_OUT
-            usual, none = ([rows.counts(method, "insertion", style, track, mode)] for method in methods)
-            lines += [Pair(f"{STYLE_NAMES[style]} ({NONE_HELD_OUT.form(mode)})", usual, none)] if any(none) else []
-    return markdown(["", "a tenth held out", "none", "p"], _tested(lines))
+    pairs = []
+    for style, mode in product(STYLES, MODES):
+        methods = CVAE[style == "human"], NONE_HELD_OUT
+        usual, none = ([rows.counts(method, "insertion", style, track, mode)] for method in methods)
+        pairs += [(f"{STYLE_NAMES[style]} ({NONE_HELD_OUT.form(mode)})", usual, none, ())] if any(none) else []
+    return compared(["a tenth held out", "none"], pairs)
 
 
 def sizes(rows: Rows, track: str, task: str, style: str) -> str:
@@ -93,7 +99,7 @@ def sizes(rows: Rows, track: str, task: str, style: str) -> str:
     lines = []
     for label, methods in SIZED.items():
         found = [rows.counts(method, task, style, track, "chunk") for method in methods]
-        found.append(rows.counts(methods[SIZES.index(ENSEMBLED)], task, style, track, "ensemble"))
+        found.append(rows.counts(HUNDREDS[label], task, style, track, "ensemble"))
         lines.append([label, *map(detailed, found)])
     return markdown(["", *map(str, SIZES), f"{ENSEMBLED}, ensembled"], lines)
 
@@ -108,28 +114,41 @@ def cvae(rows: Rows, track: str) -> str:
     return markdown(["", *head], lines)
 
 
-class Pair(NamedTuple):
-    """A row of a table that compares two methods or modes."""
+def figure(rows: Rows, track: str) -> "Figure":
+    """Solid lines with intervals are ours, dashed ones the paper's.
 
-    name: str
-    off: Settings
-    on: Settings
+    A mean that lacks a setting is left out; two that are compared are means of the rollouts they share.
+    """
+    made, (sizes, ensembling, cvae) = panels((9.6, 3.4), 1, 3, width_ratios=(2.2, 1, 1))
+    for label, methods in SIZED.items():
+        means = [mean(rows.settings(method, track, "chunk")) for method in methods]
+        draw(sizes, label, means, PAPER_SIZES[label])
+        pair = (rows.settings(HUNDREDS[label], track, mode) for mode in MODES)
+        draw(ensembling, label, shared(*pair), PAPER_ENSEMBLE[label])
+    for style, figures in PAPER_CVAE.items():
+        pair = (rows.settings(method, track, "ensemble", [style]) for method in CVAE)
+        draw(cvae, STYLE_NAMES[style], shared(*pair), figures)
+    sizes.set(ylabel="success [%]", ylim=(0, 101), xlabel="control steps")
+    sizes.plot([], [], "--", color="0.25", label="paper")
+    for axes, title, ticks in (
+        (sizes, "a. chunk size", SIZES),
+        (ensembling, "b. ensembling", ("off", "on")),
+        (cvae, "c. CVAE, ensembled", ("without", "with")),
+    ):
+        axes.set(title=title, xlim=(-0.3, len(ticks) - 0.7))
+        axes.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
+        plain(axes)
+    sizes.legend(frameon=False, fontsize=8, loc="upper right")
+    cvae.legend(frameon=False, fontsize=8, loc="lower right")
+    return made
 
 
-def shared(off: Settings, on: Settings) -> tuple[Counts | None, Counts | None]:
-    """Returns both means, of the rollouts that they share if they share any, so that rates and test use the same."""
-    both = balanced([*off, *on]) or [*off, *on]
-    return mean(both[: len(off)]), mean(both[len(off) :])
-
-
-def _tested(lines: Sequence[Pair | Sequence[str]]) -> list[Sequence[str]]:
-    """Returns the rows of a table; the p-values of its pairs are Holm-corrected together."""
-    sides = [shared(line.off, line.on) for line in lines if isinstance(line, Pair)]
-    tests = [paired(off.won, on.won) if off and on else None for off, on in sides]
-    adjusted = iter(holm([test.p_value for test in tests if test]))
-    p_values = iter([f"{next(adjusted):.1g}" if test else "–" for test in tests])
-    cells = iter(sides)
-    return [[x.name, *map(percent, next(cells)), next(p_values)] if isinstance(x, Pair) else x for x in lines]
+def draw(axes: "Axes", label: str, means: Sequence[Counts | None], figures: Sequence[float]) -> None:
+    """Draws means and the paper's figures; a line has a gap where a setting lacks results."""
+    rates = [counts.rate() if counts else None for counts in means]
+    ys = [(rate.rate, rate.low, rate.high) if rate else (math.nan, math.nan, math.nan) for rate in rates]
+    curve(axes, COLOURS[label], range(len(ys)), ys, label)
+    axes.plot(range(len(figures)), figures, ".--", color=COLOURS[label], alpha=0.7, linewidth=1)
 
 
 TABLES = {"fig8a": fig8a, "fig8b": fig8b, "fig8c": fig8c, "held_out": held_out, "cvae": cvae}

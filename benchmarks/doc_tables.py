@@ -13,8 +13,8 @@ from pathlib import Path
 from act.command_line import run
 from act.files import whole_file
 from benchmarks import ablations, table1
+from benchmarks.figures import save
 from benchmarks.grid.cells import TASKS, Options
-from benchmarks.grid.figures import dots, fig8, save
 from benchmarks.grid.results import RESULTS
 from benchmarks.grid.statistics import SETTINGS, TRACKS, Rows
 from sim_envs import STYLES
@@ -49,10 +49,10 @@ def write_all() -> None:
     text = fill(PAGE.read_text(encoding="utf-8"))
     with whole_file(PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    for name, grid, draw in (("table1", "table1", dots), ("fig8", "ablations", fig8)):
+    for name, grid in (("table1", "table1"), ("fig8", "ablations")):
         rows = results(grid)
         for track in rows.tracks():
-            save(draw(rows, track), RESULTS / f"{name}_{track}.png")
+            save(GRIDS[grid].figure(rows, track), RESULTS / f"{name}_{track}.png")
 
 
 def program(arguments: Sequence[str]) -> int:

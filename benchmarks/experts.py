@@ -1,25 +1,31 @@
 """How often do the experts succeed? `python -m benchmarks.experts --task transfer_cube --style scripted [--push]`
 
 With --push, a random object gets a horizontal velocity of 0.3 to 0.5 m/s at a random one of the first 80 control steps,
-while the hands reach for it. The result is printed; that of 300 episodes or more is also written to --out.
+while the hands reach for it. The result of 300 episodes or more is also written to benchmarks/results.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from tqdm import tqdm
 
 import sim_envs
-from act.evaluation.evaluate import evaluate
+from act.evaluation.rates import Rate
 from act.files import write_json
 from act.provenance import provenance
-from act.runtime.envs import ParallelEnvs
-from act.types import Observation
+from act.runtime.envs import SerialEnvs
+from act.runtime.rollout import rollout
+from act.types import RolloutResult
+from act.workers import available_cores
 from benchmarks.programs import check_values, main
 
 FIRST_SEED = 3_000_000  # no other program uses seeds from here on
@@ -27,40 +33,14 @@ FIRST_SEED = 3_000_000  # no other program uses seeds from here on
 
 @dataclass(frozen=True)
 class Options:
-    """Which expert is measured, and how."""
+    """Which expert is measured."""
 
     task: str = "transfer_cube"
     style: str = "scripted"
-    num: int = 300
-    """Number of episodes."""
     push: bool = False
     """Push an object while the hands reach for it."""
-    seed: int = FIRST_SEED
-    """Seed of the first episode; the next ones count up."""
-    workers: int = 2
-    """Simulating processes."""
-    out: Path | None = None
-    """JSON file; by default benchmarks/results/experts_TASK_STYLE[_push].json for 300 episodes or more."""
-
-
-class FreshExperts:
-    """An agent that makes a new expert for every seed, so that an episode depends on nothing but its own seed."""
-
-    def __init__(self, options: Options):
-        self.make, self.next_seed = partial(sim_envs.make_expert, options.task, options.style), options.seed
-
-    def reset(self, num_envs: int) -> None:
-        self.experts = [self.make(self.next_seed + index) for index in range(num_envs)]
-        for expert in self.experts:
-            expert.reset(1)
-        self.next_seed += num_envs
-
-    def needs_images(self) -> bool:
-        return False
-
-    def select_action(self, observations: Sequence[Observation]) -> np.ndarray:
-        pairs = zip(self.experts, observations, strict=True)
-        return np.concatenate([expert.select_action([obs]) for expert, obs in pairs])
+    num: int = 300
+    """Number of episodes."""
 
 
 class Push(gymnasium.Wrapper):
@@ -85,38 +65,41 @@ def push_of(seed: int, objects: Sequence[str]) -> tuple[int, str, np.ndarray]:
     return t, rng.choice(list(objects)), speed * np.array([np.cos(angle), np.sin(angle), 0.0])
 
 
+@cache
 def make_env(task: str, push: bool) -> gymnasium.Env:
     env = sim_envs.make(task, cameras=())
     return Push(env) if push else env
 
 
-def measure(options: Options) -> dict[str, Any]:
-    """Runs the episodes; returns counts with their 95 % Wilson intervals, control steps of success, failed seeds."""
-    agent, seeds = FreshExperts(options), range(options.seed, options.seed + options.num)
-    agent.make()  # a wrong name fails here, before the workers start
-    with ParallelEnvs(partial(make_env, options.task, options.push), 4 * options.workers, options.workers) as envs:
-        summary = evaluate(envs, agent, seeds)
-    times = [episode.stages[-1] for episode in summary.episodes if episode.stages[-1] is not None]
-    result: dict[str, Any] = {"task": options.task, "style": options.style, "push": options.push}
-    result |= {"first_seed": options.seed, "num": options.num}
-    for name, rate in (("success", summary.success), ("strict_success", summary.strict_success)):
+def run_episode(task: str, style: str, push: bool, seed: int) -> RolloutResult:
+    """Runs a new expert, so that an episode depends on nothing but its own seed."""
+    (result,) = rollout(SerialEnvs([make_env(task, push)]), sim_envs.make_expert(task, style, seed), seeds=[seed])
+    return result
+
+
+def measure(options: Options, seeds: Sequence[int]) -> dict[str, Any]:
+    """Runs an episode per seed; returns counts with 95 % Wilson intervals, control steps of success, failed seeds."""
+    run, ignore = partial(run_episode, options.task, options.style, options.push), (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(available_cores(), get_context("spawn"), signal.signal, ignore) as pool:
+        episodes = list(tqdm(pool.map(run, seeds), total=len(seeds), unit="episode"))
+    times = [episode.stages[-1] for episode in episodes if episode.stages[-1] is not None]
+    result = asdict(options) | {"first_seed": seeds[0], "num": len(seeds)}
+    for name in ("success", "strict_success"):
+        rate = Rate.of(name, (getattr(episode, name) for episode in episodes))
         result |= {name: rate.successes, f"{name}_interval": [rate.low, rate.high]}
     result |= {"mean_success_t": float(np.mean(times or [0])), "last_success_t": max(times, default=None)}
-    failed = [episode.seed for episode in summary.episodes if not (episode.success and episode.strict_success)]
-    clipped = sum(episode.clipped for episode in summary.episodes)
-    return result | {"provenance": provenance(), "failed_seeds": failed, "clipped_steps": clipped}
+    result["failed_seeds"] = [e.seed for e in episodes if not (e.success and e.strict_success)]
+    return result | {"clipped_steps": sum(e.clipped for e in episodes), "provenance": provenance()}
 
 
 def work(options: Options) -> None:
-    check_values(options, ("num", "workers"))
-    name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"
-    out = options.out or (Path(__file__).parent / "results" / name if options.num >= Options.num else None)
-    if out is not None and out.is_dir():
-        raise ValueError(f"--out {out} is a folder; give a file")
-    result = measure(options)
+    check_values(options, ("num",))
+    sim_envs.make_expert(options.task, options.style)  # a wrong name fails here, before the processes start
+    result = measure(options, range(FIRST_SEED, FIRST_SEED + options.num))
     print("\n".join(f"{key}: {value}" for key, value in result.items() if key != "provenance"))
-    if out is not None:
-        write_json(out, result)
+    if options.num >= Options.num:
+        name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"
+        write_json(Path(__file__).parent / "results" / name, result)
 
 
 def program(argv: Sequence[str] | None = None) -> int:

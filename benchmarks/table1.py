@@ -7,13 +7,20 @@ training seeds. The rows go to benchmarks/results/table1.json.
 import sys
 from collections.abc import Sequence
 from statistics import fmean
+from typing import TYPE_CHECKING
 
+from act.evaluation.execution import MODES, Mode
 from act.evaluation.paper import PAPER
 from act.types import CONTROL_TIMESTEP
-from benchmarks.grid.cells import MODES, Method
+from benchmarks.figures import panels, plain
+from benchmarks.grid.cells import Method
 from benchmarks.grid.run import main
 from benchmarks.grid.statistics import SETTINGS, Counts, Rows, best
-from benchmarks.grid.tables import STYLE_NAMES, detailed, markdown, percent
+from benchmarks.grid.tables import STYLE_NAMES, detailed, markdown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Scripted and varied demonstrations differ in the CVAE, as preset `fast` recommends.
 METHODS = (
@@ -34,13 +41,20 @@ METHODS = (
     Method("BeT", "bet"),
     Method("RT-1", "rt1", 10),  # its head has one number per action, dimension and class
 )
-Form = tuple[Method, str]  # a method and the mode in which it is executed
+Form = tuple[Method, Mode]  # a method and the mode in which it is executed
+COLUMNS = ("single step", "chunks of 60", "chunks, ensembled")
+MARKS = (("o", "#0072b2"), ("s", "#e69f00"), ("D", "#009e73"))  # of the columns; colours of Okabe and Ito 2008
+HOLLOW = {"markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.6, "linestyle": "none"}
 
 
 def forms(rows: Rows, track: str) -> list[Form]:
     """Returns the methods and modes that have results in any setting."""
-    pairs = [(method, mode) for method in METHODS for mode in method.modes]
-    return [(method, mode) for method, mode in pairs if any(rows.settings(method, track, mode))]
+    return [(m, mode) for m in METHODS for mode in m.modes if any(rows.settings(m, track, mode))]
+
+
+def column(method: Method, mode: Mode) -> int:
+    """Returns the index of its form in COLUMNS."""
+    return 0 if method.chunk_size == 1 else 1 + MODES.index(mode)
 
 
 def counts_of(rows: Rows, task: str, style: str, track: str) -> dict[Form, Counts]:
@@ -49,10 +63,10 @@ def counts_of(rows: Rows, task: str, style: str, track: str) -> dict[Form, Count
     return {form: counts for form, counts in found.items() if counts}
 
 
-def paper_success(method: Method, mode: str, task: str, style: str, stage: int = -1) -> float | None:
+def paper_success(method: Method, mode: Mode, task: str, style: str) -> float | None:
     """Returns the paper's figure [%]: ACT is ensembled there, the other methods act in single steps."""
     same = mode == "ensemble" if method.label == "ACT" else method.chunk_size == 1
-    return PAPER[task].methods[method.label][stage][style == "human"] if same else None
+    return PAPER[task].methods[method.label][-1][style == "human"] if same else None
 
 
 def overview(rows: Rows, track: str) -> str:
@@ -74,25 +88,11 @@ def setting(rows: Rows, track: str, task: str, style: str) -> str:
     for method, mode in forms(rows, track):
         line = lines.setdefault(method.label, [""] * 4)
         other_size = f"of {method.chunk_size}: " if method.chunk_size not in (1, 60) else ""
-        counts, column = found.get((method, mode)), 0 if method.chunk_size == 1 else 1 + MODES.index(mode)
-        line[column] = (other_size if counts else "") + detailed(counts, (method, mode) in bold, strict=True)
+        text = detailed(found.get((method, mode)), (method, mode) in bold, strict=True)
+        line[column(method, mode)] = text and other_size + text
         figure = paper_success(method, mode, task, style)
         line[3] = line[3] if figure is None else f"{figure:g}"
-    head = ("", "single step", "chunks of 60", "chunks, ensembled", "paper (images)")
-    return markdown(head, [[label, *line] for label, line in lines.items()])
-
-
-def stages(rows: Rows, track: str, task: str, style: str) -> str:
-    """Success [%] at every stage, and below it the paper's."""
-    paper, lines = PAPER[task], []
-    for method, mode in forms(rows, track):
-        counts = rows.counts(method, task, style, track, mode)
-        cells = [percent(counts, counts and counts.stage(reward)) for _, reward in paper.stages]
-        lines.append([f"{method.label} ({method.form(mode)})", *cells, percent(counts, counts and counts.strict)])
-        figures = [paper_success(method, mode, task, style, i) for i in range(len(paper.stages))]
-        if None not in figures:
-            lines.append(["paper", *(f"{figure:g}" for figure in figures), "–"])
-    return markdown(["", *(name for name, _ in paper.stages), "Strict"], lines)
+    return markdown(["", *COLUMNS, "paper (images)"], [[label, *line] for label, line in lines.items()])
 
 
 def latency(rows: Rows, track: str) -> str:
@@ -108,8 +108,55 @@ def latency(rows: Rows, track: str) -> str:
     return markdown(["", "p50 [ms]", "p99 [ms]", "due every [ms]", "in time"], lines)
 
 
+def figure(rows: Rows, track: str) -> "Figure":
+    """A panel for each setting with results, in it a row per method, and a mark with an interval per form.
+
+    Hollow marks are the paper's figures, small dots are single training seeds.
+    """
+    labels = list(dict.fromkeys(method.label for method, _ in forms(rows, track)))
+    settings = [setting for setting in SETTINGS if (track, *setting) in rows.where]
+    lines = (len(settings) + 1) // 2
+    made, axes = panels((9.6, (0.32 * len(labels) + 0.5) * lines + 0.5), lines, 2, sharex=True)
+    for panel in axes[len(settings) :]:
+        panel.set_axis_off()
+    for panel, setting in zip(axes, settings, strict=False):
+        draw(panel, rows, track, *setting, labels)
+    marks = zip(COLUMNS, MARKS, strict=True)
+    handles = [
+        axes[0].plot([], [], marker, color=colour, label=form.removesuffix(" of 60"))[0]
+        for form, (marker, colour) in marks
+    ]
+    handles += axes[0].plot([], [], "o", color="0.25", label="hollow: the paper's, from images", **HOLLOW)
+    made.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)
+    made.supxlabel("success [%], 95 % interval", fontsize=10)
+    return made
+
+
+def draw(axes: "Axes", rows: Rows, track: str, task: str, style: str, labels: Sequence[str]) -> None:
+    """Draws the panel of one setting."""
+    for method, mode in forms(rows, track):
+        place = column(method, mode)
+        (marker, colour), y = (
+            MARKS[place],
+            0.22 * (1 - place) - labels.index(method.label),
+        )  # so that intervals do not cover each other
+        if counts := rows.counts(method, task, style, track, mode):
+            rate, each = counts.rate(), [100 * rate for rate in counts.rates]
+            axes.plot([100 * rate.low, 100 * rate.high], [y, y], color=colour, linewidth=1.6)
+            axes.plot(100 * rate.rate, y, marker, color=colour, markersize=5)
+            if len(each) > 1:
+                axes.plot(each, [y] * len(each), ".", color=colour, alpha=0.5, markersize=4)
+        if (paper := paper_success(method, mode, task, style)) is not None:
+            axes.plot(paper, y, marker, color=colour, **HOLLOW)
+    title = f"{PAPER[task].title}, {STYLE_NAMES[style]}"
+    axes.set(title=title, xlim=(-2, 102), ylim=(0.5 - len(labels), 0.6))
+    axes.set_yticks([-i for i in range(len(labels))], labels)
+    axes.grid(axis="x", color="0.9")
+    plain(axes)
+
+
 TABLES = {"overview": overview, "latency": latency}
-SETTING_TABLES = {"setting": setting, "stages": stages}
+SETTING_TABLES = {"setting": setting}
 
 
 def program(argv: Sequence[str] | None = None) -> int:

@@ -1,17 +1,17 @@
 """The cells of a grid: which methods are trained on what, and the flags of train.py that make each of them.
 
 A cell is a method on a task, a demonstration style, a track and a training seed. Its recipe (the flags of train.py) is
-its identity: the same recipe has the same folder under --runs, so that grids share the trainings they have in common.
+its identity: the same recipe has the same folder of a run, so that grids share the trainings they have in common.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from act import policies
-from act.evaluation.execution import MODES, Mode
+from act.evaluation.execution import Execution, Mode
 from act.workers import available_cores
 from benchmarks.programs import check_values
 from sim_envs import STYLES
@@ -20,6 +20,7 @@ TASKS = ("transfer_cube", "insertion")
 STEPS = {"transfer_cube": 3000, "insertion": 6000}  # of training, as in benchmarks/fast.sh
 PRESETS = {"state": "state", "images": "fast"}
 ENSEMBLE_EVERY = {"state": 1, "images": 4}  # control steps between queries, because images take time to render
+DATA, RUNS = Path("data/grid"), Path("runs/grid")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Method:
     def name(self) -> str:
         return f"{self.label}, {self.form('chunk')}"
 
-    def form(self, mode: str) -> str:
+    def form(self, mode: Mode) -> str:
         """Returns how it acts: "single step", "chunks of 60" or "chunks of 60, ensembled"."""
         form = "single step" if self.chunk_size == 1 else f"chunks of {self.chunk_size}"
         return form + (", ensembled" if mode == "ensemble" else "")
@@ -72,16 +73,27 @@ class Cell:
     def recipe(self) -> str:
         return " ".join(self.flags)
 
-    def folder(self, runs: Path) -> Path:
+    @property
+    def run(self) -> Path:
+        """Folder of the training run."""
         words = re.sub(r"[^\w.]+", "_", " ".join(self.flags[6:])).strip("_")
-        return runs / self.track / f"{self.task}_{self.style}" / f"{self.method.policy}_{words}_seed{self.seed}"
+        return RUNS / self.track / f"{self.task}_{self.style}" / f"{self.method.policy}_{words}_seed{self.seed}"
 
-    def n_action_steps(self, mode: str) -> int:
-        return self.method.chunk_size if mode == "chunk" else ENSEMBLE_EVERY[self.track]
+    @property
+    def demonstrations(self) -> Path:
+        return DATA / self.track / f"{self.task}_{self.style}"
 
-    def key(self, mode: str) -> tuple[Any, ...]:
+    @property
+    def backbone(self) -> Path:
+        return RUNS / self.track / f"{self.task}_trunk"
+
+    def execution(self, mode: Mode) -> Execution:
+        """Returns how eval.py executes the chunks; whole chunks are its default."""
+        return Execution(mode, ENSEMBLE_EVERY[self.track] if mode == "ensemble" else None)
+
+    def key(self, mode: Mode) -> tuple[str, int, Mode, int]:
         """Returns what identifies its row of results."""
-        return self.recipe, self.seed, mode, self.n_action_steps(mode)
+        return self.recipe, self.seed, mode, self.execution(mode).n_action_steps or self.method.chunk_size
 
 
 @dataclass(frozen=True)
@@ -99,8 +111,6 @@ class Options:
     """Rollouts on test seeds for each cell and mode; fewer than 200 are marked as preliminary."""
     track: Literal["state", "images"] = "state"
     """What the policy observes: object poses, or four cameras through a keypoint backbone (preset fast)."""
-    modes: tuple[Mode, ...] = MODES
-    """How chunks are executed, for the methods of the grid that use several modes."""
     steps: int | None = None
     """Training steps of every method; by default 3000 for the transfer, 6000 for the insertion, 4 times that for RT-1
     in single steps."""
@@ -110,10 +120,6 @@ class Options:
     """Number of cells that run side by side; each gets an equal share of the cores."""
     ray: str = ""
     """Run on a Ray cluster whose machines share this folder: auto, HOST:PORT, or local; see docs/cluster.md."""
-    data: Path = Path("data/grid")
-    """Folder of the demonstrations."""
-    runs: Path = Path("runs/grid")
-    """Folder of the training runs."""
     results: Path | None = None
     """JSON file of the results; by default benchmarks/results/GRID.json."""
     take: tuple[Path, ...] = ()
@@ -121,12 +127,6 @@ class Options:
     added to it first."""
     only_tables: bool = False
     """Run nothing; print the tables of the results that exist."""
-
-    def check(self) -> None:
-        """Raises ValueError that names the first value that cannot work, and what would have worked."""
-        check_values(self, ("rollouts", "jobs", "steps"), ("tasks", "styles", "modes", "seeds"))
-        if not self.seeds or min(self.seeds) < 0:
-            raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more, none of them negative")
 
     def steps_of(self, method: Method, task: str) -> int:
         """Returns the number of training steps."""
@@ -136,8 +136,9 @@ class Options:
 def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
     """Returns the selected cells, training seed by training seed, without methods whose policy does not exist.
 
-    Raises ValueError for a name that no method has.
+    Raises ValueError that names the first value that cannot work, and what would have worked.
     """
+    check_values(options, ("rollouts", "jobs", "steps"), ("tasks", "styles", "seeds"))
     names = {method: {method.policy, method.label.lower()} for method in methods}
     wanted, known = {name.lower() for name in options.policies}, set().union(*names.values())
     if unknown := sorted(wanted - known):

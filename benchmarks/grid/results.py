@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from act.data.episodes import find_episodes, read_episode
-from act.evaluation.execution import Execution
 from act.files import lock_file, whole_file
 from act.provenance import provenance
 from act.run_folder import RunFolder
-from benchmarks.grid.cells import Cell, Options
+from benchmarks.grid.cells import Cell, Mode
 
 RESULTS = Path(__file__).parents[1] / "results"
 Row = dict[str, Any]
@@ -28,9 +27,7 @@ class Results:
 
     def _read(self) -> None:
         try:
-            self._merge(json.loads(self.path.read_text())["rows"])
-        except FileNotFoundError:
-            return
+            self._merge(json.loads(self.path.read_text())["rows"] if self.path.exists() else [])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.path} holds no results of a grid ({error!r}); give another file") from None
 
@@ -60,51 +57,45 @@ class Results:
                 self.refuse_other_demonstrations(row, path)
             self.add(*rows)
 
-    def missing(self, cell: Cell, options: Options) -> list[str]:
+    def missing(self, cell: Cell, rollouts: int) -> list[Mode]:
         """Returns the modes in which the cell is still to be evaluated."""
-        done = {mode for mode in options.modes if self.rows.get(cell.key(mode), {"n": 0})["n"] >= options.rollouts}
-        return [mode for mode in cell.method.modes if mode in options.modes and mode not in done]
+        return [mode for mode in cell.method.modes if self.rows.get(cell.key(mode), {"n": 0})["n"] < rollouts]
 
     def refuse_other_demonstrations(self, row: Row, source: Path) -> None:
         """Raises ValueError when rows of the same task and style were trained on other demonstrations."""
-        alike = [
-            other for other in self.rows.values() if (other["task"], other["style"]) == (row["task"], row["style"])
-        ]
-        known = {other["demonstrations"] for other in alike if "demonstrations" in other}  # old rows have no digest
-        if row.get("demonstrations") and (others := known - {row["demonstrations"]}):
-            raise ValueError(
-                f"{self.path} holds rows of other demonstrations of {row['task']} {row['style']} ({', '.join(others)}) "
-                f"than {source} ({row['demonstrations']}): give another --results, or the --data they were trained on"
-            )
+        for other in self.rows.values():
+            alike = all(other[key] == row[key] for key in ("task", "style"))
+            digests = other.get("demonstrations"), row.get("demonstrations")  # old rows have none
+            if alike and all(digests) and digests[0] != digests[1]:
+                raise ValueError(
+                    f"{self.path} holds rows of other demonstrations of {row['task']} {row['style']} ({digests[0]}) "
+                    f"than {source} ({digests[1]}); give another --results, or put back the demonstrations of the rows"
+                )
 
 
-def demonstrations_of(cell: Cell, demos: Path) -> Row:
+def demonstrations_of(cell: Cell) -> Row:
     """Returns task, style, and 16 hexadecimal digits of the actions in the demonstrations, whatever the cameras."""
     actions = hashlib.sha256()
-    for path in find_episodes(demos):
+    for path in find_episodes(cell.demonstrations):
         actions.update(read_episode(path).action.tobytes())
     return {"task": cell.task, "style": cell.style, "demonstrations": actions.hexdigest()[:16]}
 
 
-def row_of(cell: Cell, mode: str, run: Path, demos: Path, commands: Sequence[Sequence[str]]) -> Row:
+def row_of(cell: Cell, mode: Mode, commands: Sequence[Sequence[object]]) -> Row:
     """Returns the row of one evaluation. "rewards" and "strict" hold one digit for each rollout."""
-    results = json.loads((run / "eval" / execution(cell, mode).folder() / "results.json").read_text())
+    run = RunFolder(cell.run)
+    results = json.loads((run.evaluation(cell.execution(mode).folder()) / "results.json").read_text())
     settings, episodes = results["settings"], results["episodes"]
     row = {"method": cell.method.name, "recipe": cell.recipe, "train_seed": cell.seed, "mode": mode}
-    row |= demonstrations_of(cell, demos) | {"track": cell.track, "policy": cell.method.policy, "steps": cell.steps}
+    row |= demonstrations_of(cell) | {"track": cell.track, "policy": cell.method.policy, "steps": cell.steps}
     row |= {key: settings[key] for key in ("chunk_size", "n_action_steps", "ensemble_m", "seed_set")}
     row |= {key: settings[key] for key in ("backbone_weights", "weights", "train_commit")}
     row |= {"n": results["n"], "first_seed": results["seeds"][0], "stages": [s["name"] for s in results["stages"]]}
     row["rewards"] = "".join(str(int(episode["max_reward"])) for episode in episodes)
     row["strict"] = "".join(str(int(episode["strict_success"])) for episode in episodes)
     last, train_s = 0, 0.0  # of all optimizer steps that were kept, whatever the number of interruptions
-    for line in RunFolder(run).metrics():
+    for line in run.metrics():
         train_s, last = train_s + line["seconds_per_step"] * (line["step"] - last), line["step"]
     row |= {"single_query": results["single_query"], "train_s": round(train_s, 1), "eval_s": results["wall_time_s"]}
-    row["commands"] = [shlex.join(["python", *command[1:]]) for command in commands]
+    row["commands"] = [shlex.join(["python", *map(str, words)]) for words in commands]
     return row | {"provenance": {k: v for k, v in results["provenance"].items() if k != "command"}}
-
-
-def execution(cell: Cell, mode: str) -> Execution:
-    """Returns how eval.py executes the chunks; whole chunks are its default."""
-    return Execution("ensemble", cell.n_action_steps(mode)) if mode == "ensemble" else Execution("chunk")

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-from act.workers import Worker, close_all, wait_for_any
+from act.workers import Worker, close_all, run_program, wait_for_any
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,3 +154,37 @@ def is_running(process: int) -> bool:
     """False also for a process that has ended and waits for somebody to read its exit code (state Z)."""
     status = Path(f"/proc/{process}/stat")
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+# ---------------------------------------------------------------------------------------------------------- programs
+SLEEP = "import pathlib, sys, time; pathlib.Path('began').touch(); time.sleep(60)"
+DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {SLEEP}"
+
+
+def test_a_program_gets_its_variables_and_appends_what_it_says_to_the_log(tmp_path: Path):
+    program = "import os; print(os.environ['COLOUR']); raise SystemExit(3)"
+    for _ in range(2):
+        assert run_program([sys.executable, "-c", program], tmp_path / "log", {"COLOUR": "blue"}) == 3
+    assert (tmp_path / "log").read_text() == "blue\nblue\n"
+
+
+@pytest.mark.parametrize("program", [SLEEP, DEAF])
+def test_a_program_has_ended_when_a_check_fails_even_one_that_ignores_interrupts(program: str, tmp_path: Path):
+    ends: list[int] = []
+
+    class Watched(subprocess.Popen):
+        def wait(self, timeout: float | None = None) -> int:
+            code = super().wait(timeout)
+            ends.append(code)
+            return code
+
+    def check() -> None:
+        if (tmp_path / "began").exists():
+            raise RuntimeError("enough")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("act.workers.subprocess.Popen", Watched)
+        with pytest.raises(RuntimeError, match="enough"):
+            command = [sys.executable, "-c", program]
+            run_program(command, tmp_path / "log", {}, check, patience=1.0, folder=tmp_path)
+    assert ends == [-signal.SIGKILL if program == DEAF else -signal.SIGINT]

@@ -22,10 +22,10 @@ class Programs:
     def __init__(self, n: int = 10_000):
         self.n, self.calls = n, []
 
-    def __call__(self, runner: Runner, command: list[str], log: Path) -> None:
+    def __call__(self, runner: Runner, command: list[object], log: Path) -> None:
         if len(self.calls) == self.n:
             raise OutOfTime
-        words = command[1:]
+        words = [str(word) for word in command]
         self.calls.append(words)
         flags = dict(pairwise(words))
         if words[0] == "eval.py":
@@ -48,7 +48,7 @@ def write(path: Path, gated: bool) -> None:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Programs, *seeds: str) -> list[dict[str, Any]]:
     monkeypatch.setattr(Runner, "run", lambda runner, command, log: programs(runner, command, log))
     monkeypatch.setattr(dagger, "draw", lambda found, path: None)
-    flags = ["--methods", "bc", "hg_dagger", "--rounds", "2", "--demos", "3", "--labels", "20", "--seeds", *seeds]
+    flags = ["--methods", "bc", "hg_dagger", "--rounds", "2", "--labels", "20", "--seeds", *seeds]
     out = tmp_path / "dagger.json"
     assert dagger.program([*flags, "--work", str(tmp_path / "work"), "--out", str(out)]) == 0
     return json.loads(out.read_text())["cells"] if out.exists() else []
@@ -63,7 +63,7 @@ def test_every_round_spends_the_same_labels(tmp_path: Path, monkeypatch: pytest.
     assert {cell["git"] for cell in cells} == {"abc"}
     driving = [call for call in programs.calls if call[0] == "eval.py" or "--policy" in call]
     assert all(("--n_action_steps", "30") in pairwise(call) for call in driving)  # rounds as evaluations
-    assert {(c["round"], c["labels"]) for c in cells} == {(0, 30), (1, 50), (2, 70)}
+    assert {(c["round"], c["labels"]) for c in cells} == {(0, 60), (1, 80), (2, 100)}
     assert len(find_episodes(tmp_path / "work" / "hg_dagger_seed0" / "round1" / "data")) == 5  # of 4 labels each
     seeds = {call[call.index("--seed") + 1] for call in programs.calls if call[0] == "record_sim_episodes.py"}
     assert seeds == {"100000", "101000", "102000", "200000", "201000", "202000"}
@@ -81,21 +81,19 @@ def test_a_spent_budget_stops_it_and_the_same_command_continues(tmp_path: Path, 
         assert done.count(program) == [call[0] for call in whole.calls].count(program)
 
 
-def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    out = tmp_path / "dagger.json"
-    (tmp_path / "weak_seed0").mkdir()
-    dagger.Options(work=tmp_path, out=out, rollouts=20).claim()
-    dagger.Options(work=tmp_path, out=out, rollouts=20, seeds=(7,), rounds=9).claim()
-    assert dagger.program(["--work", str(tmp_path), "--out", str(out), "--rollouts", "200"]) == 2
+def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    run(tmp_path, monkeypatch, Programs(), "0")
+    flags = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "new.json"), "--labels", "20"]
+    assert dagger.program([*flags, "--seeds", "0", "7", "--rounds", "3"]) == 0
+    assert dagger.program([*flags, "--rollouts", "20", "--out", str(tmp_path / "third.json")]) == 2
     assert "give another --work" in capsys.readouterr().err
 
 
-def test_settings_without_results_do_not_keep_a_folder(tmp_path: Path):
-    dagger.Options(work=tmp_path / "w", out=tmp_path / "a.json", rollouts=20).claim()
-    dagger.Options(work=tmp_path / "w", out=tmp_path / "b.json", rollouts=30).claim()
-    (tmp_path / "w" / "bc_seed0").mkdir()
-    with pytest.raises(ValueError, match="give another --work"):
-        dagger.Options(work=tmp_path / "w", out=tmp_path / "c.json", rollouts=40).claim()
+@pytest.mark.parametrize("name", ["dagger.json", "dagger_fine.json", "dagger_images.json"])
+def test_the_committed_results_are_those_of_the_fixed_settings(name: str):
+    known = json.loads((dagger.Options.out.parent / name).read_text())
+    assert dagger.FIXED.items() <= known["settings"].items()
+    assert json.loads(json.dumps(curves(known["cells"]))) == known["curves"]
 
 
 def test_earlier_cells_stay_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -138,18 +136,16 @@ def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert dagger.program(["--seeds", "9", "--work", str(tmp_path)]) == 2
     assert "--seeds 9: give 0 to 8" in capsys.readouterr().err
     assert dagger.program(["--methods", "bc", "bc", "--work", str(tmp_path)]) == 2
-    assert "--methods bc bc: name each once" in capsys.readouterr().err
-    assert dagger.program(["--task_name", "sim_chess_scripted", "--work", str(tmp_path)]) == 2
-    assert "sim_chess_scripted" in capsys.readouterr().err
+    assert "--methods bc bc: name one or more, and each once" in capsys.readouterr().err
     assert dagger.program(["--rounds", "9", "--work", str(tmp_path)]) == 2
     assert "--rounds 9: give at most 8" in capsys.readouterr().err
     (tmp_path / "foreign.json").write_text("{")
     assert dagger.program(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
-    assert "foreign.json holds no results of this benchmark" in capsys.readouterr().err
+    assert "foreign.json holds no results of these settings" in capsys.readouterr().err
     (tmp_path / "foreign.json").write_text("{}")
     assert dagger.program(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
-    assert "foreign.json holds no results of this benchmark" in capsys.readouterr().err
-    assert dagger.program(["--work", str(tmp_path / "foreign.json"), "--out", str(tmp_path / "new.json")]) == 1
+    assert "foreign.json holds no results of these settings" in capsys.readouterr().err
+    assert dagger.program(["--work", str(tmp_path / "foreign.json"), "--out", str(tmp_path / "new.json")]) == 2
 
 
 def test_a_program_that_fails_ends_the_benchmark_with_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):

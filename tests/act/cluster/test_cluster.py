@@ -21,7 +21,7 @@ import pytest
 import eval as evaluation
 import record_sim_episodes
 import sim_envs
-from act.cluster import RayWorkers, RemoteProgram, connected, recording
+from act.cluster import RayWorkers, connected, recording, run_program_remotely
 from act.data.normalize import Normalizer
 from tests.fakes import toy_world
 from tests.fakes.toy_env import ToyEnv
@@ -194,22 +194,18 @@ def test_programs_on_a_cluster_end_with_their_code_on_request_and_with_their_pro
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def start(name: str) -> RemoteProgram:
+    def run(name: str, check: Callable[[], None] = lambda: None) -> int:
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / name)]
-        return RemoteProgram(command, Path(f"{name}.log"), {"COLOUR": "blue"}, patience=WAIT)
+        return run_program_remotely(command, Path(f"{name}.log"), {"COLOUR": "blue"}, check)
 
-    def code_of(program: RemoteProgram) -> int | None:
-        codes: list[int | None] = [None]
-        wait_for(lambda: codes.append(program.poll()) or codes[-1] is not None)
-        return codes[-1]
+    def press_when_it_sleeps() -> None:
+        if (tmp_path / "sleeper").exists():
+            raise KeyboardInterrupt
 
     with connected(cluster.address):
-        assert (code_of(start("plain")), code_of(start("killer"))) == (1, 1)
-        sleeper = start("sleeper")
-        wait_for((tmp_path / "sleeper").exists)
-        assert sleeper.poll() is None
-        sleeper.interrupt()
-        sleeper.wait()
+        assert (run("plain"), run("killer")) == (1, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run("sleeper", press_when_it_sleeps)
         time.sleep(1)  # in which an orphan would speak
     logs = {path.stem: path.read_text() for path in tmp_path.glob("*.log")}
     assert logs == {"plain": "plain, blue\n", "killer": "killer, blue\n", "sleeper": "woken\n"}

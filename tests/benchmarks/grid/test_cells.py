@@ -1,5 +1,6 @@
 """Grids: what is run in which order, stopping and continuing, and what is refused. The programs are toys."""
 
+import os
 import signal
 import threading
 import time
@@ -14,7 +15,7 @@ from act.data.episodes import read_episode, write_episode
 from act.files import lock_folder
 from act.training.config import parse
 from benchmarks import ablations, programs, table1
-from benchmarks.grid.cells import TASKS, Method, Options, plan
+from benchmarks.grid.cells import RUNS, TASKS, Method, Options, plan
 from benchmarks.grid.results import RESULTS, Results, Row
 from benchmarks.grid.run import Grid, make_runner
 from tests.fakes.toy_grid import ACT, OPTIONS, TOYS
@@ -71,7 +72,8 @@ def test_a_cell_is_recorded_trained_and_evaluated_in_every_mode_and_then_left_al
 
 
 def test_only_the_missing_mode_is_evaluated(folder: Path):
-    assert run(replace(OPTIONS, modes=("ensemble",))) == 0 and len(rows()) == 1
+    chunks_only = replace(ACT, modes=("chunk",))
+    assert run(methods=(chunks_only,)) == 0 and len(rows()) == 1
     assert run() == 0 and calls()[3:] == ["train.py", "eval.py"] and len(rows()) == 2
 
 
@@ -87,7 +89,6 @@ def test_a_run_of_other_demonstrations_is_not_evaluated_as_one_of_these(folder: 
 
 def test_a_spent_budget_stops_within_a_cell_and_the_next_call_continues_there(folder: Path, monkeypatch, capsys):
     monkeypatch.setattr(programs, "time", Clock())
-    monkeypatch.setattr("benchmarks.grid.run.time", Clock())
     assert run(replace(OPTIONS, steps=500, budget="1s")) == 0
     assert "the budget of 1s is spent" in capsys.readouterr().err
     (done,) = steps_done()
@@ -104,7 +105,7 @@ def test_ctrl_c_stops_all_programs(folder: Path):
     def press() -> None:
         while len(steps_done()) < 2:  # side by side
             time.sleep(0.01)
-        signal.raise_signal(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
@@ -129,7 +130,7 @@ def test_only_the_cells_whose_demonstrations_failed_are_left_out(folder: Path, c
 
 
 def test_two_grids_never_work_in_one_folder(folder: Path):
-    with lock_folder(OPTIONS.runs, "filled", "--runs"), pytest.raises(ValueError, match="runs/grid is being filled"):
+    with lock_folder(RUNS, "filled", ""), pytest.raises(ValueError, match="runs/grid is being filled"):
         run()
 
 
@@ -166,18 +167,18 @@ def test_rows_of_other_demonstrations_are_never_joined(folder: Path):
 @pytest.mark.parametrize("program", [table1, ablations])
 def test_no_two_cells_share_a_folder(program):
     cells = plan(program.METHODS, Options())
-    assert len({cell.folder(Path("runs")) for cell in cells}) == len(cells)
+    assert len({cell.run for cell in cells}) == len(cells)
 
 
 def test_the_grids_share_the_runs_they_have_in_common():
-    folders = [{cell.folder(Path()) for cell in plan(p.METHODS, Options(seeds=(0,)))} for p in (table1, ablations)]
+    folders = [{cell.run for cell in plan(p.METHODS, Options(seeds=(0,)))} for p in (table1, ablations)]
     assert len(folders[0] & folders[1]) >= 4  # ACT as in Table I is one half of Fig. 8c
 
 
 @pytest.mark.parametrize("program", [table1, ablations])
 def test_the_committed_rows_of_the_state_track_are_found_as_done(program):
     options, results = Options(), Results(RESULTS / f"{program.__name__.split('.')[-1]}.json")
-    assert not [cell.name for cell in plan(program.METHODS, options) if results.missing(cell, options)]
+    assert not [cell.name for cell in plan(program.METHODS, options) if results.missing(cell, options.rollouts)]
 
 
 @pytest.mark.parametrize("track", ["state", "images"])
@@ -206,8 +207,9 @@ def test_a_method_may_train_longer_than_the_others_unless_the_steps_are_given():
         (["--policies", "oracle"], "--policies oracle: choose from act"),
         (["--only_tables", "--results", "."], ". holds no results of a grid (IsADirectoryError"),
         (["--rollouts", "0"], "--rollouts 0: give at least 1"),
-        (["--seeds", "0", "0"], "--seeds 0 0: name each once"),
-        (["--styles", "human", "human"], "--styles human human: name each once"),
+        (["--seeds", "0", "0"], "--seeds 0 0: name one or more, and each once"),
+        (["--seeds"], "--seeds : name one or more"),
+        (["--styles", "human", "human"], "--styles human human: name one or more, and each once"),
     ],
 )
 def test_wrong_input_is_answered_with_one_sentence(arguments: list[str], message: str, folder: Path, capsys):

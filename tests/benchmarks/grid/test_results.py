@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import ablations, table1
 from benchmarks.grid.cells import Cell
-from benchmarks.grid.results import Results, execution
+from benchmarks.grid.results import Results
 from tests.fakes.toy_grid import ACT, row
 
 
@@ -46,8 +46,8 @@ def test_results_of_another_machine_are_taken_over_where_they_have_more_rollouts
 def test_a_row_is_read_from_the_folder_that_eval_py_writes():
     folders = {"chunk": "test_chunk", "ensemble": "test_ensemble_every1"}
     cell = Cell(ACT, "transfer_cube", "scripted", "state", 0, 3000)
-    assert {mode: execution(cell, mode).folder() for mode in ACT.modes} == folders
-    assert execution(replace(cell, track="images"), "ensemble").folder() == "test_ensemble_every4"
+    assert {mode: cell.execution(mode).folder() for mode in ACT.modes} == folders
+    assert replace(cell, track="images").execution("ensemble").folder() == "test_ensemble_every4"
 
 
 def test_a_file_that_holds_something_else_is_named():

@@ -22,9 +22,9 @@ def test_only_differences_beyond_chance_are_significant():
 
 def test_rollouts_are_paired_within_a_training_seed_only():
     first, second = Counts((row(ACT, "4444"),)), Counts((row(ACT, "0000", seed=1),))
-    assert paired(first.won, second.won) is None
+    assert paired(first.outcomes(), second.outcomes()) is None
     both = Counts((row(ACT, "4444"), row(ACT, "4400", seed=1)))
-    test = paired(both.won, second.won)
+    test = paired(both.outcomes(), second.outcomes())
     assert test is not None and (test.n, test.only_first) == (4, 2)
 
 
@@ -35,7 +35,7 @@ def test_training_seeds_that_win_the_same_starts_count_once():
         better = {**counts, "c": Counts(tuple(row(ACT, "4" * 31 + "0" * 169, seed=s) for s in range(seeds)))}
         gaps = differences(better)
         assert gaps["c", "a"][1] == pytest.approx(3 * 2 / 2**7), "7 starts, whatever the number of seeds"
-        interval = counts["a"].success
+        interval = counts["a"].rate()
         assert (interval.low, interval.high) == pytest.approx(wilson_interval(24, 200))
 
 
@@ -44,7 +44,7 @@ def test_a_mean_needs_all_settings_and_counts_them_alike():
     insertion = Counts((row(ACT, "0" * 10, "insertion"), row(ACT, "4" * 10, "insertion", seed=1)))
     assert mean([cube, None]) is None
     both = mean([cube, insertion])  # training seed 0 and 10 rollouts are what both have
-    assert both is not None and (both.success.rate, both.success.n) == (0.5, 20)
+    assert both is not None and (both.rate().rate, both.rate().n) == (0.5, 20)
 
 
 def test_a_method_that_is_better_on_shared_rollouts_is_not_called_worse():

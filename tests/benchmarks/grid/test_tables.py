@@ -8,7 +8,7 @@ import pytest
 
 from act.evaluation.paper import PAPER
 from benchmarks import ablations, doc_tables, table1
-from benchmarks.grid import figures
+from benchmarks.figures import save
 from benchmarks.grid.cells import Options
 from benchmarks.grid.run import all_tables
 from benchmarks.grid.statistics import SETTINGS, Counts, Rows
@@ -24,15 +24,15 @@ def rows(*made: dict) -> Rows:
     return Rows(made, Options())
 
 
-def test_every_method_of_the_paper_stands_above_its_figures():
+def test_every_method_of_the_paper_stands_beside_its_figures():
     methods = [method for method in table1.METHODS if method.label in PAPER["insertion"].methods]
     forms = [(method, mode) for method in methods for mode in method.modes]
     found = rows(*(row(method, "44320", "insertion", mode=mode) for method, mode in forms))
-    table = lines(table1.stages(found, "state", "insertion", "scripted"))
-    after = [line[0] for line in table].index("ACT (chunks of 60, ensembled)")
-    assert table[after + 1] == ["paper", "93", "90", "32", "–"]
-    assert [cell.split()[0] for cell in table[after][1:]] == ["80.0*", "60.0*", "40.0*", "0.0*"]
-    assert [line[0] for line in table].count("paper") == 5
+    table = {line[0]: line[1:] for line in lines(table1.setting(found, "state", "insertion", "scripted"))}
+    assert {name: line[-1] for name, line in table.items()} == {
+        label: f"{stages[-1][0]:g}" for label, stages in PAPER["insertion"].methods.items()
+    }
+    assert table["ACT"][0] == "" and table["ACT"][1].startswith("**40.0*** (") and table["BeT"][0]
 
 
 def test_fewer_than_200_rollouts_are_starred_whatever_the_number_of_training_seeds():
@@ -137,24 +137,24 @@ def test_all_tables_of_a_grid_are_printed_with_rows_of_equal_length(program):
 def test_the_figure_of_table_1_shows_every_form_with_its_interval_beside_the_papers(tmp_path: Path):
     bet = next(method for method in table1.METHODS if method.label == "BeT" and method.chunk_size == 1)
     found = [row(table1.METHODS[0], "4" * 150 + "0" * 50, mode="ensemble"), row(bet, "40"), row(bet, "44", seed=1)]
-    figure = figures.dots(rows(*found), "state")
+    figure = table1.figure(rows(*found), "state")
     panel, empty = figure.axes
     assert (panel.get_title(), empty.axison) == ("Cube transfer, scripted", False)
     assert [label.get_text() for label in panel.get_yticklabels()] == ["ACT", "BeT"]
     xs = [np.asarray(line.get_xdata()) for line in panel.lines]
     drawn = [tuple(x.tolist()) for x in xs if x.size]  # the legend's have no data
-    low, high = (100 * getattr(Counts((found[0],)).success, end) for end in ("low", "high"))
+    low, high = (100 * getattr(Counts((found[0],)).rate(), end) for end in ("low", "high"))
     assert drawn[:3] == [(low, high), (75.0,), (86.0,)]  # ours, and the paper's
     assert drawn[4:] == [(75.0,), (50.0, 100.0), (27.0,)]  # of two training seeds each one's, too
-    figures.save(figure, tmp_path / "table.png")
+    save(figure, tmp_path / "table.png")
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_figure_of_fig_8_leaves_out_means_that_lack_a_setting():
     single, tens = (ablations.SIZED["VINN"][i] for i in (0, 1))
     found = [row(tens, "4400", task, style) for task, style in SETTINGS] + [row(single, "44")]
-    sizes = figures.fig8(rows(*found), "state").axes[0]
-    here, paper = [line for line in sizes.lines if line.get_color() == figures.COLOURS["VINN"]][:2]
+    sizes = ablations.figure(rows(*found), "state").axes[0]
+    here, paper = [line for line in sizes.lines if line.get_color() == ablations.COLOURS["VINN"]][:2]
     np.testing.assert_array_equal(here.get_ydata(), [np.nan, 50.0, np.nan, np.nan, np.nan])
     assert tuple(np.asarray(paper.get_ydata())) == ablations.PAPER_SIZES["VINN"]
 
@@ -164,6 +164,6 @@ def test_the_figure_of_fig_8_compares_on_the_training_seeds_that_both_have():
     for task in ("transfer_cube", "insertion"):
         found += [row(method, "4400", task, "human", mode="ensemble") for method in (without, with_cvae)]
         found += [row(with_cvae, "4444", task, "human", mode="ensemble", seed=1)]
-    cvae = figures.fig8(rows(*found), "state").axes[2]
-    here = next(line for line in cvae.lines if line.get_color() == figures.COLOURS["human"])
+    cvae = ablations.figure(rows(*found), "state").axes[2]
+    here = next(line for line in cvae.lines if line.get_color() == ablations.COLOURS["varied"])
     assert tuple(np.asarray(here.get_ydata())) == (50.0, 50.0)
