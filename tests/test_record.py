@@ -84,7 +84,8 @@ def test_stopped_at_any_moment_it_leaves_only_whole_episodes(tmp_path: Path, end
         assert f"record: stopped; whole episodes are kept in {tmp_path}; the same command continues" in said
     time.sleep(0.3)  # workers whose parent was killed notice it
     assert record(tmp_path, len(paths)) == 0 and len(find_episodes(tmp_path)) == len(paths)
-    assert [path for path in tmp_path.iterdir() if path.suffix != ".hdf5"] == []
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".hdf5"] == ["README.md"]
+    assert f"{len(paths)} episodes of two robot arms, task `toy`" in (tmp_path / "README.md").read_text()
 
 
 def start(words: list[str]) -> subprocess.Popen:

@@ -127,7 +127,7 @@ def _copy_rows(dataset: h5py.Dataset, target: h5py.Group, name: str, steps: slic
         for row in range(0, shape[0], ROWS):
             made[row : row + ROWS] = dataset[steps.start + row : min(steps.start + row + ROWS, steps.stop)]
     else:
-        dataset.parent.copy(dataset, target, name)
+        target.copy(dataset, target, name)
         return
     for key, value in dataset.attrs.items():
         made.attrs[key] = value
