@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 
 from act.data.checksums import DamagedFile, Seal, verify_rows
-from act.data.hdf5 import image_names
 from act.data.images import MOST_PIXELS
 from act.data.source import Source, find_dataset, hdf5_errors
 
@@ -74,7 +73,7 @@ def find_cameras(
 
 def _stored_cameras(source: Source, attrs: Mapping[str, Any]) -> list[str]:
     """Returns the cameras of a file in the recorded order, or in alphabetical order where no order is recorded."""
-    stored = [name.rpartition("/")[2] for name in image_names(source.links) if name.startswith(FOLDER)]
+    stored = [name.rpartition("/")[2] for name in source.images if name.startswith(FOLDER)]
     names = attrs.get("camera_names")
     recorded = [camera for camera in names if camera in stored] if isinstance(names, list) else []
     return recorded if len(recorded) == len(stored) else stored
@@ -100,8 +99,9 @@ def _find_camera(source: Source, camera: str, length: int) -> Camera:
         raise ValueError(f"{source.path}: camera {camera} declares images of {shape[1:3]} pixels")
     if source.seal is None:
         return Camera(not raw)
-    number = image_names(source.links).index(f"{FOLDER}/{camera}")
-    return Camera(not raw, number, tuple(shape[1:]), *_block_layout(dataset, shape, dtype))
+    return Camera(
+        not raw, source.images.index(f"{FOLDER}/{camera}"), tuple(shape[1:]), *_block_layout(dataset, shape, dtype)
+    )
 
 
 def _block_layout(dataset: h5py.Dataset, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, bool]:

@@ -5,7 +5,7 @@ Errors are one sentence that names the file and the dataset.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from act.data.checksums import ATTRIBUTE, DamagedFile, Seal, read_seal
-from act.data.hdf5 import EXTERNAL_LINK, HARD_LINK, find_links
+from act.data.hdf5 import EXTERNAL_LINK, HARD_LINK, find_links, image_names
 
 MOST_VECTOR_BYTES = 1 << 28  # of a dataset that is read into memory as a whole
 MOST_CHUNK_BYTES = 1 << 28  # that HDF5 decompresses at once
@@ -34,6 +34,7 @@ class Source:
     seal: Seal | None
     size: int  # [bytes]
     links: Mapping[str, int]  # the type of the link at each name
+    images: Sequence[str]  # the names of image datasets, in the order of their checksums
 
 
 @contextmanager
@@ -44,7 +45,8 @@ def open_hdf5(path: Path) -> Iterator[Source]:
     """
     seal = read_seal(path)
     with hdf5_errors(path), h5py.File(path, "r") as root:
-        yield Source(root, path, seal, path.stat().st_size, find_links(root))
+        links = find_links(root)
+        yield Source(root, path, seal, path.stat().st_size, links, image_names(links))
 
 
 @contextmanager
