@@ -39,7 +39,7 @@ class Port(PortHandler):
         super().__init__(port_name)
         self._answer_time = answer_time
 
-    def setupPort(self, cflag_baud: int) -> bool:
+    def setupPort(self, cflag_baud: int) -> bool:  # type: ignore[override]
         self.ser = serial.Serial(self.port_name, self.baudrate, timeout=POLL)
         self.is_open, self.tx_time_per_byte = True, 1e4 / self.baudrate  # [ms]
         return True

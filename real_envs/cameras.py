@@ -41,7 +41,7 @@ class Camera:
         name: str,
         device: int | str,
         image_size: tuple[int, int] = (480, 640),
-        open_device: Callable[[int | str], Any] = cv2.VideoCapture,
+        open_device: Callable[..., Any] = cv2.VideoCapture,
     ):
         self.name, self.device, self.image_size = name, device, image_size
         self._open, self._image = open_device, None
@@ -74,9 +74,12 @@ class Camera:
     def latest(self) -> Image:
         """The newest image; HardwareError if it is older than `STALE`."""
         image = self._image
-        if image is None or (age := time.monotonic() - image.time) > STALE:
-            since = "has not started" if image is None else f"has sent no image for {age:.1f} s"
-            raise HardwareError(f"camera {self.name} ({self.device}) {since}; check its cable")
+        if image is None:
+            raise HardwareError(f"camera {self.name} ({self.device}) is not started; call start() first")
+        if (age := time.monotonic() - image.time) > STALE:
+            raise HardwareError(
+                f"camera {self.name} ({self.device}) has sent no image for {age:.1f} s; check its cable"
+            )
         return image
 
     def close(self) -> None:

@@ -175,7 +175,7 @@ def save(arm: ArmDescription, path: Path) -> None:
     values["joints"] = {name: asdict(joint) for name, joint in zip(JOINTS, arm.joints, strict=True)}
     values["rest"] = list(arm.rest)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    partial.write_text(str(yaml.safe_dump(values, sort_keys=False)), encoding="utf-8")
     partial.replace(path)
 
 
@@ -184,14 +184,14 @@ def load(path: Path) -> ArmDescription:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         joints = _fields(dict, values.pop("joints"))
         if set(joints) != set(JOINTS):
             raise ValueError(f"joints {sorted(joints)}; give {', '.join(JOINTS)}")
         built = tuple(Joint(**_fields(Joint, joints[name])) for name in JOINTS)
         gripper = Gripper(**_fields(Gripper, values.pop("gripper")))
         rest = tuple(values.pop("rest", VIPERX_300S.rest))
-        arm = ArmDescription(joints=built, gripper=gripper, rest=rest, **_fields(ArmDescription, values))
+        arm = ArmDescription(**_fields(ArmDescription, values), joints=built, gripper=gripper, rest=rest)
         arm.check()
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; write it with: python -m real_envs.calibrate") from None

@@ -181,8 +181,8 @@ class LeaderAgent:
 
 
 @contextmanager
-def leader_operator(files: Sequence[Path], make_kinematics: Callable[[], Any]) -> Iterator["LeaderOperator | None"]:
-    """The operator of a session: the leader arms that two files describe, connected; None without files.
+def leader_operator(files: Sequence[Path], make_kinematics: Callable[[], Any]) -> Iterator[Any]:
+    """The operator of a session, a LeaderOperator: the arms that two files describe, connected. None without files.
 
     Args:
         files: of the left and the right arm, as `real_envs.calibrate` writes them.

@@ -188,7 +188,7 @@ def test_the_operator_of_the_page_follows_the_leaders():
     operator.aim("left", None, 0.0)
     operator.grip("left", 1.0, 0.0)
     assert operator.openings == {"left": pytest.approx(0.1), "right": pytest.approx(0.1)}, "its keys do nothing"
-    engaged = []
+    engaged, action = [], BOTH
     for k in range(3):
         action = operator.action(BOTH, 0.02 * k)
         engaged.append(operator.engaged)

@@ -71,7 +71,9 @@ class Hands:
 def test_a_cube_transfer_by_leader_arms_is_recorded_and_replays_bit_for_bit(two_leaders, tmp_path: Path):
     pair, buses = two_leaders
     env, path = sim_envs.make("transfer_cube", cameras=()), tmp_path / "episode_0.hdf5"
-    recorder = EpisodeRecorder(lambda _: path, env.env_spec, keep=is_strict_success, attrs={"source": "operator"})
+    recorder = EpisodeRecorder(
+        lambda _: path, SerialEnvs([env]).env_spec, keep=is_strict_success, attrs={"source": "operator"}
+    )
     with pair as leaders:
         hands = Hands(sim_envs.make_expert("transfer_cube"), LeaderAgent(leaders, wait=False), buses)
         (result,) = rollout(SerialEnvs([env]), hands, [recorder], seeds=[7])
@@ -94,13 +96,13 @@ class States:
     def needs_images(self) -> bool:
         return False
 
-    def on_reset(self, *_: Any) -> None: ...
+    def on_reset(self, index: int, seed: int, obs: Any, info: Any) -> None: ...
 
-    def on_step(self, index: int, t: int, obs: dict[str, Any], *_: Any) -> None:
+    def on_step(self, index: int, t: int, obs: Any, action: Any, next_obs: Any, reward: float, info: Any) -> None:
         self.qpos.append(obs["qpos"])
         self.env_state.append(obs["env_state"])
 
-    def on_end(self, *_: Any) -> None: ...
+    def on_end(self, index: int, result: Any) -> None: ...
 
 
 @pytest.mark.slow
@@ -166,8 +168,8 @@ def whole_robot(emulate) -> Callable[[], tuple[AlohaRobot, LeaderPair, list[Emul
     def make() -> tuple[AlohaRobot, LeaderPair, list[EmulatedBus], list[EmulatedBus]]:
         followers = [emulate(VIPERX_300S, f"{side} follower") for side in SIDES]
         leaders = [emulate(WIDOWX_250S, f"{side} leader") for side in SIDES]
-        robot = AlohaRobot(*(Follower(arm, 0.01) for arm, _ in followers), start=None)
-        pair = LeaderPair(*(Leader(arm, 0.01) for arm, _ in leaders))
+        robot = AlohaRobot(Follower(followers[0][0], 0.01), Follower(followers[1][0], 0.01), start=None)
+        pair = LeaderPair(Leader(leaders[0][0], 0.01), Leader(leaders[1][0], 0.01))
         return robot, pair, [bus for _, bus in followers], [bus for _, bus in leaders]
 
     return make
