@@ -7,6 +7,7 @@ The rows go to benchmarks/results/ablations.json. Training runs that Table I has
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -155,9 +156,7 @@ TABLES = {"fig8a": fig8a, "fig8b": fig8b, "fig8c": fig8c, "held_out": held_out, 
 SETTING_TABLES = {"sizes": sizes}
 
 
-def program(argv: Sequence[str] | None = None) -> int:
-    return main("ablations", METHODS, (TABLES, SETTING_TABLES), __doc__, argv)
-
+program = partial(main, "ablations", METHODS, (TABLES, SETTING_TABLES), __doc__)
 
 if __name__ == "__main__":
     sys.exit(program())

@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, get_args
@@ -30,7 +31,7 @@ from act.provenance import provenance
 from act.run_folder import RunFolder
 from act.seeds import SEEDS_PER_ROUND, VALIDATION_SEEDS
 from act.workers import available_cores
-from benchmarks.figures import curve, plain, save
+from benchmarks.figures import curve, panels, plain, save
 from benchmarks.programs import OutOfTime, Runner, check_values, main
 
 Method = Literal["bc", "dart", "dagger", "hg_dagger"]
@@ -48,7 +49,7 @@ Cell = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """Options of the rounds, of the programs they run, and of the whole benchmark."""
+    """What is compared, and the flags of the programs that do it."""
 
     methods: tuple[Method, ...] = get_args(Method)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -222,15 +223,12 @@ def point(cells: Sequence[Cell]) -> Cell:
 
 def draw(found: dict[str, list[Cell]], path: Path) -> None:
     """Draws success over labels: a line with its 95 % interval for each method, a small dot for each training seed."""
-    from matplotlib.figure import Figure
-
-    figure = Figure((6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels((6.4, 4.0), 1, 1)
     for method, points in found.items():
         rates = [(p["success"], p["low"], p["high"]) for p in points]
         curve(axes, COLOURS[method], [p["labels"] for p in points], rates, label=LABELS[method])
-        for spent, rate in (seed for p in points for seed in p["each"]):
-            axes.plot(spent, 100 * rate, ".", color=COLOURS[method], alpha=0.5, markersize=5)
+        spent, each = zip(*(seed for p in points for seed in p["each"]), strict=True)
+        axes.plot(spent, [100 * rate for rate in each], ".", color=COLOURS[method], alpha=0.5, markersize=5)
     axes.axhline(97, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xlabel="labels: actions of the expert", ylabel="success [%]", ylim=(0, 101))
     plain(axes)
@@ -251,9 +249,7 @@ def work(options: Options) -> None:
         print(f"the budget of {options.budget} is spent; the same command continues from here")
 
 
-def program(argv: Sequence[str] | None = None) -> int:
-    return main("dagger", Options, work, __doc__, "docs/dagger.md", argv)
-
+program = partial(main, "dagger", Options, work, __doc__, "docs/dagger.md")
 
 if __name__ == "__main__":
     sys.exit(program())

@@ -102,9 +102,7 @@ def work(options: Options) -> None:
         write_json(Path(__file__).parent / "results" / name, result)
 
 
-def program(argv: Sequence[str] | None = None) -> int:
-    return main("experts", Options, work, __doc__, "docs/adding_a_task.md", argv, stopped="nothing is kept")
-
+program = partial(main, "experts", Options, work, __doc__, "docs/adding_a_task.md", stopped="nothing is kept")
 
 if __name__ == "__main__":
     sys.exit(program())

@@ -109,7 +109,7 @@ def main(
     work: Callable[[Options], int | None],
     description: str | None,
     page: str,
-    argv: Sequence[str] | None,
+    argv: Sequence[str] | None = None,
     stopped: str = "the same command continues from here",
 ) -> int:
     """Runs `python -m benchmarks.NAME`; returns 0: done, 1: a program failed, 2: wrong input, 130: Ctrl-C."""

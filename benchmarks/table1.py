@@ -6,6 +6,7 @@ training seeds. The rows go to benchmarks/results/table1.json.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -159,9 +160,7 @@ TABLES = {"overview": overview, "latency": latency}
 SETTING_TABLES = {"setting": setting}
 
 
-def program(argv: Sequence[str] | None = None) -> int:
-    return main("table1", METHODS, (TABLES, SETTING_TABLES), __doc__, argv)
-
+program = partial(main, "table1", METHODS, (TABLES, SETTING_TABLES), __doc__)
 
 if __name__ == "__main__":
     sys.exit(program())

@@ -112,7 +112,7 @@ def main(
     methods: Sequence[Method],
     tables: tuple[Mapping[str, Table], Mapping[str, Table]],
     description: str | None,
-    argv: Sequence[str] | None,
+    argv: Sequence[str] | None = None,
 ) -> int:
     """The program of the grid `name`; `tables` are those of a track, and those of a track and a setting."""
 
