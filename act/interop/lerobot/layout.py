@@ -142,9 +142,7 @@ def safe_path(root: Path, template: str, values: Mapping[str, str | int]) -> Pat
     except ValueError as error:
         raise ValueError(f"{root / INFO}: path {short(template)} cannot be filled in ({error})") from None
     if relative.is_absolute() or ".." in relative.parts or "\0" in str(relative) or "\\" in str(relative):
-        raise ValueError(
-            f"{root / INFO}: path {short(str(relative))} leads out of the folder; such data sets are refused"
-        )
+        raise ValueError(f"{root / INFO}: path {short(str(relative))} leads out of the folder, so it is refused")
     return root / relative
 
 

@@ -20,7 +20,7 @@ from act.interop.lerobot.layout import read_json
 from act.interop.lerobot.parquet import arrow
 from act.types import JOINT_NAMES
 
-BLOCK = 32  # frames that are in memory at a time
+BLOCK = 64  # frames that are in memory at a time
 PNG_EFFORT = 1  # of 9: twice as fast as the default for files a tenth larger
 OF_THE_FILE = ("checksums", "compress", "jpeg_colors")  # attributes that describe how a file stores its content
 VECTORS = {"observation.state": "qpos", "action": "action"}

@@ -68,7 +68,7 @@ def encode(path: Path, frames: Iterable[np.ndarray], fps: int, encoder: Encoder)
                 stream = container.add_stream(_ENCODERS[encoder.codec], rate=fps, options=encoder.options)
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt, stream.thread_count = "yuv420p", 1
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode(None))
 
 

@@ -21,6 +21,7 @@ from act.interop.checkpoints.reading import read_lerobot, read_original
 from act.interop.checkpoints.writing import write_lerobot
 from act.interop.lerobot.layout import read_json
 from act.policies.act import Config, Policy
+from act.policies.base.policy import Policy as BasePolicy
 from act.policies.base.storage import load_policy, save_policy
 from act.types import PolicySpec
 
@@ -35,7 +36,7 @@ def exact_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def paper(**changes: Any) -> Config:
-    small = {"chunk_size": 12, "hidden_dim": 32, "n_heads": 4, "dim_feedforward": 48, "latent_dim": 6}
+    small: dict[str, Any] = {"chunk_size": 12, "hidden_dim": 32, "n_heads": 4, "dim_feedforward": 48, "latent_dim": 6}
     small |= {"n_encoder_layers": 2, "n_cvae_layers": 2, "decoder_input": "zeros", "camera_embedding": False}
     return Config(**(small | changes))
 
@@ -53,7 +54,7 @@ def made(config: Config | None = None, spec: PolicySpec = SPEC) -> Policy:
     return policy
 
 
-def answers(policy: Policy) -> np.ndarray:
+def answers(policy: BasePolicy) -> np.ndarray:
     rng = np.random.default_rng(0)
     images = {
         camera: rng.integers(0, 256, (*policy.spec.image_size, 3)).astype(np.uint8) for camera in policy.spec.cameras
