@@ -49,10 +49,10 @@ def record_episodes(options: Options) -> None:
     options.check()
     if options.random_scenes:  # one file, whole or not at all: it needs no lock
         record_scenes(options)
-        return
-    with lock_folder(options.directory, "recorded into", "--dataset_dir"):
-        RECORD.get(options.agent, record_round)(options)
-        write_dataset_card(options.directory)
+    else:
+        with lock_folder(options.directory, "recorded into", "--dataset_dir"):
+            RECORD.get(options.agent, record_round)(options)
+            write_dataset_card(options.directory)
 
 
 def record_scenes(options: Options) -> None:
@@ -63,8 +63,7 @@ def record_scenes(options: Options) -> None:
 
 
 def record_expert(options: Options) -> None:
-    recording = options.recording
-    make_env = partial(sim_envs.make, recording.task, **recording.view)
+    recording, make_env = options.recording, partial(sim_envs.make, options.recording.task, **options.recording.view)
     make_expert = partial(sim_envs.make_expert, recording.task, recording.style)
     start_workers = RayWorkers if options.ray else partial(WorkerPool, workers=options.workers)
     with connected(options.ray):
@@ -78,9 +77,8 @@ def record_round(options: Options) -> None:
     policies = [load_policy(folder) for folder in options.dagger.policy]
     recording = options.recording.seen_by(policies[0].spec)
     round_ = rounds.Round(options.agent, recording, options.dagger, options.num_episodes)
-    chunk_size, label_every = policies[0].chunk_size, round_.label_every
-    labels = {"style": recording.style, "chunk_size": chunk_size, "label_every": label_every}
-    make_env = partial(sim_envs.make_with_expert, recording.task, **labels, **recording.view)
+    labels = {"chunk_size": policies[0].chunk_size, "label_every": round_.label_every}
+    make_env = partial(sim_envs.make_with_expert, recording.task, recording.style, **labels, **recording.view)
     print(rounds.record(round_, policies, make_env, options.directory, options.workers))
 
 
@@ -102,9 +100,9 @@ def record_human(options: Options) -> None:
     from sim_envs.teleop.messages import PageConfig
     from sim_envs.teleop.session import Session, SessionPlan
 
-    page, make_env = options.page, partial(sim_envs.make, recording.task, **recording.view)
-    gamepad = find_gamepad(page.gamepad)
-    env: Any = make_env()
+    page, gamepad = options.page, find_gamepad(options.page.gamepad)
+    make_env: Any = partial(sim_envs.make, recording.task, **recording.view)
+    env = make_env()
     env.env_spec = spec = replace(env.env_spec, episode_len=OPERATOR_STEPS)
     address, gated = {"host": page.host, "port": page.port, "token": page.token}, agent is not None
     config = PageConfig(recording.task, env.task.scene, spec.stage_names, recording.cameras, gated, **address)
@@ -118,8 +116,8 @@ def record_human(options: Options) -> None:
         plan = SessionPlan(seeds, options.num_episodes, episodes.saved, keep_failures=gated or recording.keep_failures)
         session = Session(env, link, agent=agent, operator=operator, plan=plan, previews=recording.cameras)
         session.observers.append(episodes.recorder(spec, session if agent else None))
-        print(f"open {process.url}{f'; {gamepad.name} drives, too' if gamepad else ''}")
-        print("Ctrl-C ends the session; the same command continues", flush=True)
+        pads = f"; {gamepad.name} drives, too" if gamepad else ""
+        print(f"open {process.url}{pads}\nCtrl-C ends the session; the same command continues", flush=True)
         with suppress(KeyboardInterrupt):
             session.run()
         print(session.pace)
