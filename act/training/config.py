@@ -55,6 +55,10 @@ class TrainConfig:
     """Cameras that the policy uses."""
     image_size: tuple[int, int] = (480, 640)
     """Height and width [pixels] of the policy's images."""
+    jpeg_colors: Literal["auto", "rgb", "bgr"] = "auto"
+    """Order in which OpenCV returns the channels of the recorded JPEGs; auto: what the files say, or rgb."""
+    shift_real: bool = True
+    """Begin the chunks of real robots' episodes one control step earlier, as the original code does."""
     frame_stride: int = 1
     """Use every Nth frame as a training observation (neighbouring frames are nearly identical)."""
     steps: int = 10_000
@@ -141,7 +145,7 @@ class TrainConfig:
         unused |= {} if self.scenes else dict.fromkeys(("scene_weight", "scene_batch_size"), "with --scenes FILE")
         unused |= {} if self.num_epochs is None else {"steps": "without --num_epochs"}
         if not self.policy.uses_images:
-            unused |= dict.fromkeys(("cameras", "image_size", "cache"), "with --use_images")
+            unused |= dict.fromkeys(("cameras", "image_size", "cache", "jpeg_colors"), "with --use_images")
         if not self.policy.trains_backbone:
             unused["lr_backbone"] = "for a backbone that is trained, with --use_images and --no_freeze_backbone"
         if not self.val_fraction:

@@ -24,11 +24,14 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     cameras = config.cameras if policy.uses_images else ()
     use_env_state = getattr(policy, "use_env_state", False)
     view = (cameras, config.image_size, use_env_state, config.frame_stride)
-    sampling = Sampling(policy.chunk_size, policy.n_obs_steps, *view, policy.needs_whole_chunks)
+    sampling = Sampling(
+        policy.chunk_size, policy.n_obs_steps, *view, policy.needs_whole_chunks, shift_real=config.shift_real
+    )
     paths = [path for directory in config.dataset_dir for path in find(directory)]
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"--dataset_dir {' '.join(map(str, config.dataset_dir))}: name each folder once")
-    episodes = dict(zip(paths, load_episodes(paths, cameras), strict=True))
+    colors = None if config.jpeg_colors == "auto" else config.jpeg_colors
+    episodes = dict(zip(paths, load_episodes(paths, cameras, colors), strict=True))
     print_notes(list(episodes.values()), sampling.shift_real)
     names, held_out = split(paths, config.val_fraction, config.seed)
     train = EpisodeDataset([episodes[name] for name in names], sampling)

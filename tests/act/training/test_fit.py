@@ -23,6 +23,7 @@ from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.policies import act as act_policy
 from act.policies.base.storage import load_policy
 from act.run_folder import RunFolder
+from act.training import preparation
 from act.training.checkpoint import MetricsLog, load_state
 from act.training.config import TrainConfig, preset
 from act.training.fit import fit
@@ -415,3 +416,14 @@ def test_a_folder_without_a_policy_of_this_version_is_named(tmp_path):
         (tmp_path / "run" / "policy.json").write_text(json.dumps(foreign))
         with pytest.raises(ValueError, match="describes no policy of this version"):
             load_policy(tmp_path / "run")
+
+
+def test_the_shift_of_real_robots_and_the_colours_of_jpegs_are_flags_of_the_training(tmp_path, monkeypatch):
+    asked: list = []
+    load = preparation.load_episodes
+    monkeypatch.setattr(preparation, "load_episodes", lambda *given: asked.append(given[2]) or load(*given))
+    for shift in (True, False):
+        train, _, _ = load_data(make(tmp_path, shift_real=shift, jpeg_colors="bgr"))
+        assert train.sampling.shift_real is shift
+    load_data(make(tmp_path))
+    assert asked == ["bgr", "bgr", None]
