@@ -22,6 +22,7 @@ from act import command_line
 from act.distributed import Processes, joined
 from act.evaluation.validation import ValidationRollouts
 from act.files import lock_folder, write_json
+from act.interop.importing import open_dataset
 from act.policies.base.policy import Policy
 from act.seeds import VALIDATION_SEEDS
 from act.training.checkpoint import MetricsLog
@@ -34,9 +35,12 @@ from act.types import PolicySpec
 def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         config = parse(sys.argv[1:] if arguments is None else arguments).with_paths()
-        assert config.run_dir is not None
+        folders = tuple(map(open_dataset, config.dataset_dir))  # data sets of LeRobot are imported, once
+        run = config.run_dir
+        assert run is not None, "with_paths has chosen one"
         with joined(config.device) as (processes, device):
-            train(replace(config, device=device, processes=processes.size), config.run_dir, processes)
+            config = replace(config, dataset_dir=folders, device=device, processes=processes.size)
+            train(config, run, processes)
 
     return command_line.run("train", work, stopped="the same command continues from the last checkpoint")
 

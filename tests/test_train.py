@@ -34,3 +34,12 @@ def test_without_eval_every_nothing_is_rolled_out(tmp_path):
     config = make(tmp_path)
     with train.validation_rollouts(config, load_data(config)[2]) as rollouts:
         assert rollouts is None
+
+
+def test_a_lerobot_folder_is_imported_before_the_training(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    folders = []
+    monkeypatch.setattr(train, "open_dataset", lambda folder: tmp_path / f"{folder.name}.episodes")
+    monkeypatch.setattr(train, "train", lambda config, run, processes: folders.extend(config.dataset_dir))
+    flags = ["--preset", "state", "--task_name", "sim_toy_scripted", "--dataset_dir", "one", "two"]
+    assert train.main([*flags, "--run_dir", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    assert folders == [tmp_path / "one.episodes", tmp_path / "two.episodes"]
