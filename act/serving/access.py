@@ -42,6 +42,13 @@ class Lobby:
             with suppress(OSError):
                 oldest.shutdown(socket.SHUT_RDWR)  # its thread closes it
 
+    def close(self) -> None:
+        """Closes all connections that are here."""
+        with self._lock:
+            for connection in self._waiting:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
     def leave(self, connection: socket.socket) -> bool:
         """Removes a connection: it has shown the token, got its answer, or is gone. Returns whether it was here."""
         with self._lock:

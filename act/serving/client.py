@@ -63,7 +63,7 @@ class RemotePolicy:
             raise ValueError(f"timeout={timeout} s: must be positive, e.g. 10")
         self.address, self.jpeg_quality, self.timeout = address, jpeg_quality, timeout
         self._token = os.environ.get("ACT_TOKEN", "") if token is None else token
-        self.query_ms = float("nan")
+        self.query_ms, self._closed = float("nan"), False
         if self._token and goes_unencrypted(address):
             log.warning("the token goes to %s unencrypted; use ssh -L, or wss:// and a proxy that ends TLS", address)
         self._connection, self.about = self._connect(time.monotonic() + timeout)
@@ -105,7 +105,8 @@ class RemotePolicy:
         return chunks, float(query_ms) if isinstance(query_ms, (int, float)) else float("nan")
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connection for good; a query that waits in another thread ends with an error."""
+        self._closed = True
         self._connection.close()
 
     def __enter__(self) -> "RemotePolicy":
@@ -119,6 +120,8 @@ class RemotePolicy:
         try:
             return self._exchange(query, deadline)
         except WebSocketException:
+            if self._closed:
+                raise ConnectionError(f"the connection to {self.address} was closed here") from None
             connection, about = self._connect(deadline)
             if about != self.about:  # the old connection stays, so the next query cannot mix two policies either
                 connection.close()

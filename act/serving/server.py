@@ -91,6 +91,7 @@ class PolicyServer:
     def _stop(self) -> None:
         """Leaves a query that is running, and disconnects all clients at the same time."""
         self._stopping.set()
+        self._lobby.close()
         closing = [
             threading.Thread(target=client.close, args=(CloseCode.GOING_AWAY,)) for client in list(self._clients)
         ]
@@ -137,6 +138,9 @@ class PolicyServer:
         # A client that never reads would otherwise hold its place, and the lock that closing it needs, for ever.
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", READING, 0))
         try:
+            if self._stopping.is_set():  # it came after `_stop` had closed all others
+                connection.close(CloseCode.GOING_AWAY)
+                return
             log.info("connected: %s", address)
             connection.send(self.greeting)
             for data in connection:

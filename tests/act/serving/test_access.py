@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 from act.serving import access, server
 from act.serving.access import LOGGED, MOST_PER_ADDRESS, MOST_UNKNOWN, Lobby, RefusalLog
 from act.serving.client import RemotePolicy
-from act.serving.wire import encode
+from act.serving.wire import decode, encode
 from tests.act.serving.test_server import TOKEN, Toy, query, serving
 
 
@@ -187,4 +187,5 @@ def test_a_server_whose_policy_hangs_can_be_stopped() -> None:
     go.set()
     for client in clients:
         with pytest.raises(ConnectionClosed, match="going away"):
+            assert decode(client.recv()) == {"error": "the server is stopping"}  # where it came before the end
             client.recv()

@@ -1,5 +1,6 @@
 """A client takes only answers that fit the policy the server describes, and says in one sentence what is wrong."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from act.runtime.agents import PolicyAgent
 from act.serving import client
 from act.serving.client import RemotePolicy, goes_unencrypted
 from act.serving.description import read_spec
+from act.serving.server import PolicyServer
 from act.serving.wire import decode, encode
 from act.types import PolicySpec
 from tests.act.serving.test_server import Toy, query, serving
@@ -129,3 +131,24 @@ def test_the_client_warns_before_it_sends_a_token_in_plain_text(monkeypatch, cap
 def test_an_impossible_timeout_is_refused(timeout: float):
     with pytest.raises(ValueError, match=r"must be positive, e\.g\. 10"):
         RemotePolicy("ws://127.0.0.1:1", timeout=timeout)
+
+
+def test_a_policy_that_was_closed_connects_no_more():
+    """A query in another thread would otherwise come back to a server that is just ending, and keep it from that."""
+    with serving(Toy()) as address:
+        with RemotePolicy(address) as remote:
+            pass
+        with pytest.raises(ConnectionError, match=f"^the connection to {address} was closed here$"):
+            remote.predict_chunk(query())
+
+
+def test_a_client_that_comes_while_the_server_ends_does_not_keep_it():
+    ending = PolicyServer(Toy(), {})
+    with ending.listen() as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        ending._stopping.set()
+        with pytest.raises(ConnectionError, match=r"closed the connection: .*going away"):
+            RemotePolicy(f"ws://127.0.0.1:{listening.socket.getsockname()[1]}")
+    thread.join(10)
+    assert not thread.is_alive()
