@@ -120,7 +120,7 @@ def test_a_recording_that_loses_a_process_and_a_machine_is_that_of_one_machine(
     thread.start()
     assert record(tmp_path / "there", "--ray", cluster.address) == 0
     thread.join()
-    local, remote = ({p.name: p.read_bytes() for p in (tmp_path / place).iterdir()} for place in ("here", "there"))
+    local, remote = ({p.name: p.read_bytes() for p in (tmp_path / place).glob("*.hdf5")} for place in ("here", "there"))
     assert remote == local and len(local) == 6
     said, lost = capsys.readouterr().err, (events / "reached").read_text()
     assert "attempt 3: its process or machine died (WorkerCrashedError); the call is repeated" in said
