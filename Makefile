@@ -1,6 +1,6 @@
 # make demo    from nothing to runs/demo/report.html: record, pretrain, train, evaluate (resumes if interrupted)
 # make quick   the tests that take less than a minute together
-# make test    style, types, all tests
+# make test    style, types, all tests but those of `make realtime`, which need a quiet machine (emulated motors)
 # make setup   only .venv, for development; every target creates what it needs
 # PYTHON=python3.12 picks another interpreter (3.11 or newer).
 
@@ -17,7 +17,7 @@ PRETRAIN := --steps 500
 TRAIN :=
 ROLLOUTS := 50
 
-.PHONY: demo quick test setup lock clean-demo
+.PHONY: demo quick test realtime setup lock clean-demo
 .DELETE_ON_ERROR:
 
 demo: $(RUN)/report.html
@@ -31,6 +31,9 @@ test: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
 	$(PY) -m pytest -n 2
+
+realtime: setup
+	$(PY) -m pytest --realtime -m realtime
 
 setup: .venv/.installed
 
@@ -60,7 +63,7 @@ lock: setup
 	@touch .venv/.demo .venv/.installed
 
 # The stages of the demo; a finished one is a file here. Recording, training and evaluation continue where they were
-# interrupted; rendering the random scenes and pretraining, a minute or two each, begin again.
+# interrupted; rendering the random scenes, a minute or two, begins again.
 # The set-up is an order-only prerequisite (after the bar): a new library version does not throw demonstrations away.
 $(DEMOS)/.recorded: | .venv/.demo
 	$(PY) record_sim_episodes.py --task_name $(TASK) --dataset_dir $(DEMOS) --image_size 240 320 --num_episodes $(EPISODES)

@@ -44,7 +44,29 @@ SLOW = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# Emulated motors answer within milliseconds, in processes and threads of their own. Beside other tests on two cores they
+# sometimes do not, so these run by themselves: `make realtime`.
+REALTIME = (
+    "real_envs/test_calibrate.py::test_a_joint_that_was_not_moved",
+    "real_envs/test_calibrate.py::test_an_arm_is_read_right",
+    "real_envs/test_calibrate.py::test_the_signs_of_an_unknown_arm",
+    "real_envs/test_page.py::test_the_program_of_the_page",
+    "real_envs/test_puppeteering.py",
+    "real_envs/test_record.py",
+    "real_envs/test_robot.py",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--realtime", action="store_true", help="run the tests that need cores of their own")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.removeprefix("tests/").startswith(SLOW):
+        name = item.nodeid.removeprefix("tests/")
+        if name.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+        if name.startswith(REALTIME):
+            item.add_marker(pytest.mark.realtime)
+            if not config.getoption("--realtime"):
+                item.add_marker(pytest.mark.skip(reason="needs cores of its own: make realtime"))
