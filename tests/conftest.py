@@ -44,8 +44,8 @@ SLOW = (
 )
 
 
-# Emulated motors answer within milliseconds, in processes and threads of their own. Beside other tests on two cores they
-# sometimes do not, so these run by themselves: `make realtime`.
+# Emulated motors must answer within milliseconds, from processes and threads of their own. Beside other tests on two
+# cores they sometimes do not, so these tests run by themselves: `make realtime`.
 REALTIME = (
     "real_envs/test_calibrate.py::test_a_joint_that_was_not_moved",
     "real_envs/test_calibrate.py::test_an_arm_is_read_right",
