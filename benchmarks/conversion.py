@@ -1,6 +1,6 @@
 """Measures `python -m act convert` beside LeRobot's own writer: the same episodes, one after the other, in turns.
 
-    python -m benchmarks.conversion DATA --lerobot /tmp/lerobot/bin/python --episodes 2 --rounds 3
+    python -m benchmarks.conversion DATA --lerobot .venv-lerobot/bin/python --episodes 2 --rounds 3
 
 Both read the same HDF5 files, decode the same JPEGs and write a data set of version v3.0 with videos. LeRobot's writer
 runs with its defaults (AV1, PNG files in between) and as it streams to the encoder. Time of the clock and of the
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments,
         program="python -m benchmarks.conversion",
         description="Measures the export to LeRobot's format beside LeRobot's own writer.",
-        example="python -m benchmarks.conversion data/demo --lerobot /tmp/lerobot/bin/python",
+        example="python -m benchmarks.conversion data/demo --lerobot .venv-lerobot/bin/python",
         page="docs/lerobot.md",
     )
     return run("conversion", lambda: compare(options))

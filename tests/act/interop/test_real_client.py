@@ -1,7 +1,7 @@
 """The real LeRobot client reads what is exported. It has an environment of its own: LEROBOT_PYTHON names its Python.
 
-python3.12 -m venv /tmp/lerobot && /tmp/lerobot/bin/pip install "lerobot[dataset,training]==0.6.1"
-LEROBOT_PYTHON=/tmp/lerobot/bin/python python -m pytest tests/act/interop/test_real_client.py
+python3.12 -m venv .venv-lerobot && .venv-lerobot/bin/pip install "lerobot[dataset,training]==0.6.1"
+LEROBOT_PYTHON=.venv-lerobot/bin/python python -m pytest tests/act/interop/test_real_client.py
 """
 
 import json
