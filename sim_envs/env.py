@@ -9,6 +9,7 @@ from dm_control import mujoco
 from dm_control.rl import control
 
 from sim_envs.camera import QUALITIES, shared_renderer
+from sim_envs.objects import carrier
 from sim_envs.robot import ACTION_DIM, Robot
 from sim_envs.task import BimanualTask
 
@@ -157,8 +158,8 @@ class BimanualEnv(gymnasium.Env):
         return renderer.render(self.physics.data.ptr, MJCF_CAMERAS.get(camera, camera))
 
     def push(self, body: str, velocity: np.ndarray) -> None:
-        """Gives an object a velocity (3,) [m/s], a disturbance for tests of recovery."""
-        self.physics.named.data.qvel[body][:3] = velocity
+        """Gives an object, or what carries a part, a velocity (3,) [m/s], a disturbance for tests of recovery."""
+        self.physics.named.data.qvel[carrier(self.physics.model.ptr, body)][:3] = velocity
 
     @property
     def physics(self) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from sim_envs.camera import QUALITIES, SCENERY_GROUP, shared_renderer
 from sim_envs.env import DEFAULT_CAMERAS, MJCF_CAMERAS, check_view
+from sim_envs.objects import is_part, place, pose_in
 from sim_envs.robot import GRIPPER, SIDES, Robot
 from sim_envs.task import BimanualTask
 
@@ -118,6 +119,8 @@ class SceneSampler:
         hands = list(rng.permutation(len(SIDES)))
         for k, body in enumerate(self.task.objects):
             pose = env_state[7 * k : 7 * k + 7]
+            if is_part(self._model, body):
+                continue
             if hands and rng.uniform() < HELD_SHARE:
                 pose[:] = self._in_hand(rng, int(hands.pop()), body, qpos)
             else:
@@ -128,10 +131,20 @@ class SceneSampler:
             self._sampler.bring_together(rng, env_state)
         for k, body in enumerate(self.task.objects):
             pose = env_state[7 * k : 7 * k + 7]
-            address = self._model.jnt_qposadr[self._model.joint(body).id]
-            self._data.qpos[address : address + 7] = pose
+            if is_part(self._model, body):
+                pose[:] = self._somewhere_on_its_joint(rng, body)
+            else:
+                place(self._model, self._data, body, pose)
         self._robot.set_qpos(self._data, qpos)
         return env_state
+
+    def _somewhere_on_its_joint(self, rng: np.random.Generator, body: str) -> np.ndarray:
+        """Moves a part to a random position on its joint, or to one of its ends, and returns its pose (7,)."""
+        joint = self._model.joint(body)
+        share = rng.uniform() if rng.uniform() < 0.5 else rng.integers(2)
+        self._data.qpos[joint.qposadr[0]] = joint.range[0] + share * (joint.range[1] - joint.range[0])
+        mujoco.mj_kinematics(self._model, self._data)
+        return pose_in(self._model, self._data, body)
 
     def _in_hand(self, rng: np.random.Generator, side: int, body: str, qpos: np.ndarray) -> np.ndarray:
         """Samples a pose (7,) between the fingers, as if the hand had grasped the object at some angle."""

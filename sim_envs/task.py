@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 from dm_control.suite import base
 
+from sim_envs.objects import place, pose_in
 from sim_envs.robot import Robot
 
 
@@ -35,7 +36,7 @@ class BimanualTask(base.Task):
     name: ClassVar[str]  # the name of the file
     scene: ClassVar[Path]  # MJCF file
     stage_names: ClassVar[tuple[str, ...]]  # names of the stages with reward 1, 2, ...; the last one is success
-    objects: ClassVar[tuple[str, ...]]  # names of the free bodies, in the order of env_state
+    objects: ClassVar[tuple[str, ...]]  # names of the bodies, in the order of env_state; a part follows its carrier
     keypoints: ClassVar[tuple[str, ...]]  # sites whose pixels random scenes have as labels
     episode_len: ClassVar[int] = 400  # [control steps]
     strict_steps: ClassVar[int] = 1  # consecutive control steps at the end for which `holds` must be true
@@ -44,6 +45,7 @@ class BimanualTask(base.Task):
         super().__init__(random=0)  # the generator of dm_control is never used
         self.rng = rng
         self.env_state0: np.ndarray | None = None  # start poses (7n,) of the caller; None samples them
+        self.area = False  # tasks that start their objects along a line spread them over an area instead
 
     # -- to be filled in ------------------------------------------------------------------------------------------
 
@@ -70,7 +72,7 @@ class BimanualTask(base.Task):
         self.robot = Robot(physics.model.ptr)
         env_state = self.sample_objects(self.rng) if self.env_state0 is None else self.env_state0
         for k, body in enumerate(self.objects):
-            physics.named.data.qpos[body] = env_state[7 * k : 7 * k + 7]
+            place(physics.model.ptr, physics.data.ptr, body, env_state[7 * k : 7 * k + 7])
         self._geoms: dict[tuple[str, ...], np.ndarray] = {}
         self.best_stage = self.streak = 0
         super().initialize_episode(physics)
@@ -111,11 +113,12 @@ class BimanualTask(base.Task):
 
     def fallen(self, physics: Any) -> bool:
         """Returns whether an object has fallen off the table."""
-        return any(physics.named.data.qpos[body][2] < FALLEN for body in self.objects)
+        return any(pose_in(physics.model.ptr, physics.data.ptr, body)[2] < FALLEN for body in self.objects)
 
     def env_state(self, physics: Any) -> np.ndarray:
         """Returns the poses (7n,) float32 of the objects [m, quaternion wxyz]."""
-        return np.concatenate([physics.named.data.qpos[body] for body in self.objects]).astype(np.float32)
+        poses = [pose_in(physics.model.ptr, physics.data.ptr, body) for body in self.objects]
+        return np.concatenate(poses).astype(np.float32)
 
     def touching(self, physics: Any, a: Sequence[str], b: Sequence[str]) -> bool:
         """Returns whether any geom named in `a` touches any geom named in `b`."""
