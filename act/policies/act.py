@@ -209,7 +209,8 @@ class Policy(ObservingPolicy):
         """
         assert self.to_points is not None, "the policy was made without n_points"
         memory, position = self._memory(scenes.seen, self._prior(scenes.seen))
-        token = self.encoder(memory, position)[:, int(self.config.use_cvae)]
+        index = int(self.config.use_cvae)  # of the token of qpos
+        token = self.encoder(memory, position, n=index + 1)[:, index]
         found = rearrange(self.to_points(token).float(), "b (n p c) -> b n p c", n=len(self.spec.cameras), c=3)
         visible = scenes.visible.to(found.dtype)
         apart = (found[..., :2] - scenes.points).abs().sum(-1)

@@ -75,9 +75,10 @@ class RefusalLog:
         self._log.log(level, message, *values, exc_info=exc_info)
 
     def close(self) -> None:
-        """Says how many refusals were not logged."""
+        """Says how many refusals were not logged; one that comes later, while the server stops, is not logged."""
         with self._lock:
             self._count()
+            self._logged = LOGGED
 
     def _count(self) -> None:
         if self._left_out:

@@ -139,6 +139,14 @@ def test_nonsense_at_the_port_fills_no_log_with_tracebacks(caplog: pytest.LogCap
     assert len(caplog.records) == LOGGED + 1
 
 
+def test_a_refusal_after_the_end_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    refused = RefusalLog(logging.getLogger("test"))
+    refused("%s", "before")
+    refused.close()
+    refused("%s", "a thread that the server no longer waits for")
+    assert caplog.messages == ["before"]
+
+
 def test_ten_thousand_wrong_messages_get_no_number_that_is_not_finite() -> None:
     """Messages are damaged queries; the policy multiplies what it sees, so that large numbers overflow."""
 
