@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 from dm_control import mujoco
 from dm_control.rl import control
+from gymnasium.utils.seeding import np_random
 
 from sim_envs.camera import QUALITIES, shared_renderer
 from sim_envs.objects import carrier
@@ -118,6 +119,11 @@ class BimanualEnv(gymnasium.Env):
         self._observation = self._control.reset().observation
         self._t = self._clipped = 0
         return self._with_images(self._observation), self._info(stage=0)
+
+    def sample_start(self, seed: int) -> np.ndarray:
+        """The poses of all objects (7n,) with which `reset(seed=seed)` starts an episode; nothing is simulated."""
+        rng, _ = np_random(seed)
+        return self._task.sample_objects(rng)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Simulates one control step of 0.02 s towards absolute joint targets (14,).

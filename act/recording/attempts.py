@@ -12,12 +12,14 @@ import numpy as np
 
 from act.data.images import JPEG_QUALITY
 from act.recording.recorder import EpisodeRecorder, is_strict_success, keep_all
+from act.recording.spread import farthest_first
 from act.runtime.envs import SerialEnvs
 from act.runtime.rollout import rollout
 from act.seeds import DEMONSTRATION_SEEDS
 from act.types import ACTION_DIM, CONTROL_TIMESTEP, GRIPPERS, Agent, PolicySpec, task_of
 
 DART_MEMORY = 0.2  # [s]
+MOST_SPREAD = 10_000
 MakeEnv = Callable[[], gymnasium.Env]  # picklable, e.g. partial(sim_envs.make, "transfer_cube", cameras=())
 MakeExpert = Callable[[int], Agent]  # picklable; the argument is the seed of the attempt
 
@@ -47,6 +49,9 @@ class Recording:
     """Quality of the JPEG images, 1 to 100."""
     keep_failures: bool = False
     """Keep every attempt, successful or not; the attribute strict_success tells them apart."""
+    spread: int = 0
+    """Choose starts that cover the region of starts: of this many seeds, the one farthest from all chosen ones comes
+    next. 0 takes the seeds in their order."""
     dart_noise: float = 0.0
     """Standard deviation [rad] of noise on the executed arm targets; the recorded action stays clean. The experts still
     succeed at 0.0025 and fail above 0.004."""
@@ -78,6 +83,10 @@ class Recording:
             raise ValueError(f"--image_size {self.image_size[0]} {self.image_size[1]}: must be at least 1 1")
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"--jpeg_quality {self.jpeg_quality}: must be 1 to 100")
+        if self.spread and not num_episodes <= self.spread <= MOST_SPREAD:
+            raise ValueError(
+                f"--spread {self.spread}: must be 0, or from --num_episodes {num_episodes} to {MOST_SPREAD}"
+            )
         if not 0 <= self.dart_noise < 1:
             raise ValueError(f"--dart_noise {self.dart_noise}: must be 0 to 1 rad, e.g. 0.0025")
         if not 0 <= self.seed <= DEMONSTRATION_SEEDS.stop - num_episodes:
@@ -90,6 +99,8 @@ class Recording:
         """The attribute `recording` of a file. `style` says who drove, where that is not the expert."""
         values: dict[str, Any] = {"task": self.task, "style": style or self.style, **dataclasses.asdict(self)}
         del values["task_name"]
+        if not self.spread:
+            del values["spread"]  # files without it are those of earlier versions, too
         return json.loads(json.dumps(values))
 
 
@@ -139,17 +150,23 @@ class AttemptRunner:
     def __init__(self, recording: Recording, make_env: MakeEnv, make_expert: MakeExpert, folder: Path):
         self.recording, self.make_expert, self.folder = recording, make_expert, folder
         env = make_env()
+        self.starts = range(recording.seed, DEMONSTRATION_SEEDS.stop)
+        if recording.spread:
+            among = range(recording.seed, recording.seed + recording.spread)
+            poses = np.stack([env.unwrapped.sample_start(seed) for seed in among])  # type: ignore[attr-defined]
+            self.starts = [among[row] for row in farthest_first(poses)]
         self.envs = SerialEnvs([DartNoise(env, recording.dart_noise) if recording.dart_noise else env])
 
     def run(self, attempt: int) -> Outcome:
-        recording, seed = self.recording, self.recording.seed + attempt
+        recording, seed = self.recording, self.starts[attempt]
+        number = {"attempt": attempt} if recording.spread else {}  # otherwise it follows from the seed
         recorder = EpisodeRecorder(
             lambda _: self.folder / f"attempt_{attempt}.hdf5",
             self.envs.env_spec,
             keep=keep_all if recording.keep_failures else is_strict_success,
             compress=not recording.raw,
             jpeg_quality=recording.jpeg_quality,
-            attrs={"source": recording.style, "recording": recording.to_json()},
+            attrs={"source": recording.style, "recording": recording.to_json(), **number},
         )
         (result,) = rollout(self.envs, self.make_expert(seed), [recorder], seeds=[seed])
         return Outcome(attempt, result.strict_success, recorder.paths[0] if recorder.paths else None)

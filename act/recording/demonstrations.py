@@ -122,7 +122,8 @@ class Progress:
             attempt += 1
         if attempt >= self.n_seeds:
             raise ValueError(
-                f"the {self.n_seeds} seeds from --seed on are used up: give another --dataset_dir and a smaller --seed"
+                f"the {self.n_seeds} seeds from --seed on are used up: give another --dataset_dir and a smaller --seed "
+                "or a larger --spread"
             )
         return attempt
 
@@ -178,7 +179,8 @@ def _outcome_of(path: Path, expected: Mapping[str, Any]) -> Outcome:
     if differing:
         difference = ", ".join(differing) if actual else "another program"
         raise ValueError(f"{path} was recorded with {difference}; give another --dataset_dir or the same flags")
-    return Outcome(int(attrs["seed"]) - expected["seed"], bool(attrs["strict_success"]), path)
+    attempt = int(attrs["attempt"]) if expected.get("spread") else int(attrs["seed"]) - expected["seed"]
+    return Outcome(attempt, bool(attrs["strict_success"]), path)
 
 
 # ----------------------------------------------------------------------------------------------------------- recording
@@ -203,7 +205,7 @@ def record(
     """
     partial = directory / ".partial"
     known = find_known(directory, recording.to_json())
-    progress = Progress(directory, known, DEMONSTRATION_SEEDS.stop - recording.seed)
+    progress = Progress(directory, known, recording.spread or DEMONSTRATION_SEEDS.stop - recording.seed)
     progress.commit(num_episodes)
     if progress.kept < num_episodes:
         partial.mkdir(parents=True, exist_ok=True)

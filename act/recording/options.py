@@ -17,7 +17,7 @@ _POLICY = ("policy", "round", "n_action_steps", "ensemble_m")
 _PAGE = ("host", "port", "token", "gamepad")
 # What is recorded -> the flags that have an effect then. task_name, dataset_dir, seed and quality always have one.
 HAS_EFFECT = {
-    "--agent expert": (*_EPISODES, "cameras", "image_size", "workers", "ray", "keep_failures", "dart_noise"),
+    "--agent expert": (*_EPISODES, "cameras", "image_size", "workers", "ray", "keep_failures", "dart_noise", "spread"),
     "--agent human": (*_EPISODES, "cameras", "image_size", "keep_failures", "policy", *_PAGE),
     "--agent human --policy RUN": (*_EPISODES, *_POLICY, *_PAGE),
     "--agent leader": (*_EPISODES, "cameras", "image_size", "keep_failures", "leaders", *_PAGE),

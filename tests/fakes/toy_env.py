@@ -42,6 +42,10 @@ class ToyEnv(gymnasium.Env):
         self.t = 0
         return self._observation(), {"stage": 0, "success": False, "strict_success": False, "clipped": 0}
 
+    def sample_start(self, seed: int) -> np.ndarray:
+        self.reset(seed=seed)
+        return self._observation()["env_state"]
+
     def step(self, action: np.ndarray):
         self.qpos = np.clip(np.asarray(action, np.float32), -3, 3)
         self.t += 1

@@ -1,5 +1,7 @@
 """The environment accepts and refuses what it says, and renders only when images are due."""
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -153,3 +155,9 @@ def test_a_push_moves_the_object(env):
     env.push("cube", np.array([0.3, 0.0, 0.0]))
     after = env.step(obs["qpos"])[0]
     assert after["env_state"][0] > obs["env_state"][0] + 1e-3
+
+
+def test_a_start_is_known_without_a_reset() -> None:
+    env: Any = sim_envs.make("insertion", cameras=())
+    start = env.unwrapped.sample_start(7)
+    np.testing.assert_allclose(env.reset(seed=7)[0]["env_state"], start, atol=1e-6)

@@ -47,6 +47,16 @@ def test_a_policy_decides_cameras_and_the_size_of_its_demonstrations() -> None:
     assert seen.view == {"cameras": ("angle",), "image_size": (48, 64), "quality": "fast"}
 
 
+def test_spread_starts_are_told_in_the_file(tmp_path: Path) -> None:
+    spread = replace(RECORDING, spread=30, keep_failures=True)
+    files = [runner(spread, tmp_path).run(attempt).path for attempt in range(3)]
+    episodes = [read_episode(path) for path in files if path is not None]
+    assert [episode.attrs["attempt"] for episode in episodes] == [0, 1, 2]
+    assert all(episode.attrs["recording"]["spread"] == 30 for episode in episodes)
+    middle, *ends = (float(np.asarray(episode.env_state)[0, 0]) for episode in episodes)  # goals are uniform from 0.5 to 1
+    assert 0.65 < middle < 0.85 and min(ends) < 0.55 and max(ends) > 0.95
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -56,6 +66,8 @@ def test_a_policy_decides_cameras_and_the_size_of_its_demonstrations() -> None:
         ({"dart_noise": 1.0}, r"--dart_noise 1.0: must be 0 to 1 rad, e.g. 0.0025"),
         ({"seed": 999_999}, "--seed 999999 --num_episodes 2: attempts have seeds from 0 to 999999; larger ones"),
         ({"seed": -1}, "--seed -1"),
+        ({"spread": 1}, "--spread 1: must be 0, or from --num_episodes 2 to 10000"),
+        ({"spread": 10_001}, "--spread 10001"),
     ],
 )
 def test_values_that_cannot_be_recorded_are_refused(values: dict, message: str) -> None:

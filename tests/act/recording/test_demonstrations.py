@@ -45,6 +45,15 @@ def test_only_successes_are_kept_and_numbered_in_the_order_of_attempts(dataset: 
     assert len(list(dataset.iterdir())) == 4
 
 
+def test_a_data_set_of_spread_starts_can_be_continued(tmp_path: Path) -> None:
+    record(tmp_path / "whole", 5, spread=20)
+    record(tmp_path / "parts", 2, spread=20)
+    record(tmp_path / "parts", 5, spread=20)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    with pytest.raises(ValueError, match="the 6 seeds from --seed on are used up"):
+        record(tmp_path / "few", 6, spread=6)  # the toy expert fails at every third seed
+
+
 def test_a_success_that_does_not_last_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = ToyEnv.step
 

@@ -19,6 +19,7 @@ OTHER_VALUES = {  # of every flag, not its default
     "jpeg_quality": "50",
     "keep_failures": None,
     "dart_noise": "0.0025",
+    "spread": "100",
     "dataset_dir": "somewhere",
     "num_episodes": "3",
     "workers": "77",
