@@ -1,28 +1,87 @@
-"""Writes files and folders atomically, and locks them against other processes."""
+"""Reads files that may be anything, writes files and folders atomically, and locks them against other processes."""
 
+import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+MOST_JSON_BYTES = 64 << 20  # of a JSON file; those of this project have kilobytes, the results of 500 rollouts 1 MB
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what the system says when the disk, or this user's part of it, is full
+
+
+def check_regular(path: Path) -> None:
+    """Raises ValueError for a FIFO, a folder or a device, whose reading could wait for ever or never end.
+
+    Raises FileNotFoundError where there is nothing.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{path} cannot be read: it is no regular file")
+
+
+def read_text(path: Path) -> str:
+    """The text of a small file. Raises FileNotFoundError where there is none, and otherwise ValueError with the path.
+
+    A ValueError says that the file is no regular file, larger than 64 MB, not readable for this user, or no UTF-8.
+    """
+    try:
+        check_regular(path)
+        if (size := path.stat().st_size) > MOST_JSON_BYTES:
+            raise ValueError(f"{path} cannot be read: it has {size / 1e6:.0f} MB, where some kB are expected")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} cannot be read: it is no text in UTF-8 ({error.reason})") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The values of a JSON file, which must be an object. Errors as those of `read_text`."""
+    text = read_text(path)
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also numbers with thousands of digits
+        raise ValueError(f"{path} cannot be read: it is no JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} cannot be read: it holds a {type(values).__name__}, not an object")
+    return values
+
+
+@contextmanager
+def full_disk_names(path: Path) -> Iterator[None]:
+    """Puts the path into the error of a full disk: "no space left on device: PATH"."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or (error.strerror or "").startswith("no space left on device"):
+            raise
+        raise OSError(error.errno, "no space left on device", str(path)) from None
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in the same folder. On success it replaces `path`; on an error it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yields a temporary path in the same folder. On success it replaces `path`; on an error it is removed.
+
+    Raises OSError, "no space left on device: PATH", when the disk is full.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.touch()
-        permissions = temporary.stat().st_mode  # from the umask; safetensors alone makes its files private
-        yield temporary
-        temporary.chmod(permissions)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync(path.parent)
+        with full_disk_names(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
+            permissions = temporary.stat().st_mode  # from the umask; safetensors alone makes its files private
+            yield temporary
+            temporary.chmod(permissions)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

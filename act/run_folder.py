@@ -5,7 +5,7 @@
 
 RUN/config.json              options of the training
 RUN/metrics.jsonl            one line per act.training.fit.Metrics
-RUN/policy.json              policy name and config, PolicySpec, step, seed, git, backbone_weights, training options
+RUN/policy.json              policy name and config, PolicySpec, step, seed, git, training options, digest of weights
 RUN/policy.safetensors       weights of the deployed policy, normalizer included
 RUN/last/state.safetensors   what a resumed training continues from
 RUN/eval/NAME/               results.json, episodes.jsonl and videos of one evaluation
@@ -17,6 +17,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from act.files import check_regular, read_json, read_text
 
 
 @dataclass(frozen=True)
@@ -53,22 +55,24 @@ class RunFolder:
         return self.path / "eval" / name
 
     def about(self) -> dict[str, Any]:
-        """What policy.json holds. Raises ValueError where there is none, or where it is broken."""
-        path = self.path / "policy.json"
+        """What policy.json holds. Raises ValueError where there is none, or where it is broken.
+
+        While a training replaces the weights, policy.json describes both the new and the old ones ("before"); the
+        answer is about those that are there.
+        """
         try:
-            about = json.loads(path.read_text())
+            about = read_json(self.path / "policy.json")
         except FileNotFoundError:
             raise ValueError(f"{self.path} holds no trained policy (no policy.json); train one with train.py") from None
-        except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
-        if not isinstance(about, dict):
-            raise ValueError(f"{path} describes no policy: was it written by train.py?")
+        before = about.pop("before", None)
+        if isinstance(before, dict) and self.weights.is_file() and self.digest() == before.get("weights"):
+            about |= before
         return about
 
     def task_name(self) -> str:
         """The --task_name of the training, e.g. "sim_insertion_scripted". Raises ValueError where it is unknown."""
         train = self.about().get("train")
-        if not isinstance(train, dict) or "task_name" not in train:
+        if not isinstance(train, dict) or not isinstance(train.get("task_name"), str):
             raise ValueError(
                 f"{self.path}/policy.json does not say which task it was trained on: did train.py write it?"
             )
@@ -76,29 +80,34 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """The options of the training, as config.json holds them. Raises ValueError where there is none."""
-        path = self.path / "config.json"
         try:
-            return json.loads(path.read_text())
+            return read_json(self.path / "config.json")
         except FileNotFoundError:
             raise ValueError(f"{self.path} holds no config.json; train.py writes it") from None
-        except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
 
     def digest(self) -> str:
         """`file_digest` of the weights. Raises FileNotFoundError where there are none."""
         return file_digest(self.weights)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, none where there is no such file; a last line that was cut off is left out."""
+        """The lines of metrics.jsonl, none where there is no such file; a last line that was cut off is left out.
+
+        Raises ValueError for a file that is no text.
+        """
         lines = []
-        for line in self.metrics_file.read_text().splitlines() if self.metrics_file.exists() else ():
+        for line in read_text(self.metrics_file).splitlines() if self.metrics_file.exists() else ():
             try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(values, dict) or not isinstance(values.get("step"), int):
+                break
+            lines.append(values)
         return lines
 
 
 def file_digest(path: Path) -> str:
-    """The first 16 hexadecimal digits of a file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    """The first 16 hexadecimal digits of a file's SHA-256. Raises ValueError for what is no regular file."""
+    check_regular(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

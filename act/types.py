@@ -22,6 +22,7 @@ import numpy as np
 SIDES = ("left", "right")
 CONTROL_TIMESTEP = 0.02  # [s], 50 Hz
 ACTION_DIM = 14
+MOST_CAMERAS, MOST_NUMBERS, LONGEST_SIDE = 256, 100_000, 8192  # of a policy: cameras, vectors, images [pixels]
 GRIPPERS = (6, 13)  # indices of the grippers in qpos and action
 JOINT_NAMES = tuple(
     f"{side}/{joint}"
@@ -79,7 +80,24 @@ class PolicySpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "PolicySpec":
-        return cls(**tuples(values))
+        """The spec that `to_json` wrote. Raises TypeError for unknown fields, and for values that no policy has."""
+        spec = cls(**tuples(values))
+        names, sizes = spec.cameras, (spec.image_size, spec.recorded_size or spec.image_size)
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"cameras {names!r}: expected a list of names")
+        if len(set(names)) < len(names) or len(names) > MOST_CAMERAS:
+            raise TypeError(f"{len(names)} cameras: expected at most {MOST_CAMERAS}, each once")
+        for dim in (spec.qpos_dim, spec.action_dim, spec.env_state_dim):
+            if type(dim) is not int or not 0 <= dim <= MOST_NUMBERS:
+                raise TypeError(f"a vector of {dim!r} numbers: expected 0 to {MOST_NUMBERS}")
+        for size in sizes:
+            if not isinstance(size, tuple) or len(size) != 2 or not all(_is_side(side) for side in size):
+                raise TypeError(f"images of {size!r} pixels: expected height and width, 1 to {LONGEST_SIDE}")
+        return spec
+
+
+def _is_side(side: Any) -> bool:
+    return type(side) is int and 1 <= side <= LONGEST_SIDE
 
 
 def tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,10 @@ HARDWARE = ("dynamixel_sdk", "serial", "real_envs")
 TORCH = ("torch", "torchvision")
 # The wings of act, floor by floor: a wing imports from lower floors only, never from a neighbour.
 FLOORS = (
-    ("types", "files", "seeds", "run_folder", "workers", "provenance", "command_line", "distributed"),
+    (
+        *("types", "files", "memory", "seeds", "run_folder", "workers", "provenance", "command_line"),
+        *("tensors", "distributed"),
+    ),
     ("nn",),
     ("data",),
     ("policies", "runtime"),
@@ -30,7 +33,7 @@ FLOOR_OF = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings}
 # What runs beside a robot, in a recording laptop or in a simulating process: it never imports torch.
 TORCHLESS_WINGS = ("runtime", "recording", "evaluation", "cluster", "interop/lerobot")
 TORCHLESS = (
-    *("types", "files", "seeds", "run_folder", "workers", "provenance", "command_line"),
+    *("types", "files", "memory", "seeds", "run_folder", "workers", "provenance", "command_line"),
     *("data/episodes", "data/images", "data/labels", "data/repair"),
     *("serving/onnx_policy", "serving/client", "serving/wire"),
     *("interop/convert", "interop/exporting", "interop/importing", "interop/work_folder"),

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from act.data.checksums import ATTRIBUTE, BLOCK, VALUE, make_trailer
-from act.files import whole_file
+from act.files import full_disk_names, whole_file
 
 IMAGE_GROUPS = ("images", "observations/images")  # whose datasets have one checksum per stored block of rows
 HARD_LINK, EXTERNAL_LINK = 0, 64  # H5L_TYPE_HARD and H5L_TYPE_EXTERNAL of HDF5
@@ -47,17 +47,6 @@ def whole_hdf5(path: Path, room: int = 0) -> Iterator[h5py.File]:
         with whole_file(path) as temporary, temporary.open("wb") as target:
             target.write(image)
             target.write(trailer)
-
-
-@contextmanager
-def full_disk_names(path: Path) -> Iterator[None]:
-    """Puts the path into the error of a full disk, which a write raises without one."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
-            raise
-        raise OSError(error.errno, "no space left on device", str(path)) from None
 
 
 def _hdf5_in_memory() -> h5py.File:

@@ -8,10 +8,10 @@ import numpy as np
 
 from act.data.checksums import ATTRIBUTE, VALUE, read_seal
 from act.data.episodes import find_episodes
-from act.data.hdf5 import append_trailer, full_disk_names, image_blocks
+from act.data.hdf5 import append_trailer, image_blocks
 from act.data.inspection import Inspector, examine
 from act.data.source import hdf5_errors
-from act.files import whole_file
+from act.files import full_disk_names, whole_file
 
 
 def seal(directory: Path) -> int:

@@ -22,9 +22,10 @@ from act.nn.device import choose_device
 from act.policies.base.policy import Policy
 from act.policies.base.storage import save_policy
 from act.provenance import git_commit
-from act.training.checkpoint import State, load_state, save_state
+from act.training.checkpoint import State, check_state, load_state, restore_state, save_state
 from act.training.config import TrainConfig
-from act.training.preparation import backbone_weights, episodes_digest, prepare, prepare_scenes
+from act.training.cotraining import CoTraining
+from act.training.preparation import backbone_weights, episodes_digest, prepare, prepare_scenes, same_episodes
 from act.training.trainer import ADVICE, Trainer, TrainingDiverged
 
 
@@ -115,7 +116,8 @@ def saved_state(
 ) -> State | None:
     """What a run goes on from, RUN/last; None of a fresh one.
 
-    Raises ValueError when it was begun with another config, with other episodes, or behind another frozen trunk.
+    Raises ValueError when it was begun with another config, with other episodes, or behind another frozen trunk, and
+    when it is damaged or not complete.
     """
     run = config.run_dir
     assert run is not None
@@ -123,7 +125,7 @@ def saved_state(
     if saved is None:
         return None
     way_out = "bring them back, or choose another --run_dir"
-    if saved.episodes not in ("", episodes_digest(train, held_out)):
+    if saved.episodes and not same_episodes(saved.episodes, train, held_out):
         raise ValueError(f"{run} was trained on other episodes than there are now; {way_out}")
     frozen = {f"policy.{key}": value for key, value in backbone_weights(policy).items()}
     if policy.has_frozen_backbone and any(not torch.equal(saved.tensors[key], value) for key, value in frozen.items()):
@@ -154,6 +156,7 @@ class _Run:
     def __init__(
         self, trainer: Trainer, directory: Path, evaluate: Evaluate | None, saved: State | None, episodes: str
     ):
+    check_state(run, saved, policy, config)
         self.trainer, self.directory, self.evaluate_policy, self.episodes = trainer, directory, evaluate, episodes
         self.best = saved.best_success if saved else None
         config = json.loads(json.dumps(trainer.config.to_json()))
@@ -166,7 +169,7 @@ class _Run:
             "train": config,
         }
         if saved:
-            trainer.restore(saved.step, saved.tensors)
+            restore_state(directory, trainer, saved)
 
     def evaluate(self) -> float:
         """Success of the deployed weights; they are kept when no earlier ones did better."""

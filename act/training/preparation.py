@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -106,3 +108,18 @@ def episodes_digest(train: EpisodeDataset, held_out: EpisodeDataset | None) -> s
             digest.update(np.ascontiguousarray(episode.action).data)
         digest.update(b"|")
     return digest.hexdigest()[:16]
+    return _digest(train, held_out, lambda path: (path.name, hdf5_bytes(path)))
+
+
+def same_episodes(digest: str, train: EpisodeDataset, held_out: EpisodeDataset | None) -> bool:
+    """Whether `digest` is that of these episodes. Digests of earlier versions also have the names of the folders."""
+    if digest == episodes_digest(train, held_out):
+        return True
+    earlier = {
+        _digest(train, held_out, lambda path: (path.parent.name, path.name, hdf5_bytes(path))),
+        _digest(train, held_out, lambda path: (path.resolve().parent.name, path.name, hdf5_bytes(path))),
+    }
+    return digest in earlier
+
+
+def _digest(train: EpisodeDataset, held_out: EpisodeDataset | None, name: Callable[[Path], object]) -> str:

@@ -47,7 +47,7 @@ def test_what_is_read_is_what_the_file_holds_now(run: RunFolder):
     [
         (None, r"holds no trained policy \(no policy\.json\); train one with train\.py"),
         ("{", r"policy\.json cannot be read"),
-        ("[]", r"policy\.json describes no policy"),
+        ("[]", r"policy\.json cannot be read: it holds a list, not an object"),
         ('{"train": 3}', r"does not say which task it was trained on"),
         ('{"train": {}}', r"does not say which task it was trained on"),
     ],
