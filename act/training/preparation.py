@@ -98,16 +98,9 @@ def backbone_weights(policy: Policy) -> dict[str, torch.Tensor]:
 def episodes_digest(train: EpisodeDataset, held_out: EpisodeDataset | None) -> str:
     """16 hexadecimal digits of names, sizes, joints and actions of the episodes, those held out apart.
 
-    A file's size alone does not distinguish two episodes whose numbers and images are stored uncompressed.
+    A file's size alone does not distinguish two episodes whose numbers and images are stored uncompressed. Folders do
+    not count, so episodes may be moved, or reached through a link.
     """
-    digest = hashlib.sha256()
-    for dataset in (train, held_out):
-        for episode in dataset.episodes if dataset else []:
-            digest.update(repr((episode.path.parent.name, episode.path.name, hdf5_bytes(episode.path))).encode())
-            digest.update(np.ascontiguousarray(episode.qpos).data)
-            digest.update(np.ascontiguousarray(episode.action).data)
-        digest.update(b"|")
-    return digest.hexdigest()[:16]
     return _digest(train, held_out, lambda path: (path.name, hdf5_bytes(path)))
 
 
@@ -123,3 +116,11 @@ def same_episodes(digest: str, train: EpisodeDataset, held_out: EpisodeDataset |
 
 
 def _digest(train: EpisodeDataset, held_out: EpisodeDataset | None, name: Callable[[Path], object]) -> str:
+    digest = hashlib.sha256()
+    for dataset in (train, held_out):
+        for episode in dataset.episodes if dataset else []:
+            digest.update(repr(name(episode.path)).encode())
+            digest.update(np.ascontiguousarray(episode.qpos).data)
+            digest.update(np.ascontiguousarray(episode.action).data)
+        digest.update(b"|")
+    return digest.hexdigest()[:16]
