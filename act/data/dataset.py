@@ -38,6 +38,7 @@ class Sampling:
     use_env_state: bool = False
     frame_stride: int = 1  # every Nth frame is a training observation; chunks keep every action
     whole_chunks: bool = False  # leave out samples whose chunk a hand-over cuts short (the end of an episode may)
+    relative_actions: bool = False  # chunks are relative to qpos at their observation
     shift_real: bool = True  # on a real robot, the chunk at t begins with action[t - 1], as in the original code
 
     def __post_init__(self) -> None:
@@ -94,9 +95,17 @@ class EpisodeDataset:
     def fit(self, normalizer: Normalizer) -> None:
         """Fits the normalizer to the frames of the dataset."""
         normalizer.fit("qpos", self.qpos)
-        normalizer.fit("action", self.action)
+        normalizer.fit("action", self.targets)
         if self.env_state is not None:
             normalizer.fit("env_state", self.env_state)
+
+    @property
+    def targets(self) -> Tensor:
+        """(n, A): all actions, or with relative actions those of the chunks at all observed frames."""
+        if not self.sampling.relative_actions:
+            return self.action
+        chunks, is_pad = self.labels(self.observed)
+        return chunks[~is_pad]
 
     def aggregate(self, aggregation: Aggregation) -> None:
         """Sets `weights` and `trainable` if there are DAgger episodes; demonstrations alone are drawn uniformly."""
@@ -157,7 +166,8 @@ class EpisodeDataset:
         """The chunks (n, K, A) that begin at rows (n,), and where they are padding (n, K)."""
         steps = self.begin[rows][:, None] + torch.arange(self.sampling.chunk_size)
         last = self.last[rows][:, None]
-        return self.chunk_labels.replace(rows, self.action[steps.minimum(last)], steps > last)
+        chunks, is_pad = self.chunk_labels.replace(rows, self.action[steps.minimum(last)], steps > last)
+        return (chunks - self.qpos[rows][:, None] if self.sampling.relative_actions else chunks), is_pad
 
     def spans(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The chunks of `labels` without copies, for VINN's memory: actions (rows, A), first (n,), last (n,).

@@ -102,6 +102,11 @@ class Frames:
         self.images = images.to(device) if cache == "gpu" else images
         return cache
 
+    def release_features(self, cache: Cache, device: torch.device) -> None:
+        """From now on the images are read instead: the backbone is trained, so its features change."""
+        self.features = None
+        self.keep(cache, device)
+
     @property
     def _frame_shape(self) -> tuple[int, ...]:
         return (len(self.cameras), *self.image_size, 3)

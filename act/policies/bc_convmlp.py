@@ -4,7 +4,7 @@ The sizes are those of the original code: convolutions of 512 -> 128 -> 64 -> 32
 units. The original gives every camera a ResNet of its own; here the cameras share one ResNet, and each camera has its
 own convolutions. `--chunk_size 60` adds the chunking that the paper's Fig. 8 tests.
 
-Letters: B batch, K chunk, A action, N cameras, C h w feature map.
+Letters: B batch, K chunk, A action, P control points, N cameras, C h w feature map.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from act.data.batch import Batch
 from act.data.normalize import Normalizer
+from act.nn.chunks import cubic_spline
 from act.nn.mlp import Mlp
 from act.nn.resnet import STRIDE
 from act.policies.base.observing import ObservingConfig, ObservingPolicy
@@ -39,12 +40,23 @@ class Config(ObservingConfig):
     """Number of hidden layers."""
     loss: Literal["l1", "l2"] = "l2"
     """Error of the chunk, absolute or squared: a mean over the actions that are not padding."""
+    actions_per_point: int = 1
+    """Actions between two control points of a uniform cubic B-spline. 1: every action by itself, as in the paper; more:
+    smooth chunks, as preset fast of ACT has them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.chunk_size % self.actions_per_point:
+            raise ValueError(
+                f"chunk_size {self.chunk_size} must be a multiple of actions_per_point {self.actions_per_point}"
+            )
 
 
 class Policy(ObservingPolicy):
     """Convolutions read the feature maps; an MLP reads their output and all other observations."""
 
     pools_maps = False
+    spline: Tensor
 
     def __init__(self, config: Config, spec: PolicySpec, normalizer: Normalizer):
         super().__init__(config, spec, normalizer)
@@ -52,7 +64,9 @@ class Policy(ObservingPolicy):
         if self.trunk is not None and self.trunk.makes_maps:
             heads = [MapHead(self.trunk.n_channels, spec.image_size) for _ in spec.cameras]
             self.heads, n_inputs = nn.ModuleList(heads), n_inputs + sum(head.n_outputs for head in heads)
-        self.to_chunk = Mlp(n_inputs, config.hidden_dim, config.n_layers, config.chunk_size * spec.action_dim)
+        self.register_buffer("spline", cubic_spline(config.chunk_size, config.actions_per_point), persistent=False)
+        n_outputs = self.spline.shape[1] * spec.action_dim
+        self.to_chunk = Mlp(n_inputs, config.hidden_dim, config.n_layers, n_outputs)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         assert batch.action is not None and batch.is_pad is not None, "a training batch has actions"
@@ -65,7 +79,8 @@ class Policy(ObservingPolicy):
         if self.heads is not None:
             maps = self.maps(batch)[:, -1]
             observed = torch.cat([observed, *(head(maps[:, n]) for n, head in enumerate(self.heads))], dim=-1)
-        return rearrange(self.to_chunk(observed), "b (k a) -> b k a", k=self.chunk_size)
+        points = rearrange(self.to_chunk(observed), "b (p a) -> b p a", a=self.spec.action_dim)
+        return points if self.config.actions_per_point == 1 else self.spline @ points.float()
 
 
 class MapHead(nn.Sequential):

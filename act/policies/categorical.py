@@ -73,7 +73,7 @@ class Policy(ObservingPolicy):
     def before_training(self, dataset: TrainingData) -> None:
         super().before_training(dataset)
         if not self.config.joint:
-            self.bins.fit(self.normalizer.encode("action", dataset.action.to(self.device)))
+            self.bins.fit(self.normalizer.encode("action", dataset.targets.to(self.device)))
             return
         rows = dataset.trainable[torch.randperm(len(dataset.trainable))[:MOST_CHUNKS]]
         chunks = self.normalizer.encode("action", hold(*dataset.labels(rows)).to(self.device))

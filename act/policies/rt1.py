@@ -91,7 +91,7 @@ class Policy(ObservingPolicy):
 
     def before_training(self, dataset: TrainingData) -> None:
         super().before_training(dataset)
-        self.bins.fit(self.normalizer.encode("action", dataset.action.to(self.device)))
+        self.bins.fit(self.normalizer.encode("action", dataset.targets.to(self.device)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ "loss": cross-entropy [nats per dimension] of the bins, a mean over the frames that are not padding."""

@@ -59,6 +59,8 @@ class Config(ObservingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.relative_actions:
+            raise ValueError("VINN recalls demonstrated joint targets, which are absolute; leave relative_actions out")
         if self.use_images and not (self.freeze_backbone and self.backbone == "keypoints"):
             raise ValueError("VINN trains no backbone; use --backbone keypoints --freeze_backbone, or --no_use_images")
         if self.input_noise:

@@ -26,7 +26,7 @@ class Graph(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         batch = Batch(**dict(zip(self.names, tensors, strict=True)))
-        return self.policy.normalizer.decode("action", self.policy.predict(batch).float())
+        return self.policy.in_physical_units(self.policy.predict(batch), batch)
 
 
 def write_graph(policy: Policy, path: Path) -> None:

@@ -19,7 +19,7 @@ from act.types import task_of, tuples
 Preset = Literal["paper", "aloha", "fast", "state"]
 EVALUATION_FLAGS = ("--temporal_agg", "--eval", "--onscreen_render")  # of the original's one program; here: eval.py
 AT_LEAST_ONE = ("frame_stride", "steps", "batch_size", "log_every", "validate_every", "save_every", "eval_rollouts")
-AT_LEAST_ONE += ("scene_batch_size",)
+AT_LEAST_ONE += ("scene_batch_size", "unfrozen_batch_size")
 NOT_NEGATIVE = ("lr", "lr_backbone", "weight_decay", "warmup_steps", "grad_clip", "eval_every", "seed", "scene_weight")
 MAY_CHANGE = ("run_dir", "device", "cache", "compile", "log_every", "save_every", "eval_rollouts")  # when resuming
 
@@ -73,6 +73,10 @@ class TrainConfig:
     """Peak learning rate of AdamW."""
     lr_backbone: float = 1e-5
     """Peak learning rate of the visual backbone, where it is trained."""
+    unfreeze_at: int | None = None
+    """Step from which a frozen backbone is trained, too: first large batches on its cached features, then images."""
+    unfrozen_batch_size: int = 8
+    """Samples, and random scenes, per step from then on."""
     weight_decay: float = 1e-4
     """AdamW weight decay (not applied to biases and norms)."""
     warmup_steps: int = 0
@@ -125,18 +129,25 @@ class TrainConfig:
             raise ValueError(f"num_epochs {self.num_epochs} must be at least 1")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.val_fraction < 1:
             raise ValueError(f"ema_decay {self.ema_decay} and val_fraction {self.val_fraction} must be in [0, 1)")
-        if self.scenes and (
-            not self.policy.learns_from_scenes or not self.policy.uses_images or self.policy.trains_backbone
-        ):
+        if self.scenes and not (self.policy.learns_from_scenes and self.policy.uses_images):
             raise ValueError(
-                f"scenes {self.scenes}: only ACT with images and a frozen backbone learns from random scenes; "
-                "leave it out, or give --policy_class ACT --freeze_backbone"
+                f"scenes {self.scenes}: only ACT with images learns from random scenes; "
+                "leave it out, or give --policy_class ACT --use_images"
             )
-        if self.augmentation != "none" and not self.policy.trains_backbone:
+        if self.processes > 1 and (self.scenes or self.unfreeze_at is not None):
+            raise ValueError("scenes and unfreeze_at need a single process; start train.py without accelerate launch")
+        if self.unfreeze_at is not None and not 0 < self.unfreeze_at < self.steps and self.num_epochs is None:
+            raise ValueError(f"unfreeze_at {self.unfreeze_at} must be at least 1 and below steps {self.steps}")
+        if self.augmentation != "none" and not self.trains_backbone:
             raise ValueError(
                 f"augmentation {self.augmentation} changes images, which only a backbone that is trained would see; "
                 "leave it out, or give --no_freeze_backbone"
             )
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether the backbone is trained, in all steps or from `unfreeze_at` on."""
+        return self.policy.trains_backbone or (self.policy.uses_images and self.unfreeze_at is not None)
 
     @property
     def without_effect(self) -> dict[str, str]:
@@ -146,8 +157,12 @@ class TrainConfig:
         unused |= {} if self.num_epochs is None else {"steps": "without --num_epochs"}
         if not self.policy.uses_images:
             unused |= dict.fromkeys(("cameras", "image_size", "cache", "jpeg_colors"), "with --use_images")
-        if not self.policy.trains_backbone:
+        if not self.trains_backbone:
             unused["lr_backbone"] = "for a backbone that is trained, with --use_images and --no_freeze_backbone"
+        if self.policy.trains_backbone or not self.policy.uses_images:
+            unused["unfreeze_at"] = "with --use_images and --freeze_backbone"
+        if self.unfreeze_at is None:
+            unused["unfrozen_batch_size"] = "with --unfreeze_at STEP"
         if not self.val_fraction:
             unused["validate_every"] = "with --val_fraction above 0"
         return unused

@@ -7,6 +7,7 @@ actions, so only the policy's encoder learns from them. Their labels come from t
 pretraining do, and are not used when the policy acts.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,13 @@ SCENES_AT_ONCE = 16
 
 
 class CoTraining:
-    """Batches of random scenes for a policy with a frozen backbone, whose features of the scenes are cached."""
+    """Batches of random scenes for a policy: images, or the cached features of a frozen backbone."""
 
-    def __init__(self, path: Path, policy: Policy, key: str):
-        """`key` names the backbone's features (`Frames.features_key`). Raises ValueError for scenes without a camera
-        of the policy."""
+    def __init__(self, path: Path, policy: Policy, key: str | None):
+        """`key` names the features of a frozen backbone (`Frames.features_key`); None if the backbone is trained.
+
+        Raises ValueError for scenes without a camera of the policy.
+        """
         self.labels = read_labels(path)
         cameras = policy.spec.cameras
         missing = [camera for camera in cameras if camera not in self.labels.cameras]
@@ -41,14 +44,21 @@ class CoTraining:
         height, width = self.labels.image_size
         self.points = (self.labels.points[:, order] + 0.5) * (2 / torch.tensor([width, height])) - 1
         self.visible = self.labels.visible[:, order]
-        self.features = _features(
-            path, self.labels, policy, path.parent / ".features" / key / f"{path.stem}.safetensors"
-        )
+        self.path, self.cameras, self.image_size = path, cameras, policy.spec.image_size
+        self.features: Tensor | None = None
+        if key is not None:
+            kept = path.parent / ".features" / key / f"{path.stem}.safetensors"
+            self.features = _features(path, self.labels, policy, kept)
 
     def draw(self, seed: int, step: int, batch_size: int) -> SceneBatch:
         """The scenes of optimizer step `step`; a pure function of (seed, step)."""
         rows = torch.from_numpy(np.random.default_rng((seed, step, 0x5CE)).integers(len(self.labels), size=batch_size))
-        seen = Batch(qpos=self.labels.qpos[rows, None], features=self.features[rows, None])
+        qpos = self.labels.qpos[rows, None]
+        if self.features is not None:
+            seen = Batch(qpos=qpos, features=self.features[rows, None])
+        else:
+            parts = [read_sized(self.path, self.cameras, row, row + 1, self.image_size) for row in rows.tolist()]
+            seen = Batch(qpos=qpos, images=torch.from_numpy(np.stack(parts)))
         return SceneBatch(seen, self.points[rows], self.visible[rows])
 
 
@@ -57,19 +67,24 @@ def _features(path: Path, labels: SceneLabels, policy: Policy, file: Path) -> Te
     if (kept := _kept(file, len(labels))) is not None:
         return kept
     parts: list[Tensor] = []
-    height, width = policy.spec.image_size
     with torch.no_grad(), tqdm(total=len(labels), desc="features of scenes", unit="scene") as bar:
         for start in range(0, len(labels), SCENES_AT_ONCE):
             stop = min(start + SCENES_AT_ONCE, len(labels))
-            images = read_images(path, policy.spec.cameras, start, stop)
-            if labels.image_size != (height, width):
-                images = np.stack([[resize_image(image, (height, width)) for image in scene] for scene in images])
+            images = read_sized(path, policy.spec.cameras, start, stop, policy.spec.image_size)
             seen = policy.encode_images(torch.from_numpy(images)[:, None].to(policy.device))[:, 0]
             parts.append(seen.bfloat16().cpu())
             bar.update(stop - start)
     with whole_file(file) as temporary:
         save_file({"features": torch.cat(parts)}, temporary)
     return load_file(file)["features"]
+
+
+def read_sized(path: Path, cameras: Sequence[str], start: int, stop: int, size: tuple[int, int]) -> np.ndarray:
+    """(stop - start, N, H, W, 3) uint8 of these scenes at the policy's size (H, W)."""
+    images = read_images(path, cameras, start, stop)
+    if images.shape[2:4] == size:
+        return images
+    return np.stack([[resize_image(image, size) for image in scene] for scene in images])
 
 
 def _kept(file: Path, count: int) -> Tensor | None:

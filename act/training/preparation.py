@@ -27,7 +27,12 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     use_env_state = getattr(policy, "use_env_state", False)
     view = (cameras, config.image_size, use_env_state, config.frame_stride)
     sampling = Sampling(
-        policy.chunk_size, policy.n_obs_steps, *view, policy.needs_whole_chunks, shift_real=config.shift_real
+        policy.chunk_size,
+        policy.n_obs_steps,
+        *view,
+        policy.needs_whole_chunks,
+        relative_actions=policy.relative_actions,
+        shift_real=config.shift_real,
     )
     paths = [path for directory in config.dataset_dir for path in find(directory)]
     if len({path.resolve() for path in paths}) < len(paths):
@@ -37,6 +42,11 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     print_notes(list(episodes.values()), sampling.shift_real)
     names, held_out = split(paths, config.val_fraction, config.seed)
     train = EpisodeDataset([episodes[name] for name in names], sampling)
+    if policy.relative_actions and train.qpos.shape[1] != train.action.shape[1]:
+        raise ValueError(
+            f"relative_actions: qpos has {train.qpos.shape[1]} numbers and action {train.action.shape[1]}, so their "
+            "difference has no meaning; leave it out"
+        )
     train.aggregate(config.aggregation)
     if not len(train.trainable):
         directories = ", ".join(map(str, config.dataset_dir))
@@ -85,10 +95,11 @@ def prepare(policy: Policy, dataset: EpisodeDataset, config: TrainConfig, device
 
 
 def prepare_scenes(policy: Policy, dataset: EpisodeDataset, config: TrainConfig) -> CoTraining | None:
-    """Random scenes for co-training, with their features cached beside their file; None without --scenes."""
+    """Random scenes for co-training, features of a frozen backbone cached beside their file; None without --scenes."""
     if config.scenes is None:
         return None
-    return CoTraining(config.scenes, policy, dataset.frames.features_key(backbone_weights(policy)))
+    key = dataset.frames.features_key(backbone_weights(policy)) if policy.has_frozen_backbone else None
+    return CoTraining(config.scenes, policy, key)
 
 
 def backbone_weights(policy: Policy) -> dict[str, torch.Tensor]:

@@ -42,13 +42,31 @@ class Trainer:
         groups = policy.parameter_groups(config.lr, config.weight_decay, config.lr_backbone)
         self.optimizer = torch.optim.AdamW(groups or [{"params": []}], lr=config.lr, fused=True)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
-        self.parameters: list[Tensor] = [p for p in policy.parameters() if p.requires_grad]
         self.deployed = copy.deepcopy(policy).requires_grad_(False).eval() if config.ema_decay else policy
-        average = dict(self.deployed.named_parameters())
-        self.averages: list[Tensor] = [average[name] for name, p in policy.named_parameters() if p.requires_grad]
+        self._find_parameters()
         loss = processes.loss_of(policy)
         self.loss = torch.compile(loss) if config.compile else loss
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast(self.device))
+
+    def _find_parameters(self) -> None:
+        """Lists the parameters that are trained, and their averages in the same order."""
+        average = dict(self.deployed.named_parameters())
+        trained = [(name, p) for name, p in self.policy.named_parameters() if p.requires_grad]
+        self.parameters: list[Tensor] = [parameter for _, parameter in trained]
+        self.averages: list[Tensor] = [average[name] for name, _ in trained]
+
+    def unfreeze(self) -> None:
+        """Trains the backbone from now on, at its own learning rate."""
+        frozen = [parameter for parameter in self.policy.backbone_parameters() if not parameter.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad_()
+        new = {id(parameter) for parameter in frozen}
+        config = self.config
+        for group in self.policy.parameter_groups(config.lr, config.weight_decay, config.lr_backbone):
+            if id(group["params"][0]) in new:  # a group is the backbone's as a whole, or not at all
+                self.optimizer.add_param_group(group)
+                self.peaks.append(group["lr"])
+        self._find_parameters()
 
     def train_step(self, batch: Batch, scenes: SceneBatch | None = None) -> dict[str, Tensor]:
         """Does one optimizer update and returns the losses, which stay on the device."""

@@ -40,7 +40,7 @@ def refuse_others(policy: Any) -> None:
         raise ValueError(f"{type(policy).__module__} is no ACT; only ACT of preset paper can be a LeRobot checkpoint")
     config: Config = policy.config
     needed = {"decoder_input": "zeros", "camera_embedding": False, "use_cvae": True, "actions_per_query": 1}
-    needed |= {"cvae_stride": 1, "latent": "zero", "n_points": 0}
+    needed |= {"cvae_stride": 1, "latent": "zero", "n_points": 0, "relative_actions": False}
     if config.use_images:
         needed |= {"backbone": "resnet18"}
         if config.backbone_weights == "none":

@@ -33,6 +33,11 @@ class TrainingData(Protocol):
     starts: Tensor  # (episodes + 1,) int64: episode e is frames starts[e] ... starts[e + 1] - 1
     last: Tensor  # (frames,) int64: the last row of the chunk that begins at each frame, however long it is
 
+    @property
+    def targets(self) -> Tensor:
+        """(n, A): every action that a chunk can hold, as the policy is to predict it."""
+        ...
+
     def features(self, rows: Tensor) -> Tensor:
         """(n, N, F) or (n, N, C, h, w) of observed rows (n,), for a policy with a frozen backbone."""
         ...
@@ -60,6 +65,8 @@ class PolicyConfig:
 
     chunk_size: int = 100
     """K: number of actions predicted at once, 0.02 s each."""
+    relative_actions: bool = dataclasses.field(default=False, kw_only=True)
+    """Predict joint positions relative to the newest qpos instead of absolute ones (the paper: absolute)."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -155,8 +162,14 @@ class Policy(nn.Module):
         cameras = self.spec.cameras if self.needs_images else ()
         batch = Batch.from_histories(histories, cameras, self.spec.image_size, self.spec.env_state_dim > 0)
         with self._acting():
-            chunks = self.normalizer.decode("action", self.act_on(batch.to(self.device)).float())
+            batch = batch.to(self.device)
+            chunks = self.in_physical_units(self.act_on(batch), batch)
         return chunks.cpu().numpy()
+
+    def in_physical_units(self, chunks: Tensor, batch: Batch) -> Tensor:
+        """Joint targets (B, K, A) float32 of the normalised chunks that were predicted from `batch`."""
+        targets = self.normalizer.decode("action", chunks.float())
+        return targets + batch.qpos[:, -1:] if self.config.relative_actions else targets
 
     @torch.no_grad()
     def encode_observations(self, observations: Sequence[Observation]) -> list[Observation]:

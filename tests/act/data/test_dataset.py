@@ -1,5 +1,6 @@
 """Samples, padding, histories, batches and splits."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from act.data.augment import augment, shift
 from act.data.batch import Batch
 from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes, split
 from act.data.episodes import write_episode
+from act.data.normalize import Normalizer
 
 LENGTHS = (7, 4, 9)
 SIZE = (16, 32)
@@ -137,3 +139,15 @@ def test_augmentation_changes_only_images_and_shift_moves_them():
     torch.manual_seed(0)
     dy, dx = (torch.randint(-2, 3, (2, 3, 1))[:, 0, 0]).tolist()
     assert torch.equal(moved[0, 0, 0, 5, 7], images[0, 0, 0, 5 + dy, 7 + dx])
+
+
+def test_relative_actions_are_offsets_from_qpos_at_the_observation(tmp_path):
+    dataset = make(tmp_path, "ram", relative_actions=True)
+    absolute = EpisodeDataset(dataset.episodes, dataclasses.replace(dataset.sampling, relative_actions=False))
+    sample, plain = dataset.sample(1, 2), absolute.labels(dataset.starts[1:2] + 2)[0]
+    assert sample.action is not None and sample.action[0, :, 0].tolist() == [100, 101, 101, 101, 101]
+    assert torch.equal(sample.action + sample.qpos[:, -1:], plain)
+    normalizer = Normalizer({"qpos": 14, "action": 14, "env_state": 7})
+    dataset.fit(normalizer)
+    chunks, is_pad = dataset.labels(dataset.observed)
+    assert float(normalizer.get_buffer("action_shift")[0]) == pytest.approx(float(chunks[~is_pad][:, 0].mean()))

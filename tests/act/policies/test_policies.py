@@ -46,7 +46,7 @@ TINY = {
         rt1.Config(**RT1, **POINTS),
         rt1.Config(**RT1, **STATE, dropout=0.0),
     ],
-    "bc_convmlp": [bc_convmlp.Config(6, 16, backbone_weights="none"), bc_convmlp.Config(**MLP, **STATE, loss="l1")],
+    "bc_convmlp": [bc_convmlp.Config(6, 16, backbone_weights="none"), bc_convmlp.Config(**MLP, **STATE, loss="l1", actions_per_point=2)],
     "gmm": [gmm.Config(**MLP, decode="sample"), gmm.Config(**MLP, **STATE, n_modes=2)],
     "vae": [vae.Config(**MLP, latent_dim=4), vae.Config(**MLP, **STATE, latent_dim=4, latent="prior", loss="l2")],
     "categorical": [
@@ -152,6 +152,23 @@ def test_the_loss_falls_on_one_batch_and_every_parameter_gets_a_gradient(name, i
         optimizer.step()
     after = seeded_loss(policy, batch)["loss"]
     assert np.isfinite(before) and after < before
+
+
+@pytest.mark.parametrize("name", ["act", "bet", "rt1", "categorical", "diffusion"])
+def test_relative_chunks_begin_at_the_newest_joints(name):
+    policy = make(name)
+    seen = observations(policy, 2)
+    torch.manual_seed(0)
+    absolute = policy.predict_chunk(seen)
+    policy.config = dataclasses.replace(policy.config, relative_actions=True)
+    torch.manual_seed(0)
+    newest = np.stack([history[-1]["qpos"] for history in seen])[:, None]
+    assert np.allclose(policy.predict_chunk(seen), absolute + newest, atol=1e-6)
+
+
+def test_vinn_recalls_absolute_targets_only():
+    with pytest.raises(ValueError, match="VINN recalls demonstrated joint targets, which are absolute"):
+        dataclasses.replace(TINY["vinn"][1], relative_actions=True)
 
 
 @pytest.mark.parametrize(("name", "index", "n_cameras"), [case for case in CASES if case not in LEARNING])

@@ -110,7 +110,7 @@ def test_features_of_scenes_are_computed_once(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policy": TINY}, "only ACT with images and a frozen backbone learns from random scenes"),
+        ({"policy": TINY}, "only ACT with images learns from random scenes"),
         ({"scene_batch_size": 0}, "scene_batch_size 0 must be at least 1"),
         ({"scenes": "missing.hdf5"}, "missing.hdf5 not found; create it with record_sim_episodes.py"),
     ],
