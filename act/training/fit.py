@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from act.data.batch import Batch, SceneBatch
 from act.data.dataset import EpisodeDataset
 from act.distributed import ALONE, Processes, averaged
 from act.nn.device import choose_device
@@ -24,6 +25,7 @@ from act.policies.base.storage import save_policy
 from act.provenance import git_commit
 from act.training.checkpoint import State, check_state, load_state, restore_state, save_state
 from act.training.config import TrainConfig
+from act.training.cotraining import CoTraining
 from act.training.preparation import backbone_weights, episodes_digest, prepare, prepare_scenes, same_episodes
 from act.training.trainer import ADVICE, Trainer, TrainingDiverged
 
@@ -87,12 +89,12 @@ def fit(
         policy.before_training(train)
     cotraining = prepare_scenes(policy, train, config)
     trainer = Trainer(policy, config, processes)
+    if saved and config.unfreeze_at is not None and saved.step > config.unfreeze_at:
+        trainer.unfreeze()  # before its weights and moments are restored
     run = _Run(trainer, config.run_dir, evaluate, saved, episodes)
     del saved  # as large as the weights and their moments together
     window, since = _Window(), time.perf_counter()
-    place = (processes.rank, processes.size)
-    for batch in train.batches(config.seed, trainer.step, config.steps, config.batch_size, *place):
-        scenes = cotraining.draw(config.seed, trainer.step, config.scene_batch_size) if cotraining else None
+    for batch, scenes in _batches(trainer, train, held_out, cotraining, processes):
         window.add(trainer.train_step(batch, scenes))
         step, last = trainer.step, trainer.step == config.steps
         validates = held_out is not None and (last or step % config.validate_every == 0)
@@ -108,6 +110,34 @@ def fit(
         if saves and processes.is_main:  # after the log, which a resumed run goes on with from here
             run.save()
         window, since = _Window(), time.perf_counter()
+
+
+def _batches(
+    trainer: Trainer,
+    train: EpisodeDataset,
+    held_out: EpisodeDataset | None,
+    cotraining: CoTraining | None,
+    processes: Processes,
+) -> Iterator[tuple[Batch, SceneBatch | None]]:
+    """The batches of all steps that are left; before step `unfreeze_at` the backbone is unfrozen."""
+    config, place = trainer.config, (processes.rank, processes.size)
+
+    def draw(stop: int, batch_size: int, scene_batch_size: int) -> Iterator[tuple[Batch, SceneBatch | None]]:
+        for batch in train.batches(config.seed, trainer.step, stop, batch_size, *place):
+            yield batch, cotraining.draw(config.seed, trainer.step, scene_batch_size) if cotraining else None
+
+    frozen_until = config.steps if config.unfreeze_at is None else config.unfreeze_at
+    yield from draw(frozen_until, config.batch_size, config.scene_batch_size)
+    if frozen_until >= config.steps:
+        return
+    if trainer.step == frozen_until:  # a run that is resumed later has unfrozen the backbone before
+        trainer.unfreeze()
+    for dataset in (train, held_out):
+        if dataset is not None:
+            dataset.frames.release_features(config.cache, trainer.device)
+    if cotraining:
+        cotraining.features = None
+    yield from draw(config.steps, config.unfrozen_batch_size, config.unfrozen_batch_size)
 
 
 def saved_state(
@@ -128,7 +158,8 @@ def saved_state(
         raise ValueError(f"{run} was trained on other episodes than there are now; {way_out}")
     check_state(run, saved, policy, config)
     frozen = {f"policy.{key}": value for key, value in backbone_weights(policy).items()}
-    if policy.has_frozen_backbone and any(not torch.equal(saved.tensors[key], value) for key, value in frozen.items()):
+    is_frozen = policy.has_frozen_backbone and (config.unfreeze_at is None or saved.step <= config.unfreeze_at)
+    if is_frozen and any(not torch.equal(saved.tensors[key], value) for key, value in frozen.items()):
         raise ValueError(f"{run} was trained with another frozen backbone than the current one; {way_out}")
     return saved
 
