@@ -47,7 +47,7 @@ def test_a_policy_decides_cameras_and_the_size_of_its_demonstrations() -> None:
     assert seen.view == {"cameras": ("angle",), "image_size": (48, 64), "quality": "fast"}
 
 
-def test_spread_starts_are_told_in_the_file(tmp_path: Path) -> None:
+def test_the_file_says_that_starts_are_spread(tmp_path: Path) -> None:
     spread = replace(RECORDING, spread=30, keep_failures=True)
     files = [runner(spread, tmp_path).run(attempt).path for attempt in range(3)]
     episodes = [read_episode(path) for path in files if path is not None]
