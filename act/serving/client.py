@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from act.runtime.checks import checked_chunks
 from act.serving.description import check_json, read_sizes, read_spec
-from act.serving.wire import MOST_BYTES, PROTOCOL, decode, encode, most_at_once, pack_histories
+from act.serving.wire import MOST_BYTES, PROTOCOL, SUBPROTOCOL, decode, encode, most_at_once, pack_histories
 from act.types import Observation
 
 CLOSING = 0.5  # [s] that the server may take to say goodbye
@@ -171,6 +171,7 @@ class RemotePolicy:
     def _open(self, deadline: float) -> ClientConnection:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         settings: dict[str, Any] = {"compression": None, "max_size": MOST_BYTES, "proxy": None}
+        settings["subprotocols"] = [SUBPROTOCOL]
         settings |= {"open_timeout": max(0.01, deadline - time.monotonic()), "close_timeout": CLOSING}
         try:
             connection = connect(self.address, additional_headers=headers, **settings)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,9 +35,11 @@ from act import command_line
 from act.runtime.agents import DescribedPolicy
 from act.runtime.checks import checked_chunks
 from act.runtime.query_thread import QueryThread
+from act.serving import openpi
 from act.serving.access import Lobby, RefusalLog
 from act.serving.loading import open_run
-from act.serving.wire import MOST_BYTES, PROTOCOL, decode, encode, unpack_histories
+from act.serving.wire import MOST_BYTES, PROTOCOL, SUBPROTOCOL, decode, encode, unpack_histories
+from act.types import Observation
 
 # sim_envs/teleop/access_proxy.py has the same two constants, because act and sim_envs never import each other.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -51,19 +54,41 @@ _silent = logging.getLogger("act.serving.server.websockets")  # logs a traceback
 _silent.setLevel(logging.CRITICAL)
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """What the server says to a client first, and how it reads queries and writes answers."""
+
+    greeting: bytes
+    read: Callable[[bytes | str], list[list[Observation]]]  # raises ValueError with a sentence
+    write: Callable[[Mapping[str, Any]], bytes | str]  # takes what `PolicyServer.answer` returns
+
+
 class PolicyServer:
     """Answers queries with `policy`. Every client receives `about` (JSON values) and the PolicySpec on connecting.
+
+    With `speaks_openpi`, a client that does not ask for the subprotocol "act", as those of this project do, is answered
+    in the protocol of openpi-client. Raises ValueError where the policy needs a history, because such a client sends
+    one observation at a time.
 
     Example:
         with PolicyServer(policy, {"weights": digest, "engine": "torch"}).listen(port=8765) as server:
             keep_serving(server)
     """
 
-    def __init__(self, policy: DescribedPolicy, about: Mapping[str, Any], token: str = ""):
-        self.policy, self.token = policy, token
-        self.spec = policy.spec
+    def __init__(self, policy: DescribedPolicy, about: Mapping[str, Any], token: str = "", speaks_openpi: bool = False):
+        self.policy, self.spec, self.speaks_openpi = policy, policy.spec, speaks_openpi
+        if speaks_openpi and policy.n_obs_steps > 1:
+            raise ValueError(
+                f"--openpi: this policy needs a history of {policy.n_obs_steps} observations, and a client of openpi "
+                "sends one at a time; leave --openpi out, and use act.serving.client.RemotePolicy"
+            )
+        schemes = ("Bearer", "Api-Key") if speaks_openpi else ("Bearer",)
+        self._passwords = [f"{scheme} {token}".encode() for scheme in schemes] if token else []
         sizes = {"chunk_size": policy.chunk_size, "n_obs_steps": policy.n_obs_steps}
-        self.greeting = encode({"protocol": PROTOCOL, **about, **sizes, "spec": self.spec.to_json()})
+        about = {**about, **sizes, "spec": self.spec.to_json()}
+        self._own = Dialect(encode({"protocol": PROTOCOL, **about}), self._read, encode)
+        read_query = partial(openpi.read_query, spec=self.spec)
+        self._openpi = Dialect(openpi.pack(about), read_query, openpi.write_answer)
         self._thread, self._stopping = QueryThread(), threading.Event()
         self._refused = RefusalLog(log)
         self._lobby = Lobby(self._refused)
@@ -79,6 +104,7 @@ class PolicyServer:
         (access.py). Raises OSError when the address is in use.
         """
         settings: dict[str, Any] = {"origins": [None], "process_request": self._admit, "compression": None}
+        settings |= {"select_subprotocol": lambda _, offered: SUBPROTOCOL if SUBPROTOCOL in offered else None}
         settings["family"] = socket.AF_INET6 if ":" in host else socket.AF_INET
         settings |= {"max_size": MOST_BYTES, "max_queue": 1, "open_timeout": HEAD, "close_timeout": CLOSING}
         with serve(self._talk, host, port, logger=_silent, **settings) as server:
@@ -118,10 +144,8 @@ class PolicyServer:
         self._lobby.leave(connection.socket)
         if request.path == "/healthz":
             return connection.respond(HTTPStatus.OK, "ok\n")
-        given = ", ".join(request.headers.get_all("Authorization"))
-        if self.token and not hmac.compare_digest(
-            given.encode(errors="surrogateescape"), f"Bearer {self.token}".encode()
-        ):
+        given = ", ".join(request.headers.get_all("Authorization")).encode(errors="surrogateescape")
+        if self._passwords and not any(hmac.compare_digest(given, password) for password in self._passwords):
             self._refused("refused %s: it sent no token or a wrong one", connection.remote_address)
             return connection.respond(HTTPStatus.UNAUTHORIZED, "the token is missing or wrong\n")
         if "Origin" in request.headers:  # answered with 403, because `origins` is [None]
@@ -142,9 +166,10 @@ class PolicyServer:
                 connection.close(CloseCode.GOING_AWAY)
                 return
             log.info("connected: %s", address)
-            connection.send(self.greeting)
+            dialect = self._openpi if self.speaks_openpi and connection.subprotocol is None else self._own
+            connection.send(dialect.greeting)
             for data in connection:
-                connection.send(encode(self.answer(data)))
+                connection.send(dialect.write(self.answer(data, dialect.read)))
             log.info("disconnected: %s", address)
         except ConnectionClosed as end:
             log.info("lost: %s (%s)", address, end)
@@ -152,10 +177,15 @@ class PolicyServer:
             self._clients.remove(connection)
             self._places.release()
 
-    def answer(self, data: bytes | str) -> dict[str, Any]:
+    def _read(self, data: bytes | str) -> list[list[Observation]]:
+        return unpack_histories(decode(data), self.spec, self.policy.n_obs_steps)
+
+    def answer(
+        self, data: bytes | str, read: Callable[[bytes | str], list[list[Observation]]] | None = None
+    ) -> dict[str, Any]:
         """Returns the answer to a query, or {"error": a sentence} for a wrong query; the connection then stays open."""
         try:
-            histories = unpack_histories(decode(data), self.spec, self.policy.n_obs_steps)
+            histories = (read or self._read)(data)
         except ValueError as error:
             self._refused("refused a query: %s", error)
             return {"error": str(error)}
@@ -207,6 +237,8 @@ class Options:
         default_factory=lambda: os.environ.get("ACT_TOKEN", "")
     )
     """Secret of 12 or more letters and digits that clients must know. Prefer ACT_TOKEN, which `ps` does not show."""
+    openpi: bool = False
+    """Also answer clients of openpi (`openpi_client.websocket_client_policy`); their token is `api_key`."""
 
     def check(self) -> None:
         """Raises ValueError for wrong values, flags without effect, and a public address without a token."""
@@ -230,7 +262,8 @@ def serve_run(options: Options) -> None:
     try:
         policy, _, weights = open_run(options.run, options.engine, options.device)
         about = {"weights": weights, "engine": options.engine}
-        with PolicyServer(policy, about, options.token).listen(options.host, options.port) as server:
+        serving = PolicyServer(policy, about, options.token, options.openpi)
+        with serving.listen(options.host, options.port) as server:
             host, port = server.socket.getsockname()[:2]
             address = f"ws://{f'[{host}]' if ':' in host else host}:{port}"
             print(f"{options.run} is served at {address}; Ctrl-C ends it", flush=True)

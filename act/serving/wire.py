@@ -21,6 +21,7 @@ from act.data.images import decode_image, encode_image, resize_image
 from act.types import Observation, PolicySpec
 
 PROTOCOL = 1
+SUBPROTOCOL = "act"  # of WebSocket: what our clients ask for, so that a server can speak to others in their way
 ARRAY = 1  # msgpack's extension type of an array
 DTYPES = ("<f4", "|u1")
 MOST_AXES = 4
@@ -54,18 +55,23 @@ def decode(data: bytes | str) -> dict[str, Any]:
     return message
 
 
-def _counting(most: int) -> dict[str, Any]:
-    """Returns options that limit unpacking to `most` parts: an empty list takes one byte sent, but sixty in memory."""
-    seen = 0
+class PartCounter:
+    """Limits unpacking to `most` parts: an empty list takes one byte sent, but sixty in memory."""
 
-    def count(part: Any) -> Any:
-        nonlocal seen
-        seen += 1 + len(part)
-        if seen > most:
-            raise ValueError(f"more than {most} lists, maps and items")
+    def __init__(self, most: int):
+        self.most, self.seen = most, 0
+
+    def count(self, part: Any) -> Any:
+        """Returns the list or map. Raises ValueError when it is one too many."""
+        self.seen += 1 + len(part)
+        if self.seen > self.most:
+            raise ValueError(f"more than {self.most} lists, maps and items")
         return part
 
-    return {"list_hook": count, "object_hook": count, **LIMITS}
+
+def _counting(most: int) -> dict[str, Any]:
+    counter = PartCounter(most)
+    return {"list_hook": counter.count, "object_hook": counter.count, **LIMITS}
 
 
 def _extension(value: Any) -> msgpack.ExtType:
@@ -153,14 +159,14 @@ def unpack_histories(message: Mapping[str, Any], spec: PolicySpec, n_obs_steps: 
 
 def _checked(obs: Any, spec: PolicySpec) -> Observation:
     if not isinstance(obs, dict):
-        raise ValueError(f"an observation is {_describe(obs)}, expected a map")
+        raise ValueError(f"an observation is {describe(obs)}, expected a map")
     checked: Observation = {"qpos": _vector(obs, "qpos", spec.qpos_dim)}
     if spec.env_state_dim:
         checked["env_state"] = _vector(obs, "env_state", spec.env_state_dim)
     if spec.cameras:
         images = obs.get("images")
         if not isinstance(images, dict):
-            raise ValueError(f"'images' is {_describe(images)}, expected a map with {', '.join(spec.cameras)}")
+            raise ValueError(f"'images' is {describe(images)}, expected a map with {', '.join(spec.cameras)}")
         checked["images"] = {camera: _image(images.get(camera), camera, spec) for camera in spec.cameras}
     return checked
 
@@ -168,7 +174,7 @@ def _checked(obs: Any, spec: PolicySpec) -> Observation:
 def _vector(obs: Mapping[str, Any], name: str, dim: int) -> np.ndarray:
     value = obs.get(name)
     if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.shape != (dim,):
-        raise ValueError(f"{name!r} is {_describe(value)}, expected ({dim},) float32")
+        raise ValueError(f"{name!r} is {describe(value)}, expected ({dim},) float32")
     if not np.isfinite(value).all():
         raise ValueError(f"{name!r} has values that are not finite")
     return value
@@ -180,7 +186,7 @@ def _image(value: Any, camera: str, spec: PolicySpec) -> np.ndarray:
         value = _decoded(value, camera, expected)
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.shape != expected:
         raise ValueError(
-            f"the image of camera {camera!r} is {_describe(value)}, expected {expected} uint8 or a JPEG of that size"
+            f"the image of camera {camera!r} is {describe(value)}, expected {expected} uint8 or a JPEG of that size"
         )
     return value
 
@@ -201,7 +207,8 @@ def _decoded(data: bytes, camera: str, expected: tuple[int, ...]) -> np.ndarray:
     )
 
 
-def _describe(value: Any) -> str:
+def describe(value: Any) -> str:
+    """Returns what a value is, for a sentence about it: "missing", "a list", "(14,) float32"."""
     if value is None:
         return "missing"
     return f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"

@@ -52,8 +52,8 @@ class Toy:
 
 
 @contextmanager
-def serving(policy: Any, token: str = "", port: int = 0, **about: Any) -> Iterator[str]:
-    with PolicyServer(policy, about, token).listen(port=port) as listening:
+def serving(policy: Any, token: str = "", port: int = 0, *, speaks_openpi: bool = False, **about: Any) -> Iterator[str]:
+    with PolicyServer(policy, about, token, speaks_openpi).listen(port=port) as listening:
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
         try:
