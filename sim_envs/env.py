@@ -10,6 +10,7 @@ from dm_control.rl import control
 from gymnasium.utils.seeding import np_random
 
 from sim_envs.camera import QUALITIES, shared_renderer
+from sim_envs.checks import check_action, check_options, check_seed, is_sound
 from sim_envs.objects import carrier
 from sim_envs.robot import ACTION_DIM, Robot
 from sim_envs.task import BimanualTask
@@ -109,13 +110,14 @@ class BimanualEnv(gymnasium.Env):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Starts an episode. `options={"env_state": (7n,)}` places the objects instead of sampling their poses.
 
-        Raises ValueError for unknown options and for poses that are not finite or have a zero quaternion.
+        Raises ValueError for a seed that is none, unknown options, and poses that are not finite, are outside the
+        observation space or have a zero quaternion; the state is then unchanged.
         """
-        if unknown := set(options or {}) - {"env_state"}:
-            raise ValueError(f"unknown options {sorted(unknown)}; available: env_state")
+        seed, space = check_seed(seed), self.observation_space["env_state"]
+        env_state0 = check_options(options, self._task.objects, space)
         super().reset(seed=seed)
         self._task.rng = self.np_random
-        self._task.env_state0 = self._checked_env_state((options or {}).get("env_state"))
+        self._task.env_state0 = env_state0
         self._observation = self._control.reset().observation
         self._t = self._clipped = 0
         return self._with_images(self._observation), self._info(stage=0)
@@ -129,30 +131,41 @@ class BimanualEnv(gymnasium.Env):
         """Simulates one control step of 0.02 s towards absolute joint targets (14,).
 
         The episode is truncated at the task's episode_len. It is terminated when success has become impossible: an
-        object has fallen off the table, or the physics has diverged, as when arms are driven hard into each other.
+        object has fallen off the table, or the physics has diverged, as when arms are driven hard into each other:
+        MuJoCo says so, or a number is outside the observation space.
         After a divergence the observation is the last sound one, the reward is 0 and `info["diverged"]` is True.
 
-        Raises ValueError for an action of another shape or with non-finite numbers, and leaves the state unchanged;
+        Raises ValueError for an action of another shape or type, or not finite, and leaves the state unchanged;
         raises gymnasium's ResetNeeded before the first `reset`.
         """
         if self._observation is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
-        action = self._checked_action(action)
+        action = check_action(action, ACTION_DIM)
         target = np.clip(action, self._limits[:, 0], self._limits[:, 1])
         self._clipped += bool(np.any(np.abs(target - action) > 1e-6))
-        sound = self.physics.get_state()
-        try:
-            self._observation = self._control.step(target).observation
-            stage, diverged = self._task.current_stage, False
-        except control.PhysicsError:
-            self.physics.set_state(sound)
-            self.physics.forward()
-            self._task.streak, stage, diverged = 0, 0, True
+        diverged = not self._simulate(target)
+        stage = 0 if diverged else self._task.current_stage
         self._t += 1
         truncated = self._t >= self.env_spec.episode_len
         terminated = diverged or self._task.fallen(self.physics)
         info = {**self._info(stage), "diverged": diverged}
         return self._with_images(self._observation), float(stage), terminated, truncated, info
+
+    def _simulate(self, target: np.ndarray) -> bool:
+        """Simulates one control step. After a divergence it goes back to the state before, and returns False."""
+        state, best_stage = self.physics.get_state(), self._task.best_stage
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # of a diverged state's numbers in float32
+                observation = self._control.step(target).observation
+            if is_sound(self.observation_space, observation):
+                self._observation = observation
+                return True
+        except control.PhysicsError:
+            pass
+        self.physics.set_state(state)
+        self.physics.forward()
+        self._task.best_stage, self._task.streak = best_stage, 0
+        return False
 
     def render(self) -> np.ndarray | None:
         """Returns the image of the camera `angle`, or None without render_mode "rgb_array"."""
@@ -203,29 +216,3 @@ class BimanualEnv(gymnasium.Env):
             "strict_success": self._task.strict_success,
             "clipped": self._clipped,
         }
-
-    def _checked_action(self, action: np.ndarray) -> np.ndarray:
-        action = np.asarray(action, dtype=np.float64)
-        if action.shape != (ACTION_DIM,):
-            raise ValueError(f"action has shape {action.shape}; expected ({ACTION_DIM},) joint targets")
-        if not np.all(np.isfinite(action)):
-            bad = int(np.flatnonzero(~np.isfinite(action))[0])
-            raise ValueError(f"action[{bad}] is {action[bad]}; joint targets must be finite")
-        return action
-
-    def _checked_env_state(self, env_state: Any) -> np.ndarray | None:
-        if env_state is None:
-            return None
-        env_state = np.array(env_state, dtype=np.float64)
-        size = 7 * len(self._task.objects)
-        if env_state.shape != (size,) or not np.all(np.isfinite(env_state)):
-            raise ValueError(
-                f"env_state has shape {env_state.shape}; expected {size} finite numbers: "
-                f"x y z qw qx qy qz of {', '.join(self._task.objects)}"
-            )
-        quaternions = env_state.reshape(-1, 7)[:, 3:]
-        norms = np.linalg.norm(quaternions, axis=1, keepdims=True)
-        if np.any(norms < 1e-6):
-            raise ValueError("env_state holds a zero quaternion; identity is 1 0 0 0")
-        quaternions /= norms
-        return env_state
