@@ -3,6 +3,7 @@
     python eval.py runs/demo                                 50 test rollouts, chunk by chunk and as an ensemble
     python eval.py runs/demo --modes chunk --num_rollouts 200
     python eval.py --ckpt_dir runs/demo --task_name sim_transfer_cube_scripted --temporal_agg
+    python eval.py runs/demo --env my_robot:make             somebody else's environment: docs/your_own_environment.md
 
 After an interruption, the same command continues.
 """
@@ -21,6 +22,7 @@ from act.evaluation.execution import Execution
 from act.evaluation.options import Options
 from act.evaluation.report import write_report
 from act.files import lock_folder
+from act.interop.environments.opening import env_name, open_env
 from act.run_folder import RunFolder
 from act.runtime.envs import ParallelEnvs
 from act.serving.loading import engine_name, open_run
@@ -49,11 +51,12 @@ def evaluate(options: Options) -> None:
     """Loads the policy once, evaluates every execution of it, and writes the report about all results in the folder."""
     run, plan, machine = options.folder, options.rollouts, options.machine
     trained_task = task_of(RunFolder(run).task_name())
-    task = task_of(options.task_name or trained_task)
+    task = env_name(options.env) if options.env else task_of(options.task_name or trained_task)
     policy, about, weights = open_run(run, machine.engine, machine.device)
     engine, out = engine_name(machine.engine), RunFolder(options.out or run)
-    cameras, image_size = evaluation.cameras_for(policy, plan.videos)
-    make_env = partial(sim_envs.make, task, cameras=cameras, image_size=image_size)
+    cameras, image_size = evaluation.cameras_for(policy, 0 if options.env else plan.videos)
+    make = partial(open_env, options.env) if options.env else partial(sim_envs.make, task)
+    make_env = partial(make, cameras=cameras, image_size=image_size)
     num_envs = machine.num_envs or evaluation.default_num_envs(plan.num_rollouts, machine.num_workers, bool(cameras))
     summaries: dict[Execution, Summary] = {}
     with connected(machine.ray), ParallelEnvs(make_env, num_envs, machine.num_workers) as envs:
@@ -65,6 +68,7 @@ def evaluate(options: Options) -> None:
         for execution in options.execution.executions():
             settings = evaluation.policy_settings(run, about, weights)
             settings |= evaluation.rollout_settings(task, execution, policy, plan.seed_set, engine)
+            settings |= {"env": options.env} if options.env else {}
             folder = out.evaluation(execution.folder(plan.seed_set, engine, "" if task == trained_task else task))
             with lock_folder(folder, "evaluated into", "--out"):
                 rollouts = evaluation.EvaluationRun(envs, policy, execution, plan, folder)

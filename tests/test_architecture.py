@@ -31,7 +31,7 @@ FLOORS = (
 )
 FLOOR_OF = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings}
 # What runs beside a robot, in a recording laptop or in a simulating process: it never imports torch.
-TORCHLESS_WINGS = ("runtime", "recording", "evaluation", "cluster", "interop/lerobot")
+TORCHLESS_WINGS = ("runtime", "recording", "evaluation", "cluster", "interop/lerobot", "interop/environments")
 TORCHLESS = (
     *("types", "files", "memory", "seeds", "run_folder", "workers", "provenance", "command_line"),
     *("data/episodes", "data/images", "data/labels", "data/repair"),

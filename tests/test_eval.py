@@ -40,6 +40,10 @@ def make_toy(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -
     return ToyEnv(cameras, image_size, episode_len=10)
 
 
+def make_foreign(cameras: tuple[str, ...], image_size: tuple[int, int]) -> ToyEnv:
+    return make_toy("toy", cameras, image_size)
+
+
 def make_any(task: str, cameras: tuple[str, ...], image_size: tuple[int, int]) -> ToyEnv:
     return make_toy("toy", cameras, image_size)
 
@@ -177,6 +181,44 @@ def test_another_task_has_a_folder_of_its_own(run: Path, monkeypatch: pytest.Mon
     assert read(run)["settings"]["task"] == "toy" and read(run, "test_chunk_other")["settings"]["task"] == "other"
 
 
+def test_somebody_elses_environment_is_evaluated_beside_the_task(run: Path, capsys: pytest.CaptureFixture[str]):
+    flags = [str(run), "--num_workers", "1", "--num_rollouts", "2", "--modes", "chunk", "--video_every", "10"]
+    assert program.main([*flags, "--env", "tests.test_eval:make_foreign"]) == 0
+    results = read(run, "test_chunk_tests.test_eval_make_foreign")
+    assert results["settings"]["env"] == "tests.test_eval:make_foreign" and results["task"] == "toy"
+    assert results["success"]["rate"] == 1.0 and results["mean_length"] == 10
+    videos = run / "eval" / "test_chunk_tests.test_eval_make_foreign" / "videos"
+    assert len(list(videos.iterdir())) == 2
+    assert "2 of 2" in capsys.readouterr().out
+
+
+def test_an_environment_that_does_not_fit_ends_with_one_sentence(run: Path, capsys: pytest.CaptureFixture[str]):
+    flags = [str(run), "--num_workers", "1", "--num_rollouts", "1", "--videos", "0"]
+    for name, message in (
+        ("tests.fakes.foreign_envs:AgentPosEnv", "the policy looks through camera 'cam_high', but tests.fakes.fo"),
+        ("nobodys_robot:make", "there is no module nobodys_robot"),
+        ("my_robot.py:make", "give the module, not the file: my_robot:make"),
+    ):
+        assert program.main([*flags, "--env", name]) == 2
+        error = capsys.readouterr().err
+        assert message in error.splitlines()[-1] and "Traceback" not in error, error
+
+
+def test_an_environment_without_images_has_no_videos(run: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    class Blind(Policy):
+        needs_images = False
+        spec = PolicySpec(env_state_dim=7)
+
+        def predict_chunk(self, histories: Any) -> np.ndarray:
+            return np.zeros((len(histories), self.chunk_size, ACTION_DIM), np.float32)
+
+    monkeypatch.setattr(loading, "open_policy", lambda run, engine, device: Blind())
+    flags = [str(run), "--num_workers", "1", "--num_rollouts", "1", "--modes", "chunk"]
+    assert program.main([*flags, "--env", "tests.fakes.foreign_envs:WithoutPictures"]) == 0
+    assert "no videos: tests.fakes.foreign_envs_WithoutPictures has no images" in capsys.readouterr().out
+    assert read(run, "test_chunk_tests.fakes.foreign_envs_WithoutPictures")["success"]["successes"] == 0
+
+
 def test_the_originals_flags_are_understood():
     line = "--eval --task_name sim_toy_scripted --ckpt_dir runs/x --policy_class ACT --kl_weight 10 --chunk_size 100"
     line += " --hidden_dim 512 --batch_size 8 --dim_feedforward 3200 --num_epochs 2000 --lr 1e-5 --seed 0"
@@ -201,6 +243,7 @@ def test_an_error_about_the_task_ends_with_code_2(run: Path, capsys: pytest.Capt
     [
         ("", "no run is given; give its folder"),
         ("runs/x --ckpt_dir runs/y", "two runs are given, runs/x and --ckpt_dir runs/y; leave one of them out"),
+        ("runs/x --env a:b --task_name c", "two environments are given, --env a:b and --task_name c; leave one of"),
         ("runs/x --temporal_agg --modes chunk", "--modes chunk is given; leave one of them out"),
         ("runs/x --temporal_agg --modes chunk ensemble", "--modes chunk ensemble is given; leave one of them out"),
         ("runs/x --modes chunk chunk", "--modes chunk chunk: give chunk once"),

@@ -91,6 +91,9 @@ class Options:
     """The original's name of RUN."""
     task_name: Annotated[str | None, _default("the task of the training", "TASK")] = None
     """Task to evaluate in, e.g. sim_insertion_scripted."""
+    env: Annotated[str | None, _default("the simulated task", "ENV")] = None
+    """Another environment to evaluate in: MODULE:FUNCTION, or a Gymnasium id such as gym_aloha/AlohaTransferCube-v0;
+    see docs/your_own_environment.md."""
     out: Annotated[Path | None, _default("RUN", "DIR")] = None
     """Folder for the results and the report."""
     rollouts: OmitArgPrefixes[RolloutPlan] = field(default_factory=RolloutPlan)
@@ -103,6 +106,10 @@ class Options:
             raise ValueError("no run is given; give its folder: python eval.py runs/demo")
         if self.run is not None and self.ckpt_dir is not None:
             raise ValueError(f"two runs are given, {self.run} and --ckpt_dir {self.ckpt_dir}; leave one of them out")
+        if self.env is not None and self.task_name is not None:
+            raise ValueError(
+                f"two environments are given, --env {self.env} and --task_name {self.task_name}; leave one of them out"
+            )
         for group in (self.rollouts, self.execution, self.machine):
             group.check()
 

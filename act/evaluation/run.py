@@ -113,9 +113,16 @@ class EvaluationRun:
     def _record_videos(self, seeds: Sequence[int], log: EpisodeLog) -> None:
         """Videos of these rollouts, in waves of their own: rendering for a video would slow the others down."""
         missing = [seed for seed in seeds if not self._video(seed).exists()]
+        if missing and not self._has_images(missing[0]):
+            print(f"no videos: {self.envs.env_spec.task_name} has no images")
+            return
         finished = [seed for seed in missing if seed in log]  # before `_record` adds to the log
         self._record([seed for seed in missing if seed not in log], log)
         self._record_again(finished, log)
+
+    def _has_images(self, seed: int) -> bool:
+        """Whether observations have images; asks an environment that names no cameras, as those of others do not."""
+        return bool(self.envs.env_spec.cameras) or "images" in self.envs.reset([seed], images_due=True)[0][0]
 
     def _record(self, seeds: Sequence[int], log: EpisodeLog) -> None:
         if not seeds:
@@ -210,7 +217,7 @@ def check_objects(policy: DescribedPolicy, env_spec: EnvSpec, trained: str) -> N
     if env_spec.objects and seen not in (0, existing):
         raise ValueError(
             f"the policy sees {seen} numbers of object poses, {env_spec.task_name} has {existing}: "
-            f"leave --task_name out, or give one of {trained}"
+            f"leave --task_name out (or --env), or give one of {trained}"
         )
 
 

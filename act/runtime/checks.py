@@ -84,14 +84,14 @@ def check_fits(spec: PolicySpec, obs: Observation, action_dim: int | None, env_n
         action_dim: numbers in an action of the environment; None where nobody knows.
     """
     seen = np.size(obs["qpos"]) if "qpos" in obs else spec.qpos_dim
-    poses = np.size(obs["env_state"]) if "env_state" in obs else spec.env_state_dim
+    poses = np.size(obs.get("env_state", ()))
     for name, ours, here in (
         ("sees qpos", spec.qpos_dim, seen),
         ("answers actions", spec.action_dim, spec.action_dim if action_dim is None else action_dim),
         ("sees an env_state", spec.env_state_dim, poses if spec.env_state_dim else 0),
     ):
         if ours != here:
-            raise ValueError(f"the policy {name} of {ours} numbers, but {env_name} has {here}")
+            raise ValueError(f"the policy {name} of {ours} numbers, but {env_name} has {here or 'none'}")
     missing = [camera for camera in spec.cameras if camera not in obs.get("images", spec.cameras)]
     if missing:
         raise ValueError(f"the policy needs camera {missing[0]!r}, but {env_name} has {', '.join(obs['images'])}")

@@ -26,10 +26,12 @@ class _Lane:
     images: dict[str, np.ndarray] | None = None  # the last ones that were rendered
     rewards: list[float] = field(default_factory=list)
     live: bool = True
+    was_success: bool = False  # whether info["is_success"], as other projects call it, was true at any control step
 
     def change(self, change: Change) -> None:
         self.obs, reward, terminated, truncated, self.info = change
         self.rewards.append(reward)
+        self.was_success |= bool(self.info.get("is_success"))
         self.images = self.obs.get("images", self.images)
         self.live = not (terminated or truncated)
 
@@ -40,14 +42,15 @@ class _Lane:
     def result(self, spec: EnvSpec, env_state0: list[float]) -> RolloutResult:
         best = max(self.rewards)
         reached = [(np.asarray(self.rewards) >= r).nonzero()[0] for r in range(1, spec.max_reward + 1)]
-        success = bool(self.info.get("success", spec.max_reward > 0 and best >= spec.max_reward))
+        last_stage = self.was_success or (spec.max_reward > 0 and best >= spec.max_reward)
+        success = bool(self.info.get("success", last_stage))
         return RolloutResult(
             seed=self.seed,
             length=len(self.rewards),
             max_reward=best,
             episode_return=float(sum(self.rewards)),
             success=success,
-            strict_success=bool(self.info.get("strict_success", success)),
+            strict_success=bool(self.info.get("strict_success", self.info.get("is_success", success))),
             stages=[int(at[0]) if len(at) else None for at in reached],
             env_state0=env_state0,
             clipped=int(self.info.get("clipped", 0)),

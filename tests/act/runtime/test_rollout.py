@@ -47,6 +47,13 @@ class LooseEnv(ToyEnv):
         return obs, reward, terminated, truncated, {**info, "success": True, "strict_success": False, "clipped": 3}
 
 
+class Brief(ToyEnv):
+    """Says `is_success` as other projects do, and only at control step 3."""
+
+    def step(self, action: np.ndarray) -> Any:
+        return (*super().step(action)[:4], {"is_success": self.t == 3})
+
+
 class NamedEnv(ToyEnv):
     """Says in which process it lives."""
 
@@ -120,6 +127,13 @@ def test_success_strict_success_and_clipped_targets_are_what_the_environment_say
     assert (result.success, result.strict_success, result.clipped) == (True, False, 3)
     summary = evaluate(toys(1, LooseEnv), HoldAgent(), [0, 1], progress=False)
     assert (summary.success.rate, summary.strict_success.rate, summary.clipped) == (1.0, 0.0, 3.0)
+
+
+def test_is_success_counts_like_success_and_must_hold_at_the_end_for_strict_success() -> None:
+    (result,) = rollout(toys(1, Brief), HoldAgent(), seeds=[0])
+    assert (result.success, result.strict_success) == (True, False)
+    (short,) = rollout(toys(1, Brief, episode_len=3), HoldAgent(), seeds=[0])
+    assert (short.success, short.strict_success) == (True, True)
 
 
 def test_an_episode_that_ends_early_is_not_stepped_until_the_wave_ends() -> None:

@@ -1,0 +1,158 @@
+"""Does a policy that was trained here win in gym-aloha, on the starts on which it wins here? Paired rollouts, a table.
+
+    pip install -e '.[gym-aloha]'
+    python -m benchmarks.gym_aloha runs/transfer_state runs/insertion_state
+    python -m benchmarks.gym_aloha --record transfer_cube --num 50      # demonstrations in gym-aloha's own pictures
+
+A start is where a seed puts the objects here. In gym-aloha they are put there, too: at rest as here, or as high as
+gym-aloha drops them. Finished rollouts are kept in --out, so the same command continues.
+"""
+
+import sys
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium
+import numpy as np
+from gymnasium.utils import seeding
+from tyro.conf import Positional
+
+import sim_envs
+from act.evaluation.evaluate import EpisodeLog, Summary, evaluate
+from act.evaluation.execution import MODES, Execution, Mode
+from act.evaluation.rates import Rate, compare_paired
+from act.evaluation.run import check_objects, policy_settings
+from act.files import write_json
+from act.interop.environments.opening import open_env
+from act.provenance import provenance
+from act.recording.recorder import EpisodeRecorder
+from act.run_folder import RunFolder
+from act.runtime.envs import ParallelEnvs
+from act.runtime.rollout import rollout
+from act.seeds import TEST_SEEDS
+from act.serving.loading import open_run
+from act.types import task_of
+from act.workers import available_cores
+from benchmarks.programs import check_values, main
+
+IDS = {"transfer_cube": "gym_aloha/AlohaTransferCube-v0", "insertion": "gym_aloha/AlohaInsertion-v0"}
+HERE, AT_REST, FALLING = "here", "gym-aloha, at rest", "gym-aloha, falling"
+PLACES = (HERE, AT_REST, FALLING)
+RESULTS = Path(__file__).parent / "results" / "gym_aloha.json"
+DROP_HEIGHT = 0.05  # [m] of an object's origin at gym-aloha's own starts
+IMAGE_SIZE, NUM_ENVS = (480, 640), 50
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which policies are evaluated in which executions, or which demonstrations are recorded."""
+
+    runs: Annotated[tuple[Path, ...], Positional] = ()
+    """Folders of training runs, one or several per task; policies that see object poses."""
+    modes: tuple[Mode, ...] = MODES
+    num: int = 200
+    """Number of paired starts, or of recorded episodes."""
+    record: str = ""
+    """Instead, let the scripted expert of this task drive in gym-aloha, and record its camera `top`."""
+    out: Path = Path("runs/gym_aloha")
+    """Folder of finished rollouts, and of recorded episodes."""
+    num_workers: int = available_cores()
+
+
+class PlacedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """gym-aloha whose objects start where the seed puts them here; with `falls`, as high as gym-aloha drops them."""
+
+    def __init__(self, task: str, falls: bool, cameras: tuple[str, ...] = ()):
+        super().__init__(open_env(IDS[task], cameras, IMAGE_SIZE))
+        self.task, self.falls = task, falls
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        assert seed is not None, "the start follows from the seed"
+        return self.env.reset(seed=seed, options={"env_state": start_of(self.task, seed, self.falls)})
+
+
+def start_of(task: str, seed: int, falls: bool = False) -> np.ndarray:
+    """The poses (7n,) of the objects with which the environment here begins an episode of this seed."""
+    rng = seeding.np_random(seed)[0]
+    poses = sim_envs.load(task)(rng).sample_objects(rng)
+    poses[2::7] = DROP_HEIGHT if falls else poses[2::7]
+    return poses
+
+
+def make_env(task: str, place: str) -> gymnasium.Env[Any, Any]:
+    return sim_envs.make(task, cameras=()) if place == HERE else PlacedEnv(task, place == FALLING)
+
+
+def measure(options: Options, run: Path) -> list[dict[str, Any]]:
+    """Rolls out the policy of a run; returns a row of the table per execution and place."""
+    task, (policy, about, weights) = task_of(RunFolder(run).task_name()), open_run(run)
+    if task not in IDS:
+        raise ValueError(f"{run} was trained on {task}, which gym-aloha does not have; it has {', '.join(IDS)}")
+    found: dict[tuple[Mode, str], Summary] = {}
+    for place in PLACES:
+        with ParallelEnvs(partial(make_env, task, place), NUM_ENVS, options.num_workers) as envs:
+            check_objects(policy, envs.env_spec, task)
+            for mode in options.modes:
+                settings = {**policy_settings(run, about, weights), "run": "", "mode": mode, "place": place}
+                name = f"{run.resolve().name}_{mode}_{PLACES.index(place)}.jsonl"
+                log = EpisodeLog(options.out / name, settings)
+                agent = Execution(mode).agent(policy)
+                found[mode, place] = evaluate(envs, agent, TEST_SEEDS[: options.num], log=log)
+    return [
+        {"task": task, "mode": mode, "place": place, **compared(found[mode, HERE], there)}
+        for (mode, place), there in found.items()
+    ]
+
+
+def compared(here: Summary, there: Summary) -> dict[str, Any]:
+    """The success in a place, and its pairs with the rollouts here."""
+    pairs = compare_paired(here.episodes, there.episodes)
+    kept = Rate.of("won there, of those won here", [True] * pairs.both + [False] * pairs.only_first)
+    rates = {"success": asdict(there.success), "stages": [asdict(stage) for stage in there.stages]}
+    return {**rates, "pairs": asdict(pairs), "kept": asdict(kept), "commits": there.rollout_commits}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = ["| task | execution | where | success | won there, of those won here | only here | only there | p |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for r in rows:
+        rates = [str(Rate(**r[key])) for key in ("success", "kept")]
+        pairs = [r["pairs"]["only_first"], r["pairs"]["only_second"], f"{r['pairs']['p_value']:.2g}"]
+        cells = [rates[0], *(["", "", "", ""] if r["place"] == HERE else [rates[1], *pairs])]
+        lines.append(f"| {r['task']} | {r['mode']} | {r['place']} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def record(options: Options) -> None:
+    """Adds episodes in which the expert succeeds, in gym-aloha's own pictures; seeds 0 to num - 1."""
+    folder = options.out / "demonstrations" / options.record
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [seed for seed in range(options.num) if not (folder / f"episode_{seed}.hdf5").exists()]
+    make = partial(PlacedEnv, options.record, falls=False, cameras=("top",))
+    with ParallelEnvs(make, options.num_workers, options.num_workers) as envs:
+        attrs = {"sim": True, "source": "scripted"}
+        recorder = EpisodeRecorder(lambda result: folder / f"episode_{result.seed}.hdf5", envs.env_spec, attrs=attrs)
+        for result in rollout(envs, sim_envs.make_expert(options.record), [recorder], seeds=missing):
+            print(f"seed {result.seed}: reward {result.max_reward:g} after {result.length} control steps")
+
+
+def work(options: Options) -> None:
+    check_values(options, ("num", "num_workers"), ("modes",))
+    if options.record:
+        record(options)
+        return
+    if not options.runs:
+        raise ValueError("no run is given; give folders of policies that see object poses: train.py --preset state")
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = [row for run in options.runs for row in measure(options, run)]
+    write_json(RESULTS, {"rows": rows, "provenance": provenance()})
+    print(table(rows))
+
+
+program = partial(main, "gym_aloha", Options, work, __doc__, "docs/your_own_environment.md")
+
+if __name__ == "__main__":
+    sys.exit(program())
