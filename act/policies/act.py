@@ -100,11 +100,14 @@ class Config(ObservingConfig):
                 **cls.observes(name),
                 hidden_dim=256,
                 dim_feedforward=1024,
+                n_heads=4,
                 n_encoder_layers=2,
                 n_decoder_layers=1,
                 actions_per_query=4,
                 n_cvae_layers=2,
                 cvae_stride=4,
+                dropout=0.0,  # noise on the maps, and random scenes, keep it from fitting 50 places by heart
+                map_noise=0.2,
             )
         return cls(
             **cls.observes(name),

@@ -42,9 +42,10 @@ class TrainConfig:
     aggregation: Aggregation = "uniform"
     """Weights of demonstrations, expert labels and the policy's own steps in DAgger (act/data/labels.py)."""
     scenes: Path | None = None
-    """File of random scenes in which the encoder also learns to locate keypoints, in the same steps (co-training)."""
+    """File of random scenes in which the encoder also learns to locate keypoints, in the same steps (co-training).
+    Preset aloha takes the file scenes.hdf5 beside its episodes."""
     scene_weight: float = 1.0
-    """Weight of that loss."""
+    """Weight of that loss; with 0, preset aloha needs no scenes."""
     scene_batch_size: int = 32
     """Scenes per step."""
     warm_start: Path | None = None
@@ -145,6 +146,11 @@ class TrainConfig:
             )
 
     @property
+    def has_default_scenes(self) -> bool:
+        """Whether `with_paths` chooses a file of random scenes where none is given."""
+        return self.preset == "aloha" and self.policy.learns_from_scenes and self.policy.uses_images
+
+    @property
     def trains_backbone(self) -> bool:
         """Whether the backbone is trained, in all steps or from `unfreeze_at` on."""
         return self.policy.trains_backbone or (self.policy.uses_images and self.unfreeze_at is not None)
@@ -153,7 +159,8 @@ class TrainConfig:
     def without_effect(self) -> dict[str, str]:
         """Fields of the training that mean nothing beside the others, and when they would."""
         unused = {} if self.eval_every else {"eval_rollouts": "with --eval_every"}
-        unused |= {} if self.scenes else dict.fromkeys(("scene_weight", "scene_batch_size"), "with --scenes FILE")
+        scenes = self.scenes or self.has_default_scenes
+        unused |= {} if scenes else dict.fromkeys(("scene_weight", "scene_batch_size"), "with --scenes FILE")
         unused |= {} if self.num_epochs is None else {"steps": "without --num_epochs"}
         if not self.policy.uses_images:
             unused |= dict.fromkeys(("cameras", "image_size", "cache", "jpeg_colors"), "with --use_images")
@@ -192,9 +199,12 @@ class TrainConfig:
     def with_paths(self) -> "TrainConfig":
         """With the default folders where none were given."""
         run = f"{self.task_name}_{self.policy_class.lower()}_{self.preset}_seed{self.seed}"
+        directories = self.dataset_dir or (Path("data") / self.task_name,)
+        default_scenes = self.has_default_scenes and self.scene_weight > 0
         return dataclasses.replace(
             self,
-            dataset_dir=self.dataset_dir or (Path("data") / self.task_name,),
+            dataset_dir=directories,
+            scenes=self.scenes or (directories[0] / "scenes.hdf5" if default_scenes else None),
             run_dir=self.run_dir or Path("runs") / run,
             policy=self.policy.with_paths(self.env_name),
         )
@@ -232,7 +242,7 @@ _FAST: dict[str, Any] = {
 }
 _TRAINING: dict[str, dict[str, Any]] = {
     "paper": {},
-    "aloha": {**_FAST, "frame_stride": 4, "steps": 2500, "lr": 3e-4, "lr_backbone": 3e-5},
+    "aloha": {**_FAST, "frame_stride": 4, "batch_size": 32, "lr": 1e-3, "lr_backbone": 3e-5},
     "fast": _FAST,
     "state": {**_FAST, "cameras": (), "frame_stride": 1},
 }

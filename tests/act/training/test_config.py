@@ -77,3 +77,14 @@ def test_the_original_command_line_is_understood():
 def test_values_out_of_range_are_refused(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change))):
         make(tmp_path, **change)
+
+
+def test_preset_aloha_takes_the_scenes_beside_its_episodes():
+    task = ["--preset", "aloha", "--task_name", "sim_transfer_cube_scripted"]
+    config = configs.parse([*task, "--dataset_dir", "demos", "more"]).with_paths()
+    assert config.scenes == Path("demos/scenes.hdf5") and config.policy.trunk == "runs/transfer_cube_resnet18"
+    assert configs.parse([*task, "--scenes", "other.hdf5"]).with_paths().scenes == Path("other.hdf5")
+    assert configs.parse([*task, "--scene_weight", "0"]).with_paths().scenes is None
+    assert configs.parse([*task, "--scene_weight", "0.5"]).with_paths().scenes is not None
+    assert configs.parse([*task, "--policy_class", "BC_ConvMLP"]).with_paths().scenes is None
+    assert configs.parse(["--preset", "fast", *task[2:]]).with_paths().scenes is None
