@@ -73,12 +73,16 @@ def make_with_expert(
 
 
 def make_scene_sampler(
-    task: str, cameras: tuple[str, ...], image_size: tuple[int, int], quality: str = "fast"
+    task: str,
+    cameras: tuple[str, ...],
+    image_size: tuple[int, int],
+    quality: str = "fast",
+    randomize: Sequence[str] = (),
 ) -> "SceneSampler":
     """Returns a sampler of random, labelled scenes of the task; see `sim_envs.random_scenes.SceneSampler`."""
     from sim_envs.random_scenes import SceneSampler
 
-    return SceneSampler(load(task), cameras, image_size, quality)
+    return SceneSampler(load(task), cameras, image_size, quality, randomize)
 
 
 def gymnasium_id(task: str) -> str:

@@ -3,8 +3,10 @@
 import atexit
 import os
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +66,28 @@ class CameraRenderer:
         self._close = weakref.finalize(self, _close, self._renderer)
         atexit.register(self._close)  # runs before MuJoCo's own exit handler, which ends EGL
 
-    def render(self, data: Any, camera: str) -> np.ndarray:
-        """Returns an image (H, W, 3) uint8 RGB of `camera`, for an MjData of this scene."""
+    def render(self, data: Any, camera: str, appearance: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """Returns an image (H, W, 3) uint8 RGB of `camera`, for an MjData of this scene.
+
+        `appearance` has other values of fields of MjModel, for this image alone: {"mat_rgba": (n, 4), ...}.
+        """
+        usual = self._put_on(appearance or {})
         self._renderer.update_scene(data, camera, self._option)
-        return self._renderer.render()
+        image = self._renderer.render()
+        self._put_on(usual)
+        return image
+
+    def _put_on(self, appearance: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Changes fields of the model and returns their former values. Textures go to the graphics context, too."""
+        model, before = self._renderer.model, {}
+        for name, values in appearance.items():
+            field = attrgetter(name)(model)
+            before[name] = np.array(field)
+            field[:] = values
+        if "tex_data" in appearance and self._option.flags[mujoco.mjtVisFlag.mjVIS_TEXTURE]:
+            for texture in range(model.ntex):
+                mujoco.mjr_uploadTexture(model, self._renderer._mjr_context, texture)
+        return before
 
     def close(self) -> None:
         """Frees the graphics context."""

@@ -1,5 +1,6 @@
 """Defines the environment: Gymnasium outside, dm_control inside, 50 Hz control, 2 ms physics steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from gymnasium.utils.seeding import np_random
 from sim_envs.camera import QUALITIES, shared_renderer
 from sim_envs.checks import check_action, check_options, check_seed, is_sound
 from sim_envs.objects import carrier
+from sim_envs.randomize import Randomizer
 from sim_envs.robot import ACTION_DIM, Robot
 from sim_envs.task import BimanualTask
 
@@ -69,13 +71,14 @@ class BimanualEnv(gymnasium.Env):
         image_size: (H, W) of every image [pixels].
         quality: "fast" (no shadows, no multisampling) or "pretty".
         render_mode: "rgb_array" makes `render()` return the image of the camera `angle`.
+        randomize: what differs between episodes besides the start poses; names of `sim_envs.randomize.KINDS`.
 
     Attributes:
         env_spec: describes the environment (EnvSpec).
         images_due: False makes the next `reset` or `step` leave the images out. The rollout loop sets it, so that
             cameras are rendered only when an agent or an observer needs images.
 
-    Raises ValueError for unknown cameras and qualities, and for image sizes that cannot be rendered.
+    Raises ValueError for unknown cameras, qualities and randomizations, and for image sizes that cannot be rendered.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (Gymnasium's own form)
@@ -87,6 +90,7 @@ class BimanualEnv(gymnasium.Env):
         image_size: tuple[int, int] = (480, 640),
         quality: str = "fast",
         render_mode: str | None = None,
+        randomize: Sequence[str] = (),
     ):
         if isinstance(cameras, str):
             raise ValueError(f"cameras {cameras!r}: give a tuple, ({cameras!r},)")
@@ -101,6 +105,8 @@ class BimanualEnv(gymnasium.Env):
         self._task = task(np.random.default_rng(0))  # reset(seed) replaces this generator
         physics = mujoco.Physics.from_xml_path(str(task.scene))
         self._control = control.Environment(physics, self._task, control_timestep=CONTROL_TIMESTEP, legacy_step=True)
+        self._randomizer = Randomizer(physics.model.ptr, task.objects, randomize)
+        self._task.area = "area" in self._randomizer.kinds
         self._limits = Robot(physics.model.ptr).limits
         self.action_space = gymnasium.spaces.Box(*self._limits.T.astype(np.float32), dtype=np.float32)
         self.observation_space = self._make_observation_space()
@@ -118,9 +124,12 @@ class BimanualEnv(gymnasium.Env):
         super().reset(seed=seed)
         self._task.rng = self.np_random
         self._task.env_state0 = env_state0
+        values = self._randomizer.sample(seed, self.np_random)
         self._observation = self._control.reset().observation
+        self._randomizer.record(self.physics.data.ptr)
         self._t = self._clipped = 0
-        return self._with_images(self._observation), self._info(stage=0)
+        randomization = {"randomization": values} if values else {}
+        return self._with_images(self._observation), {**self._info(stage=0), **randomization}
 
     def sample_start(self, seed: int) -> np.ndarray:
         """The poses of all objects (7n,) with which `reset(seed=seed)` starts an episode; nothing is simulated."""
@@ -146,6 +155,7 @@ class BimanualEnv(gymnasium.Env):
         diverged = not self._simulate(target)
         stage = 0 if diverged else self._task.current_stage
         self._t += 1
+        self._randomizer.record(self.physics.data.ptr)
         truncated = self._t >= self.env_spec.episode_len
         terminated = diverged or self._task.fallen(self.physics)
         info = {**self._info(stage), "diverged": diverged}
@@ -173,8 +183,16 @@ class BimanualEnv(gymnasium.Env):
 
     def render_camera(self, camera: str, image_size: tuple[int, int] | None = None) -> np.ndarray:
         """Returns an image (H, W, 3) uint8 of any camera, also of one that observations do not have."""
-        renderer = shared_renderer(self._task.scene, image_size or self.env_spec.image_size, self.quality)
-        return renderer.render(self.physics.data.ptr, MJCF_CAMERAS.get(camera, camera))
+        return self._render(self.physics.data.ptr, camera, image_size or self.env_spec.image_size)
+
+    def _render(self, data: Any, camera: str, image_size: tuple[int, int]) -> np.ndarray:
+        renderer = shared_renderer(self._task.scene, image_size, self.quality)
+        return renderer.render(data, MJCF_CAMERAS.get(camera, camera), self._randomizer.appearance)
+
+    def _observed(self, camera: str) -> np.ndarray:
+        """Returns what a camera shows, which may be late."""
+        data = self._randomizer.seen(self.physics.data.ptr, MJCF_CAMERAS.get(camera, camera))
+        return self._render(data, camera, self.env_spec.image_size)
 
     def push(self, body: str, velocity: np.ndarray) -> None:
         """Gives an object, or what carries a part, a velocity (3,) [m/s], a disturbance for tests of recovery."""
@@ -206,7 +224,7 @@ class BimanualEnv(gymnasium.Env):
     def _with_images(self, observation: Any) -> dict[str, Any]:
         observation = dict(observation)
         if self.env_spec.cameras and self.images_due:
-            observation["images"] = {camera: self.render_camera(camera) for camera in self.env_spec.cameras}
+            observation["images"] = {camera: self._observed(camera) for camera in self.env_spec.cameras}
         return observation
 
     def _info(self, stage: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A scene has random arm configurations and objects on the table or between the fi
 images of the chosen cameras and the pixel of every keypoint of the task in each image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -12,6 +13,7 @@ import numpy as np
 from sim_envs.camera import QUALITIES, SCENERY_GROUP, shared_renderer
 from sim_envs.env import DEFAULT_CAMERAS, MJCF_CAMERAS, check_view
 from sim_envs.objects import is_part, place, pose_in
+from sim_envs.randomize import Randomizer
 from sim_envs.robot import GRIPPER, SIDES, Robot
 from sim_envs.task import BimanualTask, quaternion_matrix
 
@@ -47,7 +49,9 @@ class SceneSampler:
         scene = sampler.sample(np.random.default_rng(0))
         x, y = scene.keypoints["cam_high"][0]            # pixel of sampler.keypoints[0]
 
-    Raises ValueError for unknown cameras and qualities, and for image sizes that cannot be rendered.
+    `randomize` takes those of `sim_envs.randomize.KINDS` that can be seen in a scene; others have no effect.
+
+    Raises ValueError for unknown cameras, qualities and randomizations, and for image sizes that cannot be rendered.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class SceneSampler:
         cameras: tuple[str, ...] = DEFAULT_CAMERAS,
         image_size: tuple[int, int] = (240, 320),
         quality: str = "fast",
+        randomize: Sequence[str] = (),
     ):
         check_view(cameras, image_size, quality)
         self.task, self.cameras, self.image_size = task, cameras, image_size
@@ -63,6 +68,8 @@ class SceneSampler:
         self._sampler = task(np.random.default_rng(0))
         self._model = mujoco.MjModel.from_xml_path(str(task.scene))
         self._data = mujoco.MjData(self._model)
+        self._randomizer = Randomizer(self._model, task.objects, randomize)
+        self._sampler.area = "area" in self._randomizer.kinds
         self._robot = Robot(self._model)
         self._renderer = shared_renderer(task.scene, image_size, quality)
         self._visible_groups = np.array(mujoco.MjvOption().geomgroup)  # without that of invisible collision hulls
@@ -72,6 +79,7 @@ class SceneSampler:
 
     def sample(self, rng: np.random.Generator) -> Scene:
         """Samples one scene, renders its images and computes its labels."""
+        self._randomizer.sample(None, rng)
         qpos = np.concatenate([self._random_arm(rng) for _ in SIDES])
         self._robot.set_qpos(self._data, qpos)
         mujoco.mj_kinematics(self._model, self._data)
@@ -80,7 +88,7 @@ class SceneSampler:
         images, keypoints, visible = {}, {}, {}
         for camera in self.cameras:
             name = MJCF_CAMERAS.get(camera, camera)
-            images[camera] = self._renderer.render(self._data, name)
+            images[camera] = self._renderer.render(self._data, name, self._randomizer.appearance)
             keypoints[camera], visible[camera] = self._project(name)
         return Scene(images, keypoints, visible, self._robot.qpos(self._data), env_state.astype(np.float32))
 

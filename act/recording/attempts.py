@@ -56,6 +56,9 @@ class Recording:
     """Standard deviation [rad] of noise on the executed arm targets; the recorded action stays clean. The experts still
     succeed at 0.0025 and fail above 0.004."""
 
+    randomize: tuple[Literal["area", "textures", "light", "camera", "mass", "friction", "latency"], ...] = ()
+    """What differs between episodes besides the start poses, see docs/tasks.md; the file keeps the values."""
+
     @property
     def task(self) -> str:
         """The task in the simulator: "transfer_cube" of "sim_transfer_cube_human"."""
@@ -69,7 +72,8 @@ class Recording:
     @property
     def view(self) -> dict[str, Any]:
         """What an environment renders, as keyword arguments of `sim_envs.make`."""
-        return {"cameras": self.cameras, "image_size": self.image_size, "quality": self.quality}
+        view = {"cameras": self.cameras, "image_size": self.image_size, "quality": self.quality}
+        return view | ({"randomize": self.randomize} if self.randomize else {})
 
     def seen_by(self, spec: PolicySpec) -> "Recording":
         """The same with the cameras and the image size that a policy looks at."""
@@ -99,6 +103,8 @@ class Recording:
         """The attribute `recording` of a file. `style` says who drove, where that is not the expert."""
         values: dict[str, Any] = {"task": self.task, "style": style or self.style, **dataclasses.asdict(self)}
         del values["task_name"]
+        if not self.randomize:  # then the file is like those that were recorded before there was a choice
+            del values["randomize"]
         if not self.spread:
             del values["spread"]  # files without it are those of earlier versions, too
         return json.loads(json.dumps(values))

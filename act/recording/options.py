@@ -23,7 +23,7 @@ HAS_EFFECT = {
     "--agent leader": (*_EPISODES, "cameras", "image_size", "keep_failures", "leaders", *_PAGE),
     "--agent dagger": (*_EPISODES, *_POLICY, "workers", "beta_schedule", "label_every", "to_the_end"),
     "--agent hg_dagger": (*_EPISODES, *_POLICY, "workers", "gate", "take_over", "hand_back"),
-    "--random_scenes N": ("cameras", "image_size", "workers"),
+    "--random_scenes N": ("cameras", "image_size", "workers", "randomize"),
 }
 
 

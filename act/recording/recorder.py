@@ -33,6 +33,7 @@ def keep_all(result: RolloutResult) -> bool:
 class _Buffer:
     rows: dict[str, list[np.ndarray]] = field(default_factory=dict)
     images: dict[str, list["np.ndarray | Future[bytes]"]] = field(default_factory=dict)
+    attrs: dict[str, Any] = field(default_factory=dict)
 
     def frames(self, camera: str) -> list[Any]:
         """(H, W, 3) arrays, or JPEG bytes once all are encoded."""
@@ -85,7 +86,7 @@ class EpisodeRecorder:
         return bool(self.spec.cameras)
 
     def on_reset(self, index: int, seed: int, obs: Observation, info: Info) -> None:
-        self._buffers[index] = _Buffer()
+        self._buffers[index] = _Buffer(attrs={name: info[name] for name in ("randomization",) if name in info})
 
     def on_step(
         self, index: int, t: int, obs: Observation, action: np.ndarray, next_obs: Observation, reward: float, info: Info
@@ -112,6 +113,7 @@ class EpisodeRecorder:
         if not self.keep(result):
             return
         outcome = {"seed": result.seed, "success": result.success, "strict_success": result.strict_success}
+        outcome |= buffer.attrs
         arrays: dict[str, Any] = {name: np.stack(rows) for name, rows in buffer.rows.items()}
         images = {camera: buffer.frames(camera) for camera in buffer.images}
         encoding: dict[str, Any] = {"compress": self.compress, "jpeg_quality": self.jpeg_quality}
