@@ -22,7 +22,7 @@ import tyro
 
 from act import command_line
 from act.files import whole_file, write_json
-from act.run_folder import RunFolder
+from act.run_folder import RunFolder, file_digest
 from act.serving.loading import open_run
 from act.serving.onnx_policy import FILES, OnnxPolicy, about_path
 from act.serving.parity import describe_error, differences, random_histories, recorded_histories
@@ -90,6 +90,7 @@ def export(run: Path) -> Path:
         about["error"] = error = differences(policy, OnnxPolicy(temporary, about), probes)
         if error is not None and not error["max"] <= TOLERANCE:  # written so that NaN is refused, too
             raise ValueError(f"{run}: the graph's answers differ from torch's by {error['max']:.2g} rad; not written")
+        about["graph"] = file_digest(temporary)
     write_json(about_path(graph), about)
     return graph
 
@@ -114,6 +115,7 @@ def export_int8(run: Path, dataset_dir: Path | None = None) -> Path:
         _quantize(run / FILES["onnx"], temporary, [exact.inputs(history) for history in histories[:N_CALIBRATION]])
         with plain_arithmetic():
             about["error"] = differences(policy, OnnxPolicy(temporary, about), histories[N_CALIBRATION:])
+        about["graph"] = file_digest(temporary)
     write_json(about_path(graph), about)
     return graph
 

@@ -5,7 +5,6 @@
 It needs numpy, OpenCV and onnxruntime. docs/realtime.md shows how to install only these on a robot.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,51 +12,57 @@ from typing import Any
 import numpy as np
 
 from act.data.images import resize_image
-from act.run_folder import RunFolder
+from act.files import read_json
+from act.run_folder import RunFolder, file_digest
+from act.serving.onnx_session import check_query, check_sizes, open_session
 from act.types import Observation, PolicySpec
-from act.workers import available_cores
 
 FILES = {"onnx": "policy.onnx", "int8": "policy.int8.onnx"}  # engine -> graph; its description is FILE.json
-ERRORS_ONLY = 3  # log severity of ONNX Runtime
 
 
 class OnnxPolicy:
-    """Computes one history at a time, each on `threads` cores (None: all cores this process may use)."""
+    """Computes one history at a time, each on `threads` cores (None: all cores this process may use).
+
+    Raises ValueError, in one sentence, for a graph whose inputs, outputs or first answer are not those that `about`
+    describes, and TypeError or KeyError when `about` describes no graph.
+    """
 
     def __init__(self, graph: Path, about: Mapping[str, Any], threads: int | None = None):
-        onnxruntime = _onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or available_cores()
-        options.log_severity_level = ERRORS_ONLY
-        self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        self.chunk_size, self.n_obs_steps = int(about["chunk_size"]), int(about["n_obs_steps"])
+        self.chunk_size, self.n_obs_steps = check_sizes(about)
         self.spec = PolicySpec.from_json(about["spec"])
+        check_query(self.spec, self.n_obs_steps)
+        chunk = (1, self.chunk_size, self.spec.action_dim)
+        self._session = open_session(graph, self.inputs([self._zeros()] * self.n_obs_steps), chunk, threads)
 
     @classmethod
     def load(cls, run: Path | str, engine: str = "onnx", threads: int | None = None) -> "OnnxPolicy":
         """Loads the exported policy of a run; `engine` is "onnx" or "int8".
 
         Raises ValueError when the run has no such graph, when the graph was made from other weights than the run has
-        now, and when it cannot be opened. The message names the command that exports it again.
+        now, when it was changed, when it cannot be opened, and when it answers anything but finite chunks of the
+        described shape. The message names the command that exports it again.
         """
         run = Path(run)
         if engine not in FILES:
             raise ValueError(f"unknown engine {engine!r}; available: {', '.join(FILES)}")
         graph, command = run / FILES[engine], f"python -m act export {run}{' --int8' if engine == 'int8' else ''}"
         try:
-            about = json.loads(about_path(graph).read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{run} has no {graph.name} ({error}); run {command}") from None
-        folder = RunFolder(run)
-        if folder.weights.exists() and folder.digest() != about["weights"]:
-            raise ValueError(f"{graph} was made from other weights than those in {folder.weights}; run {command}")
+            about = read_json(about_path(graph))
+        except FileNotFoundError:
+            raise ValueError(f"{run} has no {graph.name} (and no description of it); run {command}") from None
+        except ValueError as error:
+            raise ValueError(f"{error}; run {command}") from None
         try:
+            _check_digests(graph, about, RunFolder(run))
             return cls(graph, about, threads)
-        except Exception as error:  # the errors of ONNX Runtime have no common class
-            if not type(error).__module__.startswith("onnxruntime"):
-                raise
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{graph} cannot be opened ({reason}); run {command}") from None
+        except FileNotFoundError:
+            raise ValueError(f"{graph} cannot be opened (it does not exist); run {command}") from None
+        except (KeyError, TypeError, AttributeError, MemoryError) as error:
+            raise ValueError(f"{about_path(graph)} describes no graph ({error!r}); run {command}") from None
+        except ValueError as error:
+            if str(error).startswith(str(graph)):
+                raise ValueError(f"{error}; run {command}") from None
+            raise ValueError(f"{graph} cannot be opened ({error}); run {command}") from None
 
     @property
     def needs_images(self) -> bool:
@@ -79,6 +84,12 @@ class OnnxPolicy:
             values["images"] = np.asarray([[self._images(obs) for obs in history]])
         return values
 
+    def _zeros(self) -> Observation:
+        """An observation with the sizes of the spec, to ask the graph for the first time."""
+        image = np.zeros((*self.spec.image_size, 3), np.uint8)
+        vectors = {"qpos": np.zeros(self.spec.qpos_dim), "env_state": np.zeros(self.spec.env_state_dim)}
+        return {**vectors, "images": dict.fromkeys(self.spec.cameras, image)}
+
     def _images(self, obs: Observation) -> list[np.ndarray]:
         images = obs.get("images", {})
         missing = [camera for camera in self.spec.cameras if camera not in images]
@@ -93,9 +104,10 @@ def about_path(graph: Path) -> Path:
     return graph.with_name(f"{graph.name}.json")
 
 
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError:
-        raise ValueError("the engines onnx and int8 need onnxruntime: pip install 'act-aloha[onnx]'") from None
-    return onnxruntime
+def _check_digests(graph: Path, about: Mapping[str, Any], folder: RunFolder) -> None:
+    """Raises ValueError when the graph was made from other weights than the run has, or has changed since."""
+    if folder.weights.exists() and folder.digest() != about["weights"]:
+        raise ValueError(f"{graph} was made from other weights than those in {folder.weights}")
+    expected = about.get("graph")  # earlier versions have none
+    if expected is not None and file_digest(graph) != expected:
+        raise ValueError(f"{graph} was changed or damaged: its digest is not the one in {about_path(graph).name}")
