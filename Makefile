@@ -1,4 +1,5 @@
-# make demo    from nothing to runs/demo/report.html: record, pretrain, train, evaluate (resumes if interrupted)
+# make demo    from nothing to runs/demo/report.html: record, pretrain, train, evaluate (resumes if interrupted);
+#              make demo TASK=slide_ziploc does another task (docs/tasks.md), in runs/demo_slide_ziploc
 # make quick   the tests that take less than a minute together
 # make test    style, types, all tests but those of `make realtime`, which need a quiet machine (emulated motors)
 # make setup   only .venv, for development; every target creates what it needs
@@ -7,9 +8,13 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
-TASK := sim_transfer_cube_scripted
-DEMOS := data/demo
-RUN := runs/demo
+TASK := transfer_cube
+# A task alone means its scripted style; sim_TASK_human is the varied one. Every task but the first has folders of its own.
+TASK_NAME := $(if $(filter sim_%,$(TASK)),$(TASK),sim_$(TASK)_scripted)
+ENDING := $(if $(filter sim_transfer_cube_scripted,$(TASK_NAME)),,_$(TASK_NAME:sim_%=%))
+ENDING := $(ENDING:%_scripted=%)
+DEMOS := data/demo$(ENDING)
+RUN := runs/demo$(ENDING)
 # For a smaller or larger demo (after one: make clean-demo): make demo EPISODES=10 SCENES=500 TRAIN="--steps 500" ROLLOUTS=10
 EPISODES := 50
 SCENES := 3000
@@ -66,17 +71,17 @@ lock: setup
 # interrupted; rendering the random scenes, a minute or two, begins again.
 # The set-up is an order-only prerequisite (after the bar): a new library version does not throw demonstrations away.
 $(DEMOS)/.recorded: | .venv/.demo
-	$(PY) record_sim_episodes.py --task_name $(TASK) --dataset_dir $(DEMOS) --image_size 240 320 --num_episodes $(EPISODES)
+	$(PY) record_sim_episodes.py --task_name $(TASK_NAME) --dataset_dir $(DEMOS) --image_size 240 320 --num_episodes $(EPISODES)
 	@touch $@
 
 $(DEMOS)/scenes.hdf5: | .venv/.demo
-	$(PY) record_sim_episodes.py --task_name $(TASK) --dataset_dir $(DEMOS) --image_size 240 320 --random_scenes $(SCENES)
+	$(PY) record_sim_episodes.py --task_name $(TASK_NAME) --dataset_dir $(DEMOS) --image_size 240 320 --random_scenes $(SCENES)
 
 $(RUN)/backbone/trunk.json: $(DEMOS)/scenes.hdf5
 	$(PY) -m act pretrain $< --out $(@D) $(PRETRAIN)
 
 $(RUN)/.trained: $(DEMOS)/.recorded $(RUN)/backbone/trunk.json
-	$(PY) train.py --preset fast --task_name $(TASK) --dataset_dir $(DEMOS) --trunk $(RUN)/backbone --ckpt_dir $(RUN) $(TRAIN)
+	$(PY) train.py --preset fast --task_name $(TASK_NAME) --dataset_dir $(DEMOS) --trunk $(RUN)/backbone --ckpt_dir $(RUN) $(TRAIN)
 	@touch $@
 
 $(RUN)/report.html: $(RUN)/.trained
