@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import runpy
 import shlex
@@ -16,11 +17,16 @@ import numpy as np
 import pytest
 import torch
 
+import eval as evaluation_program
 from act.command_line import ORIGINAL_FLAGS
 from act.data.episodes import read_episode
 from act.data.normalize import Normalizer
+from act.interop.environments.opening import open_env
 from act.policies import act
 from act.policies.base.storage import save_policy
+from act.runtime.agents import ReplayAgent
+from act.runtime.envs import SerialEnvs
+from act.runtime.rollout import rollout
 from act.serving import export
 from act.types import Observation, PolicySpec
 
@@ -141,15 +147,21 @@ def programs(page: str) -> list[str]:
 @pytest.mark.slow
 def test_the_program_of_the_page_on_evaluation_runs(tmp_path: Path):
     (program,) = programs("evaluation.md")
-    config = act.Config(6, 16, 32, 2, 1, 2, use_cvae=False, use_images=False, use_env_state=True)
-    torch.manual_seed(0)
-    spec = PolicySpec(env_state_dim=7)
-    save_policy(tmp_path / "run", act.Policy(config, spec, Normalizer.of(spec)), {"step": 1})
+    save_small_policy(tmp_path / "run")
     for shown, here in (("runs/demo", str(tmp_path / "run")), ("[:50]", "[:2]"), ("num_envs=8", "num_envs=2")):
         assert shown in program
         program = program.replace(shown, here)
     output = run(program, tmp_path)
     assert re.match(r"0\.0 % \(0\.0-\d+\.\d, 0 of 2\)", output), output
+
+
+def save_small_policy(run: Path) -> None:
+    """An untrained policy that sees the pose of one object."""
+    config = act.Config(6, 16, 32, 2, 1, 2, use_cvae=False, use_images=False, use_env_state=True)
+    torch.manual_seed(0)
+    spec = PolicySpec(env_state_dim=7)
+    about = {"train": {"task_name": "sim_toy_scripted"}, "step": 1, "seed": 0, "git": None, "backbone_weights": None}
+    save_policy(run, act.Policy(config, spec, Normalizer.of(spec)), about)
 
 
 def run(program: str, folder: Path) -> str:
@@ -159,6 +171,25 @@ def run(program: str, folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.slow
+def test_the_environment_of_the_page_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (program,) = programs("your_own_environment.md")
+    assert len([line for line in program.splitlines() if line.strip()]) <= 20
+    (tmp_path / "my_robot.py").write_text(program, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    reach = open_env("my_robot:Reach")
+    obs, _ = reach.reset(seed=0)
+    left_arm = np.concatenate([obs["env_state"], np.zeros(7, np.float32)])
+    (result,) = rollout(SerialEnvs([reach]), ReplayAgent(left_arm[None, None]), seeds=[0])
+    assert result.success and result.length < 30, "the page's goal is reached by going there"
+    save_small_policy(tmp_path / "run")
+    flags = ["--num_rollouts", "2", "--num_workers", "1", "--videos", "1", "--modes", "chunk", "--device", "cpu"]
+    assert evaluation_program.main(["run", "--env", "my_robot:Reach", *flags]) == 0
+    results = json.loads(Path("run/eval/test_chunk_my_robot_Reach/results.json").read_text())
+    assert (results["n"], results["task"], results["success"]["successes"]) == (2, "my_robot_Reach", 0)
+    assert results["mean_length"] == 200 and len(list(Path("run").rglob("*.mp4"))) == 1
 
 
 class Arms:

@@ -102,7 +102,7 @@ class AdaptedEnv(gymnasium.Env):
                 "step returns"
             )
         if self.env_spec.stage_names:
-            info = {"stage": int(reward), **info}
+            info = {"stage": int(float(reward)), **info}
         return self._observation(given), float(reward), bool(terminated), truncated, info
 
     def close(self) -> None:

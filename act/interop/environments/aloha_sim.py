@@ -8,7 +8,8 @@ Joints and their order are the same as here, and control steps are 0.02 s long. 
 - `joints_pos` is 0.1 s old, and images are 0.3 s old, as on the robot. They stay that old.
 - The reward is 1 when the task is done, which also ends the episode, and 0 before.
 - The poses of the objects are not observed, so policies of preset `state` cannot run there.
-- Images have 480x848 pixels, from the cameras of CAMERAS.
+- Images have 480x848 pixels, from the cameras of CAMERAS, and only from those that the policy looks through, because
+  each is rendered in every control step. A policy without cameras has no videos there.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,6 @@ from act.types import ACTION_DIM, CONTROL_TIMESTEP, GRIPPERS, EnvSpec, Observati
 INSTALL = "clone github.com/google-deepmind/aloha_sim and pip install it"
 CAMERAS = ("overhead_cam", "worms_eye_cam", "wrist_cam_left", "wrist_cam_right")
 IMAGE_SIZE = (480, 848)  # (H, W) [pixels]
-VIDEO_CAMERAS = ("overhead_cam",)  # for policies that see no images
 EPISODE_LEN = 4000  # [control steps]: 80 s, the limit of its own evaluation
 CLOSED, OPEN = -0.06135, 1.5155  # [rad] of the follower's gripper motor
 SLIDE = 0.037 - 0.0078  # [m] that a finger slides from closed to open
@@ -33,8 +33,7 @@ ONE_FINGER = (0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14)  # of joints_vel, w
 
 def make(name: str, view: View) -> AdaptedEnv:
     """The environment of a name such as aloha_sim/HandOverBanana. Raises ValueError for unknown tasks and cameras."""
-    cameras = view.cameras or VIDEO_CAMERAS
-    if unknown := [camera for camera in cameras if camera not in CAMERAS]:
+    if unknown := [camera for camera in view.cameras if camera not in CAMERAS]:
         raise ValueError(f"the policy looks through camera {unknown[0]!r}, but {name} has {', '.join(CAMERAS)}")
     suite = imported("aloha_sim.task_suite", INSTALL)
     task = name.partition("/")[2]
@@ -42,12 +41,12 @@ def make(name: str, view: View) -> AdaptedEnv:
         known = ", ".join(f"aloha_sim/{known}" for known in suite.TASK_FACTORIES)
         raise ValueError(f"--env {name} is unknown; choose one of {known}")
     limit = EPISODE_LEN * CONTROL_TIMESTEP
-    env = suite.create_task_env(task, time_limit=limit, cameras=cameras, control_timestep=CONTROL_TIMESTEP)
-    spec = EnvSpec(slug(name), ("done",), EPISODE_LEN, cameras, IMAGE_SIZE)
-    return AdaptedEnv(DoneEnv(env, cameras), name, view, spec)
+    env = suite.create_task_env(task, time_limit=limit, cameras=view.cameras, control_timestep=CONTROL_TIMESTEP)
+    spec = EnvSpec(slug(name), ("done",), EPISODE_LEN, view.cameras, IMAGE_SIZE)
+    return AdaptedEnv(DmControlEnv(env, view.cameras), name, view, spec)
 
 
-class DoneEnv(gymnasium.Env):
+class DmControlEnv(gymnasium.Env):
     """A dm_control environment of aloha_sim with Gymnasium's methods and the units of act/types.py."""
 
     def __init__(self, env: Any, cameras: tuple[str, ...]):
