@@ -89,5 +89,5 @@ def battery_in_remote(env_state: np.ndarray) -> np.ndarray:
 def in_seat(env_state: np.ndarray) -> bool:
     """Returns whether the battery is in its seat: behind the lip, lower than half of it, the right way round."""
     off = battery_in_remote(env_state) - SEAT
-    along = quaternion_matrix(np.float64(env_state[3:7]))[:, 0] @ quaternion_matrix(np.float64(env_state[10:14]))[:, 0]
-    return bool(np.all(np.abs(off[:2]) < PLAY) and abs(off[2]) < LIP / 2 and along > np.cos(0.1))
+    battery, remote = (quaternion_matrix(np.asarray(env_state[k : k + 4], np.float64))[:, 0] for k in (3, 10))
+    return bool(np.all(np.abs(off[:2]) < PLAY) and abs(off[2]) < LIP / 2 and battery @ remote > np.cos(0.1))

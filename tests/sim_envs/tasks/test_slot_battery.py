@@ -20,7 +20,8 @@ def env():
 
 def beside_seat(offset=(0.0, 0.0, 0.0), yaw: float = 0.0) -> np.ndarray:
     """Start poses of a battery at an offset (3,) [m] from its seat."""
-    return np.concatenate([resting_pose(*(REMOTE[:3] + SEAT + offset), yaw), REMOTE])
+    x, y, z = REMOTE[:3] + SEAT + offset
+    return np.concatenate([resting_pose(x, y, z, yaw), REMOTE])
 
 
 def hold_still(env, env_state: np.ndarray, control_steps: int) -> tuple[dict, dict, float]:
