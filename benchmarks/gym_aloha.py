@@ -4,8 +4,8 @@
     python -m benchmarks.gym_aloha runs/transfer_state runs/insertion_state
     python -m benchmarks.gym_aloha --record transfer_cube --num 50      # demonstrations in gym-aloha's own pictures
 
-A start is where a seed puts the objects here. In gym-aloha they are put there, too: at rest as here, or as high as
-gym-aloha drops them. Finished rollouts are kept in --out, so the same command continues.
+A start is where a seed puts the objects here. In gym-aloha they are put there, too: at rest as here, or as high as it
+drops them. The same command continues.
 """
 
 import sys
@@ -23,7 +23,7 @@ import sim_envs
 from act.evaluation.evaluate import EpisodeLog, Summary, evaluate
 from act.evaluation.execution import MODES, Execution, Mode
 from act.evaluation.rates import Rate, compare_paired
-from act.evaluation.run import check_objects, policy_settings
+from act.evaluation.run import policy_settings
 from act.files import write_json
 from act.interop.environments.opening import open_env
 from act.provenance import provenance
@@ -38,11 +38,10 @@ from act.workers import available_cores
 from benchmarks.programs import check_values, main
 
 IDS = {"transfer_cube": "gym_aloha/AlohaTransferCube-v0", "insertion": "gym_aloha/AlohaInsertion-v0"}
-HERE, AT_REST, FALLING = "here", "gym-aloha, at rest", "gym-aloha, falling"
-PLACES = (HERE, AT_REST, FALLING)
+PLACES = HERE, AT_REST, FALLING = "here", "gym-aloha, at rest", "gym-aloha, falling"
 RESULTS = Path(__file__).parent / "results" / "gym_aloha.json"
 DROP_HEIGHT = 0.05  # [m] of an object's origin at gym-aloha's own starts
-IMAGE_SIZE, NUM_ENVS = (480, 640), 50
+IMAGE_SIZE, NUM_ENVS, SOURCE = (480, 640), 50, {"sim": True, "source": "scripted"}
 
 
 @dataclass(frozen=True)
@@ -87,69 +86,61 @@ def make_env(task: str, place: str) -> gymnasium.Env[Any, Any]:
 
 def measure(options: Options, run: Path) -> list[dict[str, Any]]:
     """Rolls out the policy of a run; returns a row of the table per execution and place."""
-    task, (policy, about, weights) = task_of(RunFolder(run).task_name()), open_run(run)
+    task = task_of(RunFolder(run).task_name())
     if task not in IDS:
         raise ValueError(f"{run} was trained on {task}, which gym-aloha does not have; it has {', '.join(IDS)}")
+    policy, about, weights = open_run(run)
     found: dict[tuple[Mode, str], Summary] = {}
     for place in PLACES:
         with ParallelEnvs(partial(make_env, task, place), NUM_ENVS, options.num_workers) as envs:
-            check_objects(policy, envs.env_spec, task)
             for mode in options.modes:
                 settings = {**policy_settings(run, about, weights), "run": "", "mode": mode, "place": place}
-                name = f"{run.resolve().name}_{mode}_{PLACES.index(place)}.jsonl"
-                log = EpisodeLog(options.out / name, settings)
-                agent = Execution(mode).agent(policy)
-                found[mode, place] = evaluate(envs, agent, TEST_SEEDS[: options.num], log=log)
-    return [
-        {"task": task, "mode": mode, "place": place, **compared(found[mode, HERE], there)}
-        for (mode, place), there in found.items()
-    ]
+                log = EpisodeLog(options.out / f"{run.resolve().name}_{mode}_{PLACES.index(place)}.jsonl", settings)
+                found[mode, place] = evaluate(envs, Execution(mode).agent(policy), TEST_SEEDS[: options.num], log=log)
+    return [{"task": task, "mode": m, "place": p, **compared(found[m, HERE], found[m, p])} for m, p in found]
 
 
 def compared(here: Summary, there: Summary) -> dict[str, Any]:
     """The success in a place, and its pairs with the rollouts here."""
     pairs = compare_paired(here.episodes, there.episodes)
-    kept = Rate.of("won there, of those won here", [True] * pairs.both + [False] * pairs.only_first)
+    kept = Rate.of("of those won here", [True] * pairs.both + [False] * pairs.only_first)
     rates = {"success": asdict(there.success), "stages": [asdict(stage) for stage in there.stages]}
     return {**rates, "pairs": asdict(pairs), "kept": asdict(kept), "commits": there.rollout_commits}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    lines = ["| task | execution | where | success | won there, of those won here | only here | only there | p |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
-    for r in rows:
-        rates = [str(Rate(**r[key])) for key in ("success", "kept")]
-        pairs = [r["pairs"]["only_first"], r["pairs"]["only_second"], f"{r['pairs']['p_value']:.2g}"]
-        cells = [rates[0], *(["", "", "", ""] if r["place"] == HERE else [rates[1], *pairs])]
-        lines.append(f"| {r['task']} | {r['mode']} | {r['place']} | {' | '.join(map(str, cells))} |")
+    lines = ["| task | execution | where | success | of those won here | only here | only there | p |", "|---" * 8]
+    for row in rows:
+        pairs = [row["pairs"]["only_first"], row["pairs"]["only_second"], f"{row['pairs']['p_value']:.2g}"]
+        cells = [row["task"], row["mode"], row["place"], Rate(**row["success"]), Rate(**row["kept"]), *pairs]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
 def record(options: Options) -> None:
     """Adds episodes in which the expert succeeds, in gym-aloha's own pictures; seeds 0 to num - 1."""
-    folder = options.out / "demonstrations" / options.record
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = options.out / options.record
     missing = [seed for seed in range(options.num) if not (folder / f"episode_{seed}.hdf5").exists()]
     make = partial(PlacedEnv, options.record, falls=False, cameras=("top",))
     with ParallelEnvs(make, options.num_workers, options.num_workers) as envs:
-        attrs = {"sim": True, "source": "scripted"}
-        recorder = EpisodeRecorder(lambda result: folder / f"episode_{result.seed}.hdf5", envs.env_spec, attrs=attrs)
+        recorder = EpisodeRecorder(lambda result: folder / f"episode_{result.seed}.hdf5", envs.env_spec, attrs=SOURCE)
         for result in rollout(envs, sim_envs.make_expert(options.record), [recorder], seeds=missing):
             print(f"seed {result.seed}: reward {result.max_reward:g} after {result.length} control steps")
 
 
 def work(options: Options) -> None:
     check_values(options, ("num", "num_workers"), ("modes",))
-    if options.record:
-        record(options)
-        return
-    if not options.runs:
+    if options.record not in ("", *IDS):
+        raise ValueError(f"--record {options.record}: choose one of {', '.join(IDS)}")
+    if not options.record and not options.runs:
         raise ValueError("no run is given; give folders of policies that see object poses: train.py --preset state")
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = [row for run in options.runs for row in measure(options, run)]
-    write_json(RESULTS, {"rows": rows, "provenance": provenance()})
-    print(table(rows))
+    if options.record:
+        record(options)
+    elif rows := [row for run in options.runs for row in measure(options, run)]:
+        write_json(RESULTS, {"rows": rows, "provenance": provenance()})
+        print(table(rows))
 
 
 program = partial(main, "gym_aloha", Options, work, __doc__, "docs/your_own_environment.md")

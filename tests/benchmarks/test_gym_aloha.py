@@ -1,0 +1,53 @@
+"""The benchmark in gym-aloha, without gym-aloha: its starts are those here, and pairs are counted by seed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sim_envs
+from act.evaluation.evaluate import LoggedEpisode, Summary, summarize
+from act.types import EnvSpec, RolloutResult
+from benchmarks import gym_aloha as program
+
+STAGES = ("touched", "lifted", "received", "transfer")
+
+
+def summary(won: dict[int, bool]) -> Summary:
+    results = [RolloutResult(seed, 400, 4.0 * ok, 0.0, ok, ok, [0 if ok else None] * 4) for seed, ok in won.items()]
+    return summarize(EnvSpec("transfer_cube", STAGES, 400), [LoggedEpisode(r, [], 1.0, "abc") for r in results])
+
+
+@pytest.mark.parametrize("task", program.IDS)
+def test_objects_start_where_the_environment_here_puts_them(task: str):
+    env = sim_envs.make(task, cameras=())
+    for seed in (2_000_000, 7):
+        poses = program.start_of(task, seed)
+        assert np.allclose(env.reset(seed=seed)[0]["env_state"], poses, atol=1e-7)
+        falling = program.start_of(task, seed, falls=True)
+        assert (falling[2::7] == 0.05).all(), "as high as gym-aloha drops them"
+        falling[2::7] = poses[2::7]
+        assert np.array_equal(falling, poses)
+
+
+def test_pairs_are_counted_by_start_and_shown_in_the_table():
+    here, there = summary({1: True, 2: True, 3: True, 4: False}), summary({1: True, 2: False, 3: True, 4: True})
+    row = {"task": "transfer_cube", "mode": "chunk", "place": program.AT_REST, **program.compared(here, there)}
+    assert (row["pairs"]["only_first"], row["pairs"]["only_second"]) == (1, 1)
+    assert (row["kept"]["successes"], row["kept"]["n"], row["commits"]) == (2, 3, ["abc"])
+    line = program.table([json.loads(json.dumps(row))]).splitlines()[-1]
+    assert "| 75.0 % (30.1-95.4, 3 of 4) | 66.7 % (20.8-93.9, 2 of 3) | 1 | 1 | 1 |" in line
+
+
+def test_wrong_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "policy.json").write_text(json.dumps({"train": {"task_name": "sim_peg_in_cup_scripted"}}))
+    for arguments, message in (
+        ([], "no run is given; give folders of policies that see object poses"),
+        ([str(tmp_path / "nothing")], "holds no trained policy"),
+        ([str(tmp_path)], "was trained on peg_in_cup, which gym-aloha does not have; it has transfer_cube, insertion"),
+        (["--num", "0"], "--num 0: give at least 1"),
+        (["--record", "peg_in_cup"], "--record peg_in_cup: choose one of transfer_cube, insertion"),
+    ):
+        assert program.program(argv=[*arguments, "--out", str(tmp_path / "out")]) == 2
+        assert message in capsys.readouterr().err
