@@ -65,6 +65,8 @@ def train(config: TrainConfig, run: Path, processes: Processes) -> None:
         print_plan(config, policy, len(episodes.episodes), len(held_out.episodes) if held_out else 0, start)
         write_json(run / "config.json", config.to_json())
         with validation_rollouts(config, spec) as success_rate:
+            if success_rate is not None:
+                success_rate.check(spec)
             log_progress(fit(policy, episodes, held_out, config, success_rate, processes), config, run, start)
 
 

@@ -5,8 +5,10 @@ program (github.com/tonyzhaozh/act) are accepted through one table, `ORIGINAL_FL
 """
 
 import dataclasses
+import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import tyro
@@ -94,6 +96,7 @@ def run(
     unfinished work after Ctrl-C.
     """
     try:
+        check_system()
         return work() or 0
     except ValueError as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -104,6 +107,14 @@ def run(
     except KeyboardInterrupt:
         print(f"\n{program}: stopped{'; ' if stopped else ''}{stopped}", file=sys.stderr)
         return 130
+
+
+def check_system() -> None:
+    """Raises ValueError, before anything is loaded, on a system without file locks, which every program needs."""
+    if find_spec("fcntl") is None:
+        raise ValueError(
+            f"this system ({platform.system()}) has no file locks (fcntl); use Linux or macOS, or on Windows WSL 2"
+        )
 
 
 def _spelled(value: Any) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from sim_envs.opengl import choose_gl_backend
+from sim_envs.opengl import choose_gl_backend, load_mujoco
 
 if TYPE_CHECKING:
     from sim_envs.env import BimanualEnv
@@ -46,11 +46,13 @@ def load(task: str) -> "type[BimanualTask]":
     """Returns the task class of that name. Raises ValueError, which lists the choices, if there is none."""
     if task not in available():
         raise ValueError(f"unknown task {task!r}; available: {', '.join(available())}")
+    load_mujoco()
     return importlib.import_module(f"sim_envs.tasks.{task}").Task
 
 
 def make(task: str, **kwargs: Any) -> "BimanualEnv":
     """Returns an environment for the task; keyword arguments (cameras, image_size, ...) as for `BimanualEnv`."""
+    load_mujoco()
     from sim_envs.env import BimanualEnv
 
     return BimanualEnv(load(task), **kwargs)
@@ -58,6 +60,7 @@ def make(task: str, **kwargs: Any) -> "BimanualEnv":
 
 def make_expert(task: str, style: str = "scripted", seed: int = 0) -> "ExpertAgent":
     """Returns the scripted expert of the task as an agent; see `sim_envs.experts.make_agent`."""
+    load_mujoco()
     from sim_envs import experts
 
     return experts.make_agent(task, style=style, seed=seed)
@@ -67,6 +70,7 @@ def make_with_expert(
     task: str, style: str = "scripted", chunk_size: int = 1, label_every: int = 0, **kwargs: Any
 ) -> "ExpertLabels":
     """Returns an environment whose observations hold the expert's actions, too; see `ExpertLabels`."""
+    load_mujoco()
     from sim_envs.expert_labels import ExpertLabels
 
     return ExpertLabels(make(task, **kwargs), style, chunk_size, label_every)
@@ -80,6 +84,7 @@ def make_scene_sampler(
     randomize: Sequence[str] = (),
 ) -> "SceneSampler":
     """Returns a sampler of random, labelled scenes of the task; see `sim_envs.random_scenes.SceneSampler`."""
+    load_mujoco()
     from sim_envs.random_scenes import SceneSampler
 
     return SceneSampler(load(task), cameras, image_size, quality, randomize)

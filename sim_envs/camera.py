@@ -13,6 +13,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from sim_envs.opengl import load_mujoco
+
 
 class RenderingUnavailableError(OSError):
     """OpenGL could not be started; the message names the package to install."""
@@ -52,8 +54,9 @@ class CameraRenderer:
         try:
             self._renderer: Any = mujoco.Renderer(model, height, width)
         except Exception as error:
+            backend, reason = os.environ.get("MUJOCO_GL", "unset"), load_mujoco() or error
             raise RenderingUnavailableError(
-                f"MuJoCo could not start OpenGL with MUJOCO_GL={os.environ.get('MUJOCO_GL', 'unset')} ({error}); "
+                f"MuJoCo could not start OpenGL with MUJOCO_GL={backend} ({reason}); "
                 "on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 (or libosmesa6); "
                 "in your own programs, import sim_envs before mujoco"
             ) from error

@@ -23,8 +23,10 @@ LARGEST_SIDE = 4096  # [pixels] largest height and width of an image
 MJCF_CAMERAS = {
     "cam_left_wrist": "left/wrist",
     "cam_right_wrist": "right/wrist",
+    "left_wrist": "left/wrist",  # the names of act++
+    "right_wrist": "right/wrist",
 }  # name here -> in MJCF
-CAMERAS = (*DEFAULT_CAMERAS, "top", "angle")
+CAMERAS = (*DEFAULT_CAMERAS, "top", "angle", "left_wrist", "right_wrist")
 
 
 @dataclass(frozen=True)

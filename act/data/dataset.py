@@ -251,16 +251,19 @@ def print_notes(episodes: Sequence[Episode], shift_real: bool = True) -> None:
 
 
 def load_episodes(
-    paths: Sequence[Path], cameras: tuple[str, ...] | None = None, jpeg_colors: Colors | None = None
+    paths: Sequence[Path],
+    cameras: tuple[str, ...] | None = None,
+    jpeg_colors: Colors | None = None,
+    base_action: bool = False,
 ) -> list[Episode]:
     """Reads episodes, except for their images. Raises ValueError naming a file that does not fit the others.
 
-    `cameras` None keeps the cameras of each file; `jpeg_colors` is that of `read_episode`.
+    `cameras` None keeps the cameras of each file; `jpeg_colors` and `base_action` are those of `read_episode`.
     """
     episodes = []
     for path in paths:
         try:
-            episode = read_episode(path, cameras, jpeg_colors)
+            episode = read_episode(path, cameras, jpeg_colors, base_action)
         except ValueError as error:
             raise ValueError(
                 f"{error}; choose recorded ones with --cameras" if "unknown camera" in str(error) else error

@@ -164,7 +164,12 @@ def episode_index(path: Path) -> int:
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
-def read_episode(path: Path | str, cameras: Sequence[str] | None = None, jpeg_colors: Colors | None = None) -> Episode:
+def read_episode(
+    path: Path | str,
+    cameras: Sequence[str] | None = None,
+    jpeg_colors: Colors | None = None,
+    base_action: bool = False,
+) -> Episode:
     """Reads an episode of this project, ALOHA, ACT or act++, after its checksums, if it has any, were verified.
 
     Args:
@@ -172,6 +177,7 @@ def read_episode(path: Path | str, cameras: Sequence[str] | None = None, jpeg_co
             frames fit, in the recorded order.
         jpeg_colors: the order in which OpenCV returns the channels of its JPEGs; None takes what the file says, or
             "rgb" where it says nothing, as in files of act++.
+        base_action: appends the velocities of a mobile base (T, 2) to the actions, as act++ does.
 
     What is not asked for and does not fit is left out, and `Episode.notes` says so.
 
@@ -180,11 +186,11 @@ def read_episode(path: Path | str, cameras: Sequence[str] | None = None, jpeg_co
     """
     path = Path(path)
     with open_hdf5(path) as source:
-        return _read(source, cameras, jpeg_colors)
+        return _read(source, cameras, jpeg_colors, base_action)
 
 
-def _read(source: Source, cameras: Sequence[str] | None, jpeg_colors: Colors | None) -> Episode:
-    vectors, notes = read_vectors(source)
+def _read(source: Source, cameras: Sequence[str] | None, jpeg_colors: Colors | None, base_action: bool) -> Episode:
+    vectors, notes = read_vectors(source, base_action)
     attrs, unreadable = read_attributes(source)
     found, beside = find_cameras(source, cameras, attrs, len(vectors["action"]))
     if source.seal is None and ATTRIBUTE in source.root.attrs:

@@ -15,8 +15,10 @@ IMPOSSIBLE = 1e6  # no joint has such a value, whether in radians, degrees, mill
 TWO_TURNS = 4 * np.pi  # [rad] no joint of an arm turns so far
 
 
-def read_vectors(source: Source) -> tuple[dict[str, np.ndarray], list[str]]:
+def read_vectors(source: Source, base_action: bool = False) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the vectors of an episode by their last names, and notes on those that are left out.
+
+    With `base_action`, the velocities of a mobile base are the last columns of the action, as in act++.
 
     Raises ValueError when /action or /observations/qpos is missing, does not fit, is not finite or cannot be true.
     """
@@ -37,9 +39,21 @@ def read_vectors(source: Source) -> tuple[dict[str, np.ndarray], list[str]]:
             raise
         except ValueError as error:
             notes.append(f"{_without_path(source, error)}; it is left out")
-    if "base_action" in source.links:
-        notes.append("/base_action, the motion of a mobile base, is left out; actions are those of the arms")
+    if base_action:
+        needed["action"] = np.concatenate([needed["action"], _read_base_action(source, length)], axis=1)
+    elif "base_action" in source.links:
+        notes.append("/base_action, the motion of a mobile base, is left out; --base_action appends it to the action")
     return {name.rpartition("/")[2]: array for name, array in (needed | optional).items()}, notes
+
+
+def _read_base_action(source: Source, length: int) -> np.ndarray:
+    """Returns the velocities (T, 2) of a mobile base, forward [m/s] and about the vertical [rad/s], as recorded."""
+    if "base_action" not in source.links:
+        raise ValueError(f"{source.path} has no /base_action; leave --base_action out")
+    array = read_floats(source, "base_action", ndim=2)
+    if len(array) != length:
+        raise ValueError(f"{source.path}: /base_action has {len(array)} steps, /action has {length}")
+    return array
 
 
 def _read_optional(source: Source, name: str, ndim: int, length: int) -> np.ndarray:

@@ -7,8 +7,10 @@ import gymnasium
 
 from act.evaluation.evaluate import evaluate
 from act.runtime.agents import ChunkPolicy, PolicyAgent
+from act.runtime.checks import check_fits
 from act.runtime.envs import ParallelEnvs
 from act.seeds import VALIDATION_SEEDS
+from act.types import PolicySpec
 from act.workers import available_cores
 
 ENVS_PER_CORE = 8  # environments that share one query of the policy
@@ -41,6 +43,14 @@ class ValidationRollouts:
     def __call__(self, policy: ChunkPolicy) -> float:
         """The share of the seeds on which the policy succeeds, executed chunk by chunk."""
         return evaluate(self._envs, PolicyAgent(policy), self.seeds, progress=False).success.rate
+
+    def check(self, spec: PolicySpec) -> None:
+        """Raises ValueError, in one sentence, when a policy of this spec cannot be judged in these environments.
+
+        Training calls it before its first step, because the first rollouts come much later.
+        """
+        obs, _ = self._envs.reset(self.seeds[:1], images_due=bool(spec.cameras))[0]
+        check_fits(spec, obs, self._envs.action_dim, self._envs.env_spec.task_name)
 
     def __enter__(self) -> "ValidationRollouts":
         return self

@@ -60,6 +60,8 @@ class TrainConfig:
     """Order in which OpenCV returns the channels of the recorded JPEGs; auto: what the files say, or rgb."""
     shift_real: bool = True
     """Begin the chunks of real robots' episodes one control step earlier, as the original code does."""
+    base_action: bool = False
+    """Append the velocities of a mobile base (/base_action of act++) to the actions, which then have 16 numbers."""
     frame_stride: int = 1
     """Use every Nth frame as a training observation (neighbouring frames are nearly identical)."""
     steps: int = 10_000

@@ -38,7 +38,7 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"--dataset_dir {' '.join(map(str, config.dataset_dir))}: name each folder once")
     colors = None if config.jpeg_colors == "auto" else config.jpeg_colors
-    episodes = dict(zip(paths, load_episodes(paths, cameras, colors), strict=True))
+    episodes = dict(zip(paths, load_episodes(paths, cameras, colors, config.base_action), strict=True))
     print_notes(list(episodes.values()), sampling.shift_real)
     names, held_out = split(paths, config.val_fraction, config.seed)
     train = EpisodeDataset([episodes[name] for name in names], sampling)

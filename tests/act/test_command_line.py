@@ -61,3 +61,11 @@ def test_errors_are_one_sentence_and_an_exit_code(capsys: pytest.CaptureFixture[
     assert command_line.run("toy", lambda: None) == 0 and command_line.run("toy", lambda: 1) == 1
     with pytest.raises(TypeError):
         fail(TypeError("a fault of ours"))
+
+
+def test_a_system_without_file_locks_is_refused_at_once_and_named(monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "find_spec", lambda name: None)
+    monkeypatch.setattr(command_line.platform, "system", lambda: "Windows")
+    assert command_line.run("train", lambda: pytest.fail("the work has begun")) == 2
+    said = "train: this system (Windows) has no file locks (fcntl); use Linux or macOS, or on Windows WSL 2\n"
+    assert capsys.readouterr().err == said

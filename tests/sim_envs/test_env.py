@@ -161,3 +161,10 @@ def test_a_start_is_known_without_a_reset() -> None:
     env: Any = sim_envs.make("insertion", cameras=())
     start = env.unwrapped.sample_start(7)
     np.testing.assert_allclose(env.reset(seed=7)[0]["env_state"], start, atol=1e-6)
+
+
+def test_the_cameras_of_act_plus_plus_are_the_same_under_other_names():
+    env = sim_envs.make("transfer_cube", cameras=("left_wrist", "cam_left_wrist", "right_wrist"), image_size=(24, 32))
+    images = env.reset(seed=0)[0]["images"]
+    assert np.array_equal(images["left_wrist"], images["cam_left_wrist"])
+    assert not np.array_equal(images["left_wrist"], images["right_wrist"])

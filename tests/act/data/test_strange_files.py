@@ -152,6 +152,18 @@ def test_content_that_is_not_asked_for_does_not_matter(tmp_path: Path, change: A
     assert "top" in everything.cameras and (note is None or any(note in found for found in everything.notes))
 
 
+def test_the_velocities_of_a_mobile_base_are_appended_where_they_are_asked_for(tmp_path: Path) -> None:
+    base = np.arange(2.0 * T).reshape(T, 2) / 100
+    path = write_strange(tmp_path / "episode_0.hdf5", lambda root: replace(root, "base_action", data=base))
+    arms, both = (read_episode(path, base_action=asked) for asked in (False, True))
+    assert arms.action.shape == (T, 14) and both.action.shape == (T, 16)
+    np.testing.assert_allclose(both.action, np.concatenate([arms.action, base], axis=1), rtol=1e-6)
+    assert any("--base_action appends it" in note for note in arms.notes) and not both.notes
+    other = write_strange(tmp_path / "episode_1.hdf5")
+    with pytest.raises(ValueError, match=r"episode_1.hdf5 has no /base_action; leave --base_action out"):
+        read_episode(other, base_action=True)
+
+
 def test_a_camera_that_is_asked_for_is_judged(tmp_path: Path) -> None:
     change = vast(f"{IMAGES}/depth", (T, 4, 4), "u2")
     path = write_strange(tmp_path / "episode_0.hdf5", change)

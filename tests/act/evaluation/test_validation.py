@@ -8,7 +8,7 @@ import pytest
 
 from act.evaluation.validation import ValidationRollouts
 from act.seeds import VALIDATION_SEEDS
-from act.types import ACTION_DIM
+from act.types import ACTION_DIM, PolicySpec
 from tests.fakes.toy_env import ToyEnv
 
 
@@ -43,3 +43,20 @@ def test_the_success_rate_of_several_policies_in_the_same_environments():
 def test_no_seeds_are_refused():
     with pytest.raises(ValueError, match="no seeds to validate on"):
         ValidationRollouts(ToyEnv, [])
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        (PolicySpec(qpos_dim=7, action_dim=7), "the policy sees qpos of 7 numbers, but toy has 14"),
+        (PolicySpec(action_dim=16), "the policy answers actions of 16 numbers, but toy has 14"),
+        (PolicySpec(env_state_dim=14), "the policy sees an env_state of 14 numbers, but toy has 7"),
+        (PolicySpec(cameras=("wrist",)), "the policy needs camera 'wrist', but toy has top"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_any_rollout(spec: PolicySpec, sentence: str):
+    with ValidationRollouts(partial(ToyEnv, ("top",)), VALIDATION_SEEDS[:2], num_workers=1) as success_rate:
+        success_rate.check(PolicySpec(cameras=("top",), env_state_dim=7))
+        with pytest.raises(ValueError) as caught:
+            success_rate.check(spec)
+    assert str(caught.value) == sentence
