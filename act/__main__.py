@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
-    "episodes": ("act.data.repair", "validate, repair, list or edit recorded episodes"),
+    "episodes": ("act.recording.episode_commands", "validate, repair, list or edit recorded episodes"),
     "convert": ("act.interop.convert", "convert episodes to a LeRobot data set, or back"),
     "import_checkpoint": ("act.interop.import_checkpoint", "import a trained ACT of LeRobot or of the original"),
     "export_checkpoint": ("act.interop.export_checkpoint", "write a trained ACT of preset paper for LeRobot"),

@@ -39,6 +39,7 @@ class BimanualTask(base.Task):
     objects: ClassVar[tuple[str, ...]]  # names of the bodies, in the order of env_state; a part follows its carrier
     keypoints: ClassVar[tuple[str, ...]]  # sites whose pixels random scenes have as labels
     episode_len: ClassVar[int] = 400  # [control steps]
+    mirror_plane: ClassVar[float | None] = None  # y [m] of a plane in which scene, objects and task are symmetrical
     strict_steps: ClassVar[int] = 1  # consecutive control steps at the end for which `holds` must be true
 
     def __init__(self, rng: np.random.Generator):

@@ -214,10 +214,13 @@ def _renumber(directory: Path) -> None:
             print(f"renamed {path.name} to {target.name}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 when all is sound, 1 when an episode is broken, 2 for wrong input."""
+def main(arguments: Sequence[str] | None = None, commands: type[Any] = Options) -> int:
+    """Returns the exit code: 0 when all is sound, 1 when an episode is broken, 2 for wrong input.
+
+    `commands` is a dataclass like Options, with further commands.
+    """
     options = parse(
-        Options,
+        commands,
         arguments,
         program="python -m act episodes",
         description="Validates, repairs, seals, lists or edits recorded episodes.",

@@ -31,6 +31,7 @@ class Task(BimanualTask):
     stage_names = ("touched", "grasp", "contact", "insert")
     objects = ("peg", "socket")
     keypoints = ("peg", "peg_left", "peg_right", "socket", "socket_left", "socket_right", "left/tcp", "right/tcp")
+    mirror_plane = 0.5
     strict_steps = 1
 
     def sample_objects(self, rng: np.random.Generator) -> np.ndarray:

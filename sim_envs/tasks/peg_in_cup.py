@@ -39,6 +39,7 @@ class Task(BimanualTask):
     stage_names = ("touched", "grasp", "over", "inserted")
     objects = ("peg", "cup")
     keypoints = ("peg", "peg_tip", "peg_tail", "cup", "cup_rim", "left/tcp", "right/tcp")
+    mirror_plane = 0.5
     episode_len = 500
     strict_steps = 25
 

@@ -25,6 +25,7 @@ class Task(BimanualTask):
     stage_names = ("touched", "lifted", "received", "transfer")
     objects = ("cube",)
     keypoints = ("cube", "left/tcp", "right/tcp")
+    mirror_plane = 0.5
     strict_steps = 25
 
     def sample_objects(self, rng: np.random.Generator) -> np.ndarray:

@@ -13,6 +13,7 @@ from act.data.hdf5 import store_attributes, whole_hdf5
 
 ROWS = 64  # of a camera that are in memory at once
 EDITS, RECORDED_AS, RECORDED_SEED = "edits", "recorded_as", "recorded_seed"  # attributes of edited files
+MIRROR = "mirror"  # the edit of act/recording/mirroring.py
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,12 @@ def edited_attributes(episode: Episode, edit: Mapping[str, Any], start: int, sto
     """Returns the attributes of a copy: those of the source, `edit`, and only what is still true of the steps.
 
     `recording` becomes `recorded_as`, because a recording must not continue in an edited folder. Where the first steps
-    are missing, replaying from the seed does not repeat the episode, and `seed` becomes `recorded_seed`.
+    are missing, or are mirrored, replaying from the seed does not repeat the episode: `seed` becomes `recorded_seed`.
     """
     attrs = dict(episode.attrs)
     if "recording" in attrs:
         attrs[RECORDED_AS] = attrs.pop("recording")
-    if start > 0 and "seed" in attrs:
+    if (start > 0 or edit["command"] == MIRROR) and "seed" in attrs:
         attrs[RECORDED_SEED] = attrs.pop("seed")
     if stop < len(episode):
         attrs.pop("strict_success", None)  # the task's own rule about the last step
