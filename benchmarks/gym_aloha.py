@@ -5,7 +5,7 @@
     python -m benchmarks.gym_aloha --record transfer_cube --num 50      # demonstrations in gym-aloha's own pictures
 
 A start is where a seed puts the objects here. In gym-aloha they are put there, too: at rest as here, or as high as it
-drops them. The same command continues.
+drops them; and at rest, with the contacts of MuJoCo 3.7 (multiccd is off, as here). The same command continues.
 """
 
 import sys
@@ -38,7 +38,12 @@ from act.workers import available_cores
 from benchmarks.programs import check_values, main
 
 IDS = {"transfer_cube": "gym_aloha/AlohaTransferCube-v0", "insertion": "gym_aloha/AlohaInsertion-v0"}
-PLACES = HERE, AT_REST, FALLING = "here", "gym-aloha, at rest", "gym-aloha, falling"
+PLACES = HERE, AT_REST, FALLING, CONTACTS = (
+    "here",
+    "gym-aloha, at rest",
+    "gym-aloha, falling",
+    "at rest, contacts of 3.7",
+)
 RESULTS = Path(__file__).parent / "results" / "gym_aloha.json"
 DROP_HEIGHT = 0.05  # [m] of an object's origin at gym-aloha's own starts
 IMAGE_SIZE, NUM_ENVS, SOURCE = (480, 640), 50, {"sim": True, "source": "scripted"}
@@ -61,11 +66,15 @@ class Options:
 
 
 class PlacedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """gym-aloha whose objects start where the seed puts them here; with `falls`, as high as gym-aloha drops them."""
+    """gym-aloha whose objects start where the seed puts them here, or above, in one of PLACES."""
 
-    def __init__(self, task: str, falls: bool, cameras: tuple[str, ...] = ()):
+    def __init__(self, task: str, place: str, cameras: tuple[str, ...] = ()):
         super().__init__(open_env(IDS[task], cameras, IMAGE_SIZE))
-        self.task, self.falls = task, falls
+        self.task, self.falls = task, place == FALLING
+        if place == CONTACTS:
+            import mujoco  # here, in a worker: the main process has torch
+
+            self.get_wrapper_attr("physics").model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         assert seed is not None, "the start follows from the seed"
@@ -81,7 +90,7 @@ def start_of(task: str, seed: int, falls: bool = False) -> np.ndarray:
 
 
 def make_env(task: str, place: str) -> gymnasium.Env[Any, Any]:
-    return sim_envs.make(task, cameras=()) if place == HERE else PlacedEnv(task, place == FALLING)
+    return sim_envs.make(task, cameras=()) if place == HERE else PlacedEnv(task, place)
 
 
 def measure(options: Options, run: Path) -> list[dict[str, Any]]:
@@ -122,7 +131,7 @@ def record(options: Options) -> None:
     """Adds episodes in which the expert succeeds, in gym-aloha's own pictures; seeds 0 to num - 1."""
     folder = options.out / options.record
     missing = [seed for seed in range(options.num) if not (folder / f"episode_{seed}.hdf5").exists()]
-    make = partial(PlacedEnv, options.record, falls=False, cameras=("top",))
+    make = partial(PlacedEnv, options.record, AT_REST, cameras=("top",))
     with ParallelEnvs(make, options.num_workers, options.num_workers) as envs:
         recorder = EpisodeRecorder(lambda result: folder / f"episode_{result.seed}.hdf5", envs.env_spec, attrs=SOURCE)
         for result in rollout(envs, sim_envs.make_expert(options.record), [recorder], seeds=missing):

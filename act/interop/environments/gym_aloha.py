@@ -44,7 +44,10 @@ def make(name: str, view: View) -> "GymAlohaEnv":
 
 
 class GymAlohaEnv(AdaptedEnv):
-    """One task of gym-aloha with observations qpos, qvel, env_state, and images of any camera of its MJCF model."""
+    """One task of gym-aloha with observations qpos, qvel, env_state, and images of any camera of its MJCF model.
+
+    physics: dm_control's Physics of the task.
+    """
 
     def __init__(self, name: str, view: View):
         stages, objects = TASKS[name.partition("/")[2]]
@@ -52,7 +55,7 @@ class GymAlohaEnv(AdaptedEnv):
         spec = EnvSpec(slug(name), stages, EPISODE_LEN, view.cameras, view.image_size, objects)
         super().__init__(env, name, view, spec)
         inner: Any = env.unwrapped
-        self._task, self._physics = inner._env.task, inner._env.physics
+        self._task, self.physics = inner._env.task, inner._env.physics
         self._check_cameras()
         self._task.get_observation = self._observe  # its own renders three cameras
         inner._format_raw_obs = dict  # its own would take only qpos and the camera `top` of this
@@ -71,14 +74,14 @@ class GymAlohaEnv(AdaptedEnv):
         self.images_due = due
         if options:
             self._place(np.asarray(options["env_state"], np.float64))
-            obs = self._observation(self._observe(self._physics))
+            obs = self._observation(self._observe(self.physics))
         return obs, info
 
     def _place(self, env_state: np.ndarray) -> None:
         if env_state.shape != (7 * len(self.env_spec.objects),):
             raise ValueError(f"env_state has shape {env_state.shape}; expected ({7 * len(self.env_spec.objects)},)")
-        self._physics.data.qpos[ARMS:] = env_state
-        self._physics.forward()
+        self.physics.data.qpos[ARMS:] = env_state
+        self.physics.forward()
 
     def _observe(self, physics: Any) -> Observation:
         height, width = self.env_spec.image_size
@@ -91,7 +94,7 @@ class GymAlohaEnv(AdaptedEnv):
         }
 
     def _check_cameras(self) -> None:
-        model = self._physics.model
+        model = self.physics.model
         known = [model.id2name(index, "camera") for index in range(model.ncam)]
         unknown = [camera for camera in self.env_spec.cameras if camera not in known]
         if unknown:

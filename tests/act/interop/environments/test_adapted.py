@@ -212,7 +212,7 @@ def test_gym_aloha_is_described_like_the_task_here(gym_aloha: None):
 def test_gym_aloha_renders_only_what_is_due_and_takes_radians(gym_aloha: None):
     env: Any = open_env("gym_aloha/AlohaTransferCube-v0")
     results = list(rollout(SerialEnvs([env]), GoalAgent(), seeds=[0]))
-    assert env._physics.rendered == [] and results[0].length == 400 and not results[0].success
+    assert env.physics.rendered == [] and results[0].length == 400 and not results[0].success
     env.reset(seed=0)
     obs, reward, terminated, _, info = env.step(np.full(ACTION_DIM, 4.0, np.float32))
     assert np.array_equal(obs["qpos"], np.full(14, 4)) and (reward, terminated) == (4, True)
@@ -223,7 +223,7 @@ def test_objects_of_gym_aloha_can_be_placed(gym_aloha: None):
     env: Any = open_env("gym_aloha/AlohaTransferCube-v0", ("top",), (24, 32))
     pose = np.array([0.1, 0.5, 0.02, 1, 0, 0, 0])
     obs, _ = env.reset(seed=0, options={"env_state": pose})
-    assert np.allclose(obs["env_state"], pose) and env._physics.rendered == ["top"], "rendered once, where it is placed"
+    assert np.allclose(obs["env_state"], pose) and env.physics.rendered == ["top"], "rendered once, where it is placed"
     assert obs["env_state"][0] != env.reset(seed=0)[0]["env_state"][0]
     for options, message in (({"pose": pose}, "unknown options"), ({"env_state": pose[:3]}, r"shape \(3,\)")):
         with pytest.raises(ValueError, match=message):
