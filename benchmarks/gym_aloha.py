@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium.utils import seeding
 from tyro.conf import Positional
@@ -38,12 +39,8 @@ from act.workers import available_cores
 from benchmarks.programs import check_values, main
 
 IDS = {"transfer_cube": "gym_aloha/AlohaTransferCube-v0", "insertion": "gym_aloha/AlohaInsertion-v0"}
-PLACES = HERE, AT_REST, FALLING, CONTACTS = (
-    "here",
-    "gym-aloha, at rest",
-    "gym-aloha, falling",
-    "at rest, contacts of 3.7",
-)
+HERE, AT_REST, FALLING = "here", "gym-aloha, at rest", "gym-aloha, falling"
+PLACES = (HERE, AT_REST, FALLING, CONTACTS := "at rest, contacts of 3.7")
 RESULTS = Path(__file__).parent / "results" / "gym_aloha.json"
 DROP_HEIGHT = 0.05  # [m] of an object's origin at gym-aloha's own starts
 IMAGE_SIZE, NUM_ENVS, SOURCE = (480, 640), 50, {"sim": True, "source": "scripted"}
@@ -72,8 +69,6 @@ class PlacedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(open_env(IDS[task], cameras, IMAGE_SIZE))
         self.task, self.falls = task, place == FALLING
         if place == CONTACTS:
-            import mujoco  # here, in a worker: the main process has torch
-
             self.get_wrapper_attr("physics").model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
@@ -89,10 +84,6 @@ def start_of(task: str, seed: int, falls: bool = False) -> np.ndarray:
     return poses
 
 
-def make_env(task: str, place: str) -> gymnasium.Env[Any, Any]:
-    return sim_envs.make(task, cameras=()) if place == HERE else PlacedEnv(task, place)
-
-
 def measure(options: Options, run: Path) -> list[dict[str, Any]]:
     """Rolls out the policy of a run; returns a row of the table per execution and place."""
     task = task_of(RunFolder(run).task_name())
@@ -101,7 +92,8 @@ def measure(options: Options, run: Path) -> list[dict[str, Any]]:
     policy, about, weights = open_run(run)
     found: dict[tuple[Mode, str], Summary] = {}
     for place in PLACES:
-        with ParallelEnvs(partial(make_env, task, place), NUM_ENVS, options.num_workers) as envs:
+        make = partial(sim_envs.make, task, cameras=()) if place == HERE else partial(PlacedEnv, task, place)
+        with ParallelEnvs(make, NUM_ENVS, options.num_workers) as envs:
             for mode in options.modes:
                 settings = {**policy_settings(run, about, weights), "run": "", "mode": mode, "place": place}
                 log = EpisodeLog(options.out / f"{run.resolve().name}_{mode}_{PLACES.index(place)}.jsonl", settings)
