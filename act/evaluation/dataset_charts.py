@@ -8,6 +8,7 @@ import numpy as np
 from act.data.motion import executed_action
 from act.evaluation.charts import round_ticks, svg, svg_text
 from act.evaluation.dataset_statistics import EpisodeStatistics, control_timestep
+from act.evaluation.policy_chunks import Chunks
 from act.types import JOINT_NAMES
 
 POINTS = 90  # of a curve; more would not be seen
@@ -46,10 +47,11 @@ def _odd_labels(marked: Sequence[tuple[float, int]], y: float) -> list[str]:
     return labels
 
 
-def joint_curves(measured: EpisodeStatistics) -> str:
+def joint_curves(measured: EpisodeStatistics, chunks: Chunks | None = None) -> str:
     """Every joint of an episode over time: measured (c0) and commanded (c1), in panels of their own scale.
 
-    Corrected steps are shaded, and a tick at the bottom marks each stage when it was reached first.
+    Corrected steps are shaded, and a tick at the bottom marks each stage when it was reached first. `chunks` of a
+    policy are drawn from the control step of its query on (c2).
     """
     episode, seconds = measured.episode, measured.seconds
     targets = executed_action(episode)
@@ -62,10 +64,13 @@ def joint_curves(measured: EpisodeStatistics) -> str:
         x, y = (joint % COLUMNS) * (PANEL[0] + GAP), (joint // COLUMNS) * (PANEL[1] + TOP + GAP)
         measurements = episode.qpos[:, joint] if joint < episode.qpos.shape[1] else targets[:, joint]
         both = measurements[at], targets[at, joint]
-        low, high = float(np.min(both)), float(np.max(both))
+        answers = {t: chunk[: len(episode) - t, joint] for t, chunk in (chunks or {}).items()}
+        low, high = (float(f([f(values) for values in (*both, *answers.values())])) for f in (np.min, np.max))
         parts.append(svg_text(x + 2, y + 12, _joint(joint, width), "tick"))
         parts.append(f'<g transform="translate({x} {y + TOP})">{_background(measured)}')
-        parts += [_curve(at / max(len(episode) - 1, 1), v, low, high, n) for n, v in reversed([*enumerate(both)])]
+        end = max(len(episode) - 1, 1)
+        parts += [_curve((t + np.arange(len(v))) / end, v, low, high, 2) for t, v in answers.items()]
+        parts += [_curve(at / end, v, low, high, n) for n, v in reversed([*enumerate(both)])]
         parts += [
             svg_text(PANEL[0] - 3, at_y, f"{v:.2f}", "tick end small") for v, at_y in ((high, 11), (low, PANEL[1] - 3))
         ]

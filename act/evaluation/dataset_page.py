@@ -5,7 +5,7 @@ objects started, and what to do about it.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from act.evaluation.dataset_charts import caption, dot_strip, duration, joint_cu
 from act.evaluation.dataset_findings import Finding, find
 from act.evaluation.dataset_statistics import FRAMES, REMARKABLE, DatasetStatistics, EpisodeStatistics, frame_steps
 from act.evaluation.page import page, row, section, table
+from act.evaluation.policy_chunks import Chunks
 
 DETAILED = 60  # episodes with a filmstrip and curves, at most
 FEW = 3  # with at most so many episodes, all cameras are shown, and the curves are open
@@ -60,9 +61,13 @@ svg .odd { fill: var(--c1); }
 </style>"""
 
 
-def render(data: DatasetStatistics, directory: Path, title: str) -> str:
-    """The page as text. `directory` holds the episodes and is named in commands."""
-    sections = [SWAP, STYLE, _headline(data, find(data, directory)), _compared(data), _starts(data), _episodes(data)]
+def render(data: DatasetStatistics, directory: Path, title: str, chunks: Mapping[int, Chunks] | None = None) -> str:
+    """The page as text. `directory` holds the episodes and is named in commands.
+
+    `chunks` are answers of a policy about some episodes, by their numbers.
+    """
+    sections = [SWAP, STYLE, _headline(data, find(data, directory)), _compared(data), _starts(data)]
+    sections.append(_episodes(data, chunks or {}))
     return page(title, [*sections, _facts(data)], "episodes", "A data set, episode by episode", _footer(data))
 
 
@@ -118,13 +123,14 @@ def _starts(data: DatasetStatistics) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------- episodes
-def _episodes(data: DatasetStatistics) -> str:
+def _episodes(data: DatasetStatistics, chunks: Mapping[int, Chunks]) -> str:
     shown = shown_episodes(data)
     few = len(data.episodes) <= FEW
-    parts = [_episode(episode, slice(None if few else 1), few) for episode in shown]
+    parts = [_episode(episode, slice(None if few else 1), few, chunks.get(episode.number)) for episode in shown]
     hidden = len(data.episodes) - len(shown)
     note = f"{hidden} more episodes are not shown; those that stand out are." if hidden else ""
-    legend = '<ul class="legend"><li class="c0">joints, measured</li><li class="c1">joints, commanded</li></ul>'
+    legend = '<ul class="legend"><li class="c0">joints, measured</li><li class="c1">joints, commanded</li>'
+    legend += '<li class="c2">what the policy would have done from there on</li></ul>' if chunks else "</ul>"
     curves = "A tick below a curve is a stage that was reached; shaded steps were corrected."
     return section("Episodes", legend + "".join(parts), f"{curves} {note}") if parts else ""
 
@@ -139,12 +145,12 @@ def shown_episodes(data: DatasetStatistics, most: int = DETAILED) -> list[Episod
     return sorted([*chosen.values(), *sample], key=lambda episode: episode.number)
 
 
-def _episode(measured: EpisodeStatistics, cameras: slice, opened: bool) -> str:
+def _episode(measured: EpisodeStatistics, cameras: slice, opened: bool, chunks: Chunks | None) -> str:
     strips = "".join(filmstrip(measured.episode, camera) for camera in measured.episode.cameras[cameras])
     return (
         f'<div class="episode"><h3>Episode {measured.number}<span>{caption(measured)}</span></h3>{strips}'
-        f"<details{' open' if opened else ''}><summary>joints</summary>"
-        f'<div class="joints">{joint_curves(measured)}</div></details></div>'
+        f"<details{' open' if opened or chunks else ''}><summary>joints</summary>"
+        f'<div class="joints">{joint_curves(measured, chunks)}</div></details></div>'
     )
 
 

@@ -4,7 +4,7 @@ It needs the extra `view` (rerun-sdk). Open the file with `rerun FILE.rrd`.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,17 @@ from act.data.episodes import Episode
 from act.data.images import encode_image
 from act.data.motion import executed_action
 from act.evaluation.dataset_statistics import EpisodeStatistics, control_timestep
+from act.evaluation.policy_chunks import Chunks
 from act.files import whole_file
 from act.types import JOINT_NAMES
 
 COLUMNS = 7  # joints beside one another, an arm per row
 
 
-def write_rerun(measured: Sequence[EpisodeStatistics], out: Path) -> None:
+def write_rerun(measured: Sequence[EpisodeStatistics], out: Path, chunks: Mapping[int, Chunks] | None = None) -> None:
     """Writes episodes into one file; each is a branch of its own, and all begin at time 0.
+
+    `chunks` are answers of a policy about some episodes, by their numbers: a curve per query beside the joints.
 
     JPEGs whose colours other programs read right are stored as they are. OpenCV has written most of them from RGB
     arrays (`Episode.jpeg_colors` is "rgb"), and they are encoded again, because Rerun would show red as blue.
@@ -34,6 +37,7 @@ def write_rerun(measured: Sequence[EpisodeStatistics], out: Path) -> None:
         recording.save(str(temporary), default_blueprint=_blueprint(measured[0]))
         for one in measured:
             _write_episode(rerun, recording, one)
+            _write_chunks(rerun, recording, one, (chunks or {}).get(one.number, {}))
         recording.flush()
         recording.disconnect()
 
@@ -88,6 +92,16 @@ def _write_episode(rerun: Any, recording: Any, measured: EpisodeStatistics) -> N
         kinds = ["image/png" if frame.startswith(b"\x89PNG") else "image/jpeg" for frame in frames]
         columns = rerun.EncodedImage.columns(blob=[np.frombuffer(f, np.uint8) for f in frames], media_type=kinds)
         recording.send_columns(f"{root}/cameras/{camera}", [clock], columns)
+
+
+def _write_chunks(rerun: Any, recording: Any, measured: EpisodeStatistics, chunks: Chunks) -> None:
+    step, length = control_timestep(measured.episode), len(measured.episode)
+    for t, chunk in chunks.items():
+        actions = chunk[: length - t]
+        clock = rerun.TimeColumn("time", duration=(t + np.arange(len(actions))) * step)
+        for i, joint in enumerate(_joint_names(actions.shape[1])):
+            values = rerun.Scalars.columns(scalars=actions[:, i].astype(float))
+            recording.send_columns(f"{_root(measured)}/joints/{joint}/chunk_at_{t}", [clock], values)
 
 
 def stages(episode: Episode) -> list[tuple[int, str]]:

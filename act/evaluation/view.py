@@ -11,6 +11,7 @@ from act import command_line
 from act.data.episodes import find_episodes
 from act.evaluation.dataset_page import render
 from act.evaluation.dataset_statistics import measure
+from act.evaluation.policy_chunks import ask, load_run
 from act.evaluation.rerun_file import load_rerun, write_rerun
 from act.files import whole_file
 from act.run_folder import RunFolder
@@ -28,6 +29,8 @@ class Options:
     """Also write a file for the viewer of Rerun (`pip install act-aloha[view]`): cameras, joints, actions, stages."""
     episodes: Annotated[int, arg(metavar="N")] = 5
     """Episodes in the file of --rrd, the first ones."""
+    chunks: Annotated[int, arg(metavar="N")] = 0
+    """With a run: ask its policy about the first N episodes, and show its chunks beside what was done."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +72,29 @@ def view(options: Options) -> None:
     """Writes the pages and the file for Rerun. Raises ValueError where there is nothing to show."""
     sources = find_source(options.source)
     check(options, sources)
+    policy = load_run(options.source) if options.chunks else None
     for source in sources:
         data = measure(source.paths)
         if not data.episodes:
             raise ValueError(f"no episode of {source.directory} can be read; the first reason: {data.broken[0]}")
+        asked = data.episodes[: options.chunks] if policy else []
+        chunks = {one.number: ask(policy, one.episode) for one in asked} if policy else {}
         out = options.out or source.page
         with whole_file(out) as temporary:
-            temporary.write_text(render(data, source.directory, source.title), encoding="utf-8")
+            temporary.write_text(render(data, source.directory, source.title, chunks), encoding="utf-8")
         print(f"wrote {out}")
         if options.rrd is not None:
-            write_rerun(data.episodes[: options.episodes], options.rrd)
+            write_rerun(data.episodes[: options.episodes], options.rrd, chunks)
             print(f"wrote {options.rrd}; show it with: rerun {options.rrd}")
 
 
 def check(options: Options, sources: Sequence[Source]) -> None:
     """Raises ValueError for a flag that is wrong or has no effect, before anything is measured."""
+    if options.chunks < 0:
+        raise ValueError(f"--chunks {options.chunks}: must be 0 or more")
+    if not (options.source / "config.json").is_file():
+        refused = {"chunks": "with a run, whose policy is asked"}
+        command_line.refuse_without_effect(options, Options(options.source), refused)
     for flag, value in (("--out", options.out), ("--rrd", options.rrd)):
         if value and len(sources) > 1:
             raise ValueError(

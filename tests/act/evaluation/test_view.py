@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import cv2
@@ -14,10 +15,13 @@ import pytest
 from act.data.episodes import episode_path, read_episode, write_episode
 from act.evaluation.dataset_page import filmstrip, shown_episodes
 from act.evaluation.dataset_statistics import frame_steps, measure
+from act.evaluation.policy_chunks import QUERIES, ask
 from act.evaluation.rerun_file import stages, viewable
 from act.evaluation.view import main
 from act.files import write_json
+from act.types import PolicySpec
 from tests.act.evaluation.test_dataset_statistics import T, path_of_joints, picture, write
+from tests.fakes.constant_policy import CHUNK_SIZE, ConstantPolicy
 
 
 def images_of(page: str) -> list[tuple[bool, bytes]]:
@@ -92,9 +96,54 @@ def test_one_episode_and_the_episodes_of_a_run_are_shown(tmp_path: Path) -> None
     assert main([str(tmp_path / "run")]) == 0 and (tmp_path / "run" / "dataset_1.html").exists()
 
 
+class Looking(ConstantPolicy):
+    """Answers 0.25, 0.35, ... and remembers what it was shown."""
+
+    n_obs_steps, needs_images = 2, True
+    spec = PolicySpec(("top",), (24, 32))
+
+    def __init__(self) -> None:
+        super().__init__(0.25)
+        self.seen: list[Any] = []
+
+    def predict_chunk(self, histories: Any) -> np.ndarray:
+        self.seen += histories
+        return super().predict_chunk(histories) + 0.1 * np.arange(CHUNK_SIZE, dtype=np.float32)[:, None]
+
+
+def test_a_policy_is_asked_as_in_a_rollout_and_sees_what_was_recorded(tmp_path: Path) -> None:
+    policy, episode = Looking(), read_episode(write(tmp_path, 0))
+    chunks = ask(policy, episode, 5)
+    assert len(chunks) == 5 and max(chunks) == T - CHUNK_SIZE and min(chunks) == 0
+    assert chunks[0][:, 3] == pytest.approx([0.25, 0.35, 0.45, 0.55])
+    for t, (before, now) in zip(chunks, policy.seen, strict=True):
+        for obs, step in ((before, max(0, t - 1)), (now, t)):
+            assert np.array_equal(obs["qpos"], episode.qpos[step]) and "env_state" not in obs
+            assert np.array_equal(obs["images"]["top"], episode.read_images("top", step, step + 1, (24, 32))[0])
+
+
+def test_chunks_of_the_policy_of_a_run_are_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    directory, run, policy = folder(tmp_path / "cube", 5), tmp_path / "run", Looking()
+    write_json(run / "config.json", {"dataset_dir": str(directory)})
+    assert main([str(run), "--chunks", "2"]) == 2 and "policy.json" in capsys.readouterr().err
+    monkeypatch.setattr("act.evaluation.view.load_run", lambda _: policy)
+    assert main([str(run)]) == 0 and policy.asked == 0
+    assert "line c2" not in (run / "dataset.html").read_text()
+    assert main([str(run), "--chunks", "2"]) == 0 and policy.asked == 2 * QUERIES
+    page = (run / "dataset.html").read_text()
+    assert page.count("line c2") == 2 * QUERIES * 14 and "what the policy would have done" in page
+    write(directory, 0, images={})
+    assert main([str(run), "--chunks", "1"]) == 2
+    assert "has no camera 'top', which the policy looks at; leave --chunks out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["cube", "--chunks", "2"], "--chunks 2 has an effect only with a run"),
+        (["cube", "--chunks", "-1"], "--chunks -1: must be 0 or more"),
         (["nowhere"], "nowhere is not a directory"),
         (["empty"], "empty has no episode_<i>.hdf5; give an episode, a folder of episodes, or a run"),
         (["notes.txt"], "notes.txt"),
@@ -155,12 +204,14 @@ def test_stages_have_the_step_at_which_they_were_reached(tmp_path: Path) -> None
     assert stages(episode) == [(1, "touched"), (3, "lifted")]
 
 
-def test_rerun_reads_what_was_written(tmp_path: Path) -> None:
+def test_rerun_reads_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs where rerun-sdk is installed: an environment with the extra `view`."""
     pytest.importorskip("rerun")
-    directory = folder(tmp_path / "cube", 2)
-    out = tmp_path / "a.rrd"
-    assert main([str(directory), "--rrd", str(out), "--episodes", "2"]) == 0
+    directory, run, out = folder(tmp_path / "cube", 2), tmp_path / "run", tmp_path / "a.rrd"
+    write_json(run / "config.json", {"dataset_dir": str(directory)})
+    monkeypatch.setattr("act.evaluation.view.load_run", lambda _: Looking())
+    assert main([str(run), "--rrd", str(out), "--episodes", "2", "--chunks", "1"]) == 0
     done = subprocess.run([sys.executable, "-m", "rerun", "rrd", "print", str(out)], capture_output=True, text=True)
-    for entity in ("/episode_0/cameras/top", "/episode_1/joints/left/waist/commanded"):
+    chunk = "/episode_0/joints/left/waist/chunk_at_0"
+    for entity in ("/episode_0/cameras/top", "/episode_1/joints/left/waist/commanded", chunk):
         assert entity in done.stdout, done.stderr
