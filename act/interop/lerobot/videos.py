@@ -121,6 +121,8 @@ def decode(path: Path, start: float, length: int, fps: float) -> Iterator[np.nda
 
 
 def _check(stream: Any, path: Path, fps: float) -> None:
+    if stream.codec_context is None:
+        raise ValueError(f"{path}: the video is of a codec that is not known here, or damaged")
     rate = float(stream.average_rate or 0)
     if abs(rate - fps) > 0.02 * fps:
         raise ValueError(f"{path}: the video has {rate:g} frames per second, info.json says {fps:g}")
