@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from act.evaluation.rates import PRELIMINARY_BELOW, Rate
-from act.files import whole_file
+from act.files import full_disk_names, read_text, whole_file
 from act.provenance import git_commit, provenance
 from act.runtime.agents import ChunkPolicy, remembered
 from act.runtime.envs import Envs
@@ -126,24 +126,24 @@ class EpisodeLog:
         """Adds the episode; it is on the disk when this returns."""
         self.episodes[episode.result.seed] = episode
         if self.path is not None:
-            with self.path.open("a") as file:
+            with full_disk_names(self.path), self.path.open("a") as file:
                 file.write(_to_line(episode) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
 
     def _read(self, path: Path, header: str) -> bool:
         """Reads the episodes; False when the file holds other settings than `header`."""
-        first, *lines = path.read_text().split("\n")
+        first, *lines = read_text(path).split("\n")
         if first != header:
             return False
         for line in lines:
             try:
                 fields = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            result = RolloutResult(**fields["result"])
-            git = fields.get("git", "")
-            self.episodes[result.seed] = LoggedEpisode(result, fields["latencies"], fields["wall_time"], git)
+                result = RolloutResult(**fields["result"])
+                episode = LoggedEpisode(result, fields["latencies"], fields["wall_time"], fields.get("git", ""))
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                continue  # cut off by a crash, or changed; the episode is run again
+            self.episodes[result.seed] = episode
         return True
 
 

@@ -1,12 +1,12 @@
 """Finished evaluations: results.json as a report reads it, the learning curve of its run, and a name for each."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from act.evaluation.execution import Execution
+from act.files import read_json
 from act.run_folder import RunFolder
 
 # Keys that every results.json has.
@@ -75,10 +75,9 @@ def with_run_names(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 def _read_results(file: Path) -> dict[str, Any]:
     try:
-        results = json.loads(file.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        results = read_json(file)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file} is not whole JSON ({error}): delete it and run eval.py again") from None
-    results = results if isinstance(results, dict) else {}
     missing = [key for key in NEEDED if key not in results]
     missing += [key for key in ("settings", "provenance") if not isinstance(results.get(key, {}), dict)]
     if missing:

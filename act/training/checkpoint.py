@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from act.files import whole_file
+from act.files import full_disk_names, whole_file
 from act.policies.base.policy import Policy
 from act.run_folder import RunFolder
 from act.tensors import check_finite, check_form, read_tensors, tensors_digest, write_tensors
@@ -178,7 +178,7 @@ class MetricsLog:
             self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
 
     def write(self, values: dict[str, Any]) -> None:
-        with self.path.open("a") as file:
+        with full_disk_names(self.path), self.path.open("a") as file:
             file.write(json.dumps(values) + "\n")
         if self.writer is not None:
             for key, value in values.items():

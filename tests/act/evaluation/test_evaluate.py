@@ -1,6 +1,7 @@
 """Evaluation: summaries, resuming, latency, and what results.json holds."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,20 @@ def test_the_latency_of_one_robot_is_asked_with_one_history():
     latency = evaluation.query_latency(Policy(), {"qpos": np.zeros(ACTION_DIM)}, repeats=5)
     assert latency is not None and (latency.queries, latency.batch_size) == (5, 1)
     assert all(len(histories) == 1 and len(histories[0]) == 2 for histories in Policy.asked)
+
+
+@pytest.mark.parametrize("line", ["3", "null", "[]", "{}", '{"result": 3}', '{"result": {"seed": 1}}', "[" * 100_000])
+def test_a_line_that_is_no_episode_is_left_out_and_its_episode_is_run_again(tmp_path: Path, line: str):
+    path = tmp_path / "episodes.jsonl"
+    evaluate(toys(), GoalAgent(), TEST_SEEDS[:3], progress=False, log=EpisodeLog(path, {"a": 1}))
+    header, first, _, last = path.read_text().splitlines()
+    path.write_text("\n".join((header, first, line, last)))
+    assert list(EpisodeLog(path, {"a": 1}).episodes) == [TEST_SEEDS[0], TEST_SEEDS[2]]
+
+
+def test_a_log_that_is_no_text_or_no_file_is_refused_and_named(tmp_path: Path):
+    (tmp_path / "episodes.jsonl").write_bytes(b"\xff\xfe")
+    os.mkfifo(tmp_path / "fifo.jsonl")
+    for name, reason in (("episodes.jsonl", "no text in UTF-8"), ("fifo.jsonl", "no regular file")):
+        with pytest.raises(ValueError, match=f"{name} cannot be read: it is {reason}"):
+            EpisodeLog(tmp_path / name, {})

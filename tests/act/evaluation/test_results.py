@@ -1,5 +1,6 @@
 """Results are read whole, and evaluations that differ have different names."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,15 @@ def test_evaluations_that_differ_in_execution_have_different_names(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"task": "tr', "is not whole JSON"), ("5", "lacks task, n, "), ('{"settings": []}', "lacks .*, settings")],
+    [('{"task": "tr', "is not whole JSON"), ("5", "is not whole JSON"), ('{"settings": []}', "lacks .*, settings")],
 )
 def test_a_broken_results_file_is_named(text: str, message: str, tmp_path: Path):
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(ValueError, match=rf"results\.json {message}"):
+        results.load(tmp_path)
+
+
+def test_a_fifo_in_place_of_a_results_file_is_refused_at_once(tmp_path: Path):
+    os.mkfifo(tmp_path / "results.json")
+    with pytest.raises(ValueError, match="no regular file"):
         results.load(tmp_path)
