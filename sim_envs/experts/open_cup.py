@@ -15,7 +15,7 @@ from sim_envs.kinematics import Pose, rotation_matrix, rotation_vector
 OPENING = 0.606  # reading of the left gripper closed on the cup
 GRASP = np.array([-0.004, 0.0, 0.002])  # [m] of the left hand in the frame of the cup
 GRASP_PITCH = np.radians(40.0)  # [rad] how far the left hand looks down relative to the cup
-APPROACH = np.array([0.94, 0.0, -0.34])  # unit vector in the left hand's frame, 20 degrees below its fingers
+APPROACH = np.array([0.85, 0.0, -0.53])  # unit vector in the left hand's frame; flatter, the elbow would fold
 PITCH = np.radians(20.0)  # [rad] how far the right hand looks down
 TIPS = np.array([0.0187, 0.0, 0.002])  # [m] middle of the finger tips in the frame of a hand
 TOUCH = np.array([0.020, 0.0, 0.013])  # [m] where the finger tips push the cup, below the tab
@@ -30,7 +30,7 @@ ARM = 0.046  # [m] from the hinge to the finger tips under the tab
 BELOW = 0.008  # [m] of the finger tips' middle below the lid's when they touch
 LEAD = 0.35  # [rad] how far the finger tips are ahead of the lid
 WEIGHT = 0.03  # [kg] of the cup with its lid
-OPENED = (1.2, 1.1)  # [rad] angle of the lid at which the right hand goes away, and below which it comes back
+OPENED = (1.15, 1.09)  # [rad] angle of the lid at which the right hand goes away, and below which it comes back
 PRISING = 0.08  # [m/s] largest speed of the finger tips at the lid
 BACK = np.array([0.13, 0.5, 0.15])  # [m] where the right hand ends
 
@@ -151,9 +151,11 @@ def prise(tips: np.ndarray, angle: float, ready: float) -> np.ndarray:
     x, beside, z = tips - HINGE
     out, up = np.cos(angle) * x + np.sin(angle) * z, np.cos(angle) * z - np.sin(angle) * x
     inside = ex.ramp(TAB_END - out, 0.0, 0.004)
-    below = max(inside * ex.ramp(-up, 0.002, 0.005), ex.ramp(-up, 0.007, 0.010))
+    below = max(inside * ex.ramp(-up, 0.002, 0.005), ex.ramp(-up, 0.005, 0.008))
     ready *= 1.0 - ex.ramp(abs(beside), 0.004, 0.008)
-    lifting = ready * inside * below
+    lifting = ready * ex.ramp(
+        TAB_END - 0.004 - out, 0.0, 0.002
+    )  # only when they are in; otherwise they would get stuck
     lift = along_lid(angle + LEAD * lifting, ARM + 0.008 * (1 - ready), -BELOW - 0.004 * (1 - lifting))
     around = along_lid(min(angle, 0.5), TAB_END + 0.012, -0.016)
     return below * lift + (1 - below) * around

@@ -38,6 +38,7 @@ class Task(BimanualTask):
     stage_names = ("tip", "grasp", "open lid")
     objects = ("cup", "lid")
     keypoints = ("cup", "cup_base", "cup_rim", "lid", "lid_tab", "left/tcp", "right/tcp")
+    episode_len = 450
     strict_steps = 25
 
     def initialize_episode(self, physics: Any) -> None:
