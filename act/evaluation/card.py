@@ -7,6 +7,7 @@ The head of the file is what the Hugging Face Hub reads, so that `hf upload` of 
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,38 +27,53 @@ CARD = "README.md"
 MARK = "<!-- Written by act. Delete this line to keep your own changes: the file is then never written over. -->"
 SIMULATED = ("scripted", "human")  # sources whose episodes were made by programs alone
 PROJECT = "ACT in simulation (act-aloha)"
-LICENCE = "MIT, like the program that made it. Change it here and above if you share under another one."
+LICENCE = "MIT, like the program that made it. `python -m act card FOLDER --licence apache-2.0` names another one."
 USAGE = (
     "hf download USER/NAME --local-dir runs/downloaded",
     "python eval.py runs/downloaded --num_rollouts 200   # the simulator, with a report",
     "python -m act serve runs/downloaded                 # answers a robot over the network",
 )
+_NAME = r"[a-z0-9][a-z0-9.-]*"  # of a licence
+_LICENSED = re.compile(rf'^license: "({_NAME})"$', re.MULTILINE)
 OPERATORS = "The people who drove decide. Write their choice here and above before you share the episodes."
 
 
 # -------------------------------------------------------------------------------------------------------------- a run
-def write_model_card(run: RunFolder) -> Path | None:
+def write_model_card(run: RunFolder, licence: str | None = None) -> Path | None:
     """Writes RUN/README.md and returns its path; None where somebody has written their own.
+
+    licence: the Hub's name of it, e.g. "apache-2.0"; None keeps that of an earlier card, or is MIT.
 
     Raises ValueError for a folder without a trained policy.
     """
-    return _write(run.path / CARD, model_card(run))
+    path = run.path / CARD
+    return _write(path, model_card(run, licence or earlier_licence(path) or "mit"))
 
 
-def model_card(run: RunFolder) -> str:
+def earlier_licence(path: Path) -> str | None:
+    """Returns the licence that a card names; None where there is no card, or none with a licence."""
+    found = _LICENSED.search(path.read_text(encoding="utf-8", errors="replace")) if path.exists() else None
+    return found[1] if found else None
+
+
+def _licence_text(licence: str) -> str:
+    return LICENCE if licence == "mit" else f"{licence}, chosen by those who share it."
+
+
+def model_card(run: RunFolder, licence: str = "mit") -> str:
     """The card of a run as Markdown. Only evaluations of the weights that the folder holds now are on it."""
     about, evaluations = run.about(), current_evaluations(run)
     train = about.get("train", {})
     task, policy = train.get("task_name", "an unknown task"), str(about.get("policy", "policy"))
     name = run.path.resolve().name
     tags = ["robotics", "imitation-learning", "aloha", policy]
-    head = {"license": "mit", "pipeline_tag": "robotics", "library_name": "act-aloha", "tags": tags}
+    head = {"license": licence, "pipeline_tag": "robotics", "library_name": "act-aloha", "tags": tags}
     if evaluations:
         head["model-index"] = [{"name": name, "results": [_index_entry(evaluation) for evaluation in evaluations]}]
     lines = [f"# {name}", "", f"A policy ({policy}) for two robot arms, trained on `{task}` by {PROJECT}.", ""]
     lines += ["## Results", "", *_results(evaluations), "", "## The policy", "", *_policy_rows(about), ""]
     lines += ["## Use", "", "```", *USAGE, "```", ""]
-    lines += ["## Limits", "", *_limits(about), "", "## Licence", "", LICENCE]
+    lines += ["## Limits", "", *_limits(about), "", "## Licence", "", _licence_text(licence)]
     return _card(head, lines)
 
 
@@ -137,8 +153,8 @@ def _limits(about: Mapping[str, Any]) -> list[str]:
 
 
 # --------------------------------------------------------------------------------------------------------- a data set
-def write_dataset_card(directory: Path) -> Path | None:
-    """Writes DIR/README.md and returns its path; None where somebody has written their own.
+def write_dataset_card(directory: Path, licence: str | None = None) -> Path | None:
+    """Writes DIR/README.md and returns its path; None where somebody has written their own. `licence` as for runs.
 
     Raises ValueError for a folder without episodes, and for an episode that cannot be read.
     """
@@ -147,16 +163,18 @@ def write_dataset_card(directory: Path) -> Path | None:
         raise ValueError(
             f"{directory} has neither policy.json nor episode_<i>.hdf5; give a run or a folder of episodes"
         )
-    return _write(directory / CARD, dataset_card(directory.resolve().name, [read_episode(path) for path in paths]))
+    path, episodes = directory / CARD, [read_episode(path) for path in paths]
+    return _write(path, dataset_card(directory.resolve().name, episodes, licence or earlier_licence(path)))
 
 
-def dataset_card(name: str, episodes: Sequence[Episode]) -> str:
-    """The card of a data set as Markdown."""
+def dataset_card(name: str, episodes: Sequence[Episode], licence: str | None = None) -> str:
+    """The card of a data set as Markdown. Without a licence it is MIT if programs alone made it, otherwise "other"."""
     sources = _different(episodes, "source")
     ours = all(source in SIMULATED for source in sources) and all(e.attrs.get("sim") for e in episodes)
     task = ", ".join(_different(episodes, "task_name"))
     tags = ["robotics", "imitation-learning", "aloha", *_different(episodes, "task_name")]
-    head = {"license": "mit" if ours else "other", "task_categories": ["robotics"], "pretty_name": name, "tags": tags}
+    licence = licence or ("mit" if ours else "other")
+    head = {"license": licence, "task_categories": ["robotics"], "pretty_name": name, "tags": tags}
     where = "in simulation" if all(episode.attrs.get("sim") for episode in episodes) else "on robots"
     lines = [f"# {name}", "", f"{len(episodes)} episodes of two robot arms, task `{task}`, {where}, by {PROJECT}.", ""]
     lines += ["## The episodes", "", *_table(_facts(episodes, sources)), "", "## Format", ""]
@@ -169,7 +187,7 @@ def dataset_card(name: str, episodes: Sequence[Episode]) -> str:
     lines += ["swap red and blue (attribute `jpeg_colors`).", "", "```", "hf download USER/NAME --repo-type dataset \\"]
     lines += ["    --local-dir data/downloaded", "python -m act view data/downloaded       # a page about the episodes"]
     lines += ["python -m act convert data/downloaded lerobot/downloaded   # as a LeRobot data set", "```", ""]
-    return _card(head, [*lines, "## Licence", "", LICENCE if ours else OPERATORS])
+    return _card(head, [*lines, "## Licence", "", OPERATORS if licence == "other" else _licence_text(licence)])
 
 
 def _facts(episodes: Sequence[Episode], sources: Sequence[str]) -> dict[str, Any]:
@@ -223,6 +241,8 @@ class Options:
 
     folders: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN|DIR [...]", help_behavior_hint="")]
     """Folders of runs or of episodes."""
+    licence: Annotated[str | None, arg(help_behavior_hint="(default: that of an earlier card, or MIT)")] = None
+    """Licence, by the name that the Hub uses, e.g. apache-2.0 or cc-by-4.0."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -245,10 +265,12 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 def _write_all(options: Options) -> None:
     if not options.folders:
         raise ValueError("no folder is given; give a run or a folder of episodes: python -m act card runs/demo")
+    if options.licence is not None and not re.fullmatch(_NAME, options.licence):
+        raise ValueError(f"--licence {options.licence}: give the Hub's name, small letters and digits, e.g. apache-2.0")
     for folder in options.folders:
         run = RunFolder(folder)
         is_run = (folder / "policy.json").exists()
         if not is_run and not find_episodes(folder):
             raise ValueError(f"{folder} has neither policy.json nor episode_<i>.hdf5; give a run or a data set")
-        path = write_model_card(run) if is_run else write_dataset_card(folder)
+        path = write_model_card(run, options.licence) if is_run else write_dataset_card(folder, options.licence)
         print(f"wrote {path}" if path else f"{folder / CARD} is your own; it stays as it is")

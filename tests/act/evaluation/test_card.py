@@ -143,3 +143,17 @@ def test_wrong_input_is_one_sentence(
     assert main(words) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_a_chosen_licence_stays_when_the_card_is_written_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_folder(tmp_path / "demo")
+    assert write_model_card(run) is not None and 'license: "mit"' in (run.path / "README.md").read_text()
+    assert main([str(run.path), "--licence", "apache-2.0"]) == 0
+    for _ in range(2):  # eval.py writes the card again
+        text = (run.path / "README.md").read_text()
+        assert 'license: "apache-2.0"' in text and text.endswith("apache-2.0, chosen by those who share it.\n")
+        write_model_card(run)
+    assert main([str(run.path), "--licence", "Do what you want"]) == 2
+    assert "give the Hub's name" in capsys.readouterr().err
