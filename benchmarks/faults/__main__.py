@@ -1,52 +1,92 @@
-"""Damages recorded episodes and counts what is refused, accepted and lost: `python -m benchmarks.faults`."""
+"""Damages files, sends hostile messages and kills programs, and counts what is lost: `python -m benchmarks.faults`."""
 
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from tqdm import tqdm
 
 from act.command_line import parse, run
 from act.files import write_json
-from act.provenance import provenance
-from benchmarks.faults.damages import OUTCOMES, Damage, make_table, run_damages
+from act.provenance import git_commit, provenance
+from benchmarks.faults import damages, kills, messages
 from benchmarks.programs import check_values, seconds
+
+Part = Literal["damages", "messages", "kills"]
+
+
+@dataclass(frozen=True)
+class Programme:
+    """One kind of faults: how they are made, which outcomes are right, and how they are counted."""
+
+    what: str
+    make: Callable[[Path, int, int], Iterator[Any]]
+    is_right: Callable[[Any], bool]
+    table: Callable[[list[Any]], str]
+
+
+def _damage_is_right(found: damages.Damage) -> bool:
+    return {found.by_validate, found.by_training} <= set(damages.OUTCOMES[:2])
+
+
+PROGRAMMES: dict[Part, Programme] = {
+    "damages": Programme("files", lambda *of: damages.run_damages(*of), _damage_is_right, damages.make_table),
+    "messages": Programme("messages", messages.run_messages, lambda a: a.outcome != "wrong", messages.make_table),
+    "kills": Programme("trials", kills.run_kills, lambda trial: trial.outcome == "equal", kills.make_table),
+}
 
 
 @dataclass(frozen=True)
 class Options:
+    parts: tuple[Part, ...] = ("damages", "messages", "kills")
+    """What is tried, in this order."""
     count: int = 10_000
-    """How many files are damaged."""
+    """How many files are damaged, messages sent, or programs killed."""
     seed: int = 0
-    """Damage i depends on (seed, i) alone, so a run can be repeated."""
+    """Fault i depends on (seed, i) alone, so a run can be repeated; a kill also depends on how fast the machine is."""
     budget: str = ""
-    """Time after which no further file is damaged, such as 10m; without it, all are."""
+    """Time for each part, such as 10m, after which no further fault is tried; without it, all are."""
     out: Path | None = None
-    """JSON file with every damage that was judged wrongly, the counts, and where they were measured."""
+    """JSON file with every fault that was handled wrongly, the tables, and where they were measured."""
 
 
 def measure(options: Options) -> int:
-    """Prints the table. Returns 1 when a damaged file was accepted as changed or stopped its reader, otherwise 0."""
-    check_values(options, at_least_1=("count",))
-    end = time.monotonic() + seconds(options.budget)
-    damages: list[Damage] = []
+    """Prints the tables. Returns 1 when a fault was handled wrongly, otherwise 0."""
+    check_values(options, at_least_1=("count",), distinct=("parts",))
+    wrong: dict[str, list[Any]] = {}
+    tables: dict[str, list[str]] = {}
+    for part in options.parts:
+        found = try_part(part, options)
+        programme = PROGRAMMES[part]
+        wrong[part] = [asdict(each) for each in found if not programme.is_right(each)]
+        tables[part] = programme.table(found).splitlines()
+        counted = f"{len(found)} of {options.count} {programme.what}, seed {options.seed}, commit {git_commit()}"
+        print("\n".join(tables[part]) + f"\n\n{counted}\n", flush=True)
+    if options.out is not None:
+        settings = {"count": options.count, "seed": options.seed, "budget": options.budget}
+        write_json(options.out, {"settings": settings, "wrong": wrong, "tables": tables, "provenance": provenance()})
+    return 1 if any(wrong.values()) else 0
+
+
+def try_part(part: Part, options: Options) -> list[Any]:
+    """Tries the faults of one part until all are tried or its time is spent; prints those that are handled wrongly."""
+    end, found, programme = math.inf, [], PROGRAMMES[part]
     with tempfile.TemporaryDirectory() as folder:
-        for found in tqdm(run_damages(Path(folder), options.count, options.seed), total=options.count, unit="file"):
-            damages.append(found)
-            if found.sentence:
-                tqdm.write(f"damage {len(damages) - 1}, {found.kind}, {found.form}: {found.sentence}", sys.stderr)
+        faults = programme.make(Path(folder), options.count, options.seed)
+        for each in tqdm(faults, total=options.count, unit=programme.what.removesuffix("s")):
+            found.append(each)
+            if len(found) == 1:  # getting ready does not count: on a busy machine it takes minutes
+                end = time.monotonic() + seconds(options.budget)
+            if not programme.is_right(each):
+                tqdm.write(f"{part} {len(found) - 1}: {each}", sys.stderr)
             if time.monotonic() > end:
                 break
-    print(make_table(damages))
-    print(f"\n{len(damages)} of {options.count} files, seed {options.seed}")
-    wrong = [each for each in damages if not {each.by_validate, each.by_training} <= set(OUTCOMES[:2])]
-    if options.out is not None:
-        values = {"settings": {"count": len(damages), "seed": options.seed}, "wrong": [asdict(each) for each in wrong]}
-        write_json(options.out, values | {"table": make_table(damages).splitlines(), "provenance": provenance()})
-    return 1 if wrong else 0
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,11 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Options,
         arguments,
         program="python -m benchmarks.faults",
-        description="Damages recorded episodes at random and counts what validate and training make of them.",
+        description="Damages recorded episodes, sends hostile messages and kills programs; counts what is lost.",
         example="python -m benchmarks.faults --budget 10m",
         page="docs/reliability.md",
     )
-    return run("faults", lambda: measure(options))
+    return run("faults", lambda: measure(options), failures=(OSError, RuntimeError), failure_code=1)
 
 
 if __name__ == "__main__":
