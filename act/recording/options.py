@@ -14,10 +14,11 @@ from act.workers import available_cores
 
 _EPISODES = ("agent", "num_episodes", "raw", "jpeg_quality")
 _POLICY = ("policy", "round", "n_action_steps", "ensemble_m")
+_VARIETY = ("dart_noise", "spread", "randomize")
 _PAGE = ("host", "port", "token", "gamepad")
 # What is recorded -> the flags that have an effect then. task_name, dataset_dir, seed and quality always have one.
 HAS_EFFECT = {
-    "--agent expert": (*_EPISODES, "cameras", "image_size", "workers", "ray", "keep_failures", "dart_noise", "spread"),
+    "--agent expert": (*_EPISODES, "cameras", "image_size", "workers", "ray", "keep_failures", *_VARIETY),
     "--agent human": (*_EPISODES, "cameras", "image_size", "keep_failures", "policy", *_PAGE),
     "--agent human --policy RUN": (*_EPISODES, *_POLICY, *_PAGE),
     "--agent leader": (*_EPISODES, "cameras", "image_size", "keep_failures", "leaders", *_PAGE),

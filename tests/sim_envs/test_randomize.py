@@ -1,5 +1,6 @@
 """Randomization follows from the seed, changes what it names and nothing else, and is off unless it is asked for."""
 
+from dataclasses import replace
 from typing import get_args, get_type_hints
 
 import mujoco
@@ -7,7 +8,12 @@ import numpy as np
 import pytest
 
 import sim_envs
+from act.data.episodes import read_episode
 from act.recording.attempts import Recording
+from act.recording.recorder import EpisodeRecorder, keep_all
+from act.runtime.agents import ReplayAgent
+from act.runtime.envs import SerialEnvs
+from act.runtime.rollout import rollout
 from sim_envs.random_scenes import SceneSampler
 from sim_envs.randomize import KINDS, LATENCY, MASS, Randomizer
 
@@ -95,6 +101,24 @@ def test_labels_of_a_random_scene_follow_a_moved_camera():
 def test_the_recorder_offers_the_same_kinds_as_the_simulator():
     hint = get_type_hints(Recording)["randomize"]
     assert get_args(get_args(hint)[0]) == tuple(KINDS)
+
+
+def test_a_recorded_file_holds_the_kinds_and_the_values_and_an_ordinary_one_holds_neither(tmp_path):
+    for name, kinds in (("varied", ("mass",)), ("plain", ())):
+        recording = Recording("sim_slide_ziploc_scripted", cameras=(), randomize=kinds)
+        env = sim_envs.make("slide_ziploc", **recording.view)
+        env.env_spec = replace(env.env_spec, episode_len=2)
+        attrs = {"recording": recording.to_json()}
+        recorder = EpisodeRecorder(
+            lambda _, name=name: tmp_path / f"{name}.hdf5", env.env_spec, keep=keep_all, attrs=attrs
+        )
+        list(rollout(SerialEnvs([env]), ReplayAgent(np.zeros((1, 2, 14), np.float32)), [recorder], seeds=[4]))
+    varied, plain = (read_episode(tmp_path / f"{name}.hdf5").attrs for name in ("varied", "plain"))
+    expected = Randomizer(model(), SLIDER, ("mass",)).sample(4, np.random.default_rng())
+    assert varied["randomization"] == expected
+    assert varied["recording"]["randomize"] == ["mass"]
+    assert "randomization" not in plain
+    assert "randomize" not in plain["recording"], "folders of earlier versions can be continued"
 
 
 def test_an_unknown_kind_is_refused_with_the_choices():

@@ -20,6 +20,7 @@ OTHER_VALUES = {  # of every flag, not its default
     "keep_failures": None,
     "dart_noise": "0.0025",
     "spread": "100",
+    "randomize": "light",
     "dataset_dir": "somewhere",
     "num_episodes": "3",
     "workers": "77",
