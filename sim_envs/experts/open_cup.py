@@ -14,7 +14,7 @@ from sim_envs.kinematics import Pose, rotation_matrix, rotation_vector
 
 OPENING = 0.606  # reading of the left gripper closed on the cup
 GRASP = np.array([-0.004, 0.0, 0.002])  # [m] of the left hand in the frame of the cup
-GRASP_PITCH = np.radians(40.0)  # [rad] how far the left hand looks down relative to the cup
+GRASP_PITCH = np.radians(30.0)  # [rad] how far the left hand looks down relative to the cup
 APPROACH = np.array([0.85, 0.0, -0.53])  # unit vector in the left hand's frame; flatter, the elbow would fold
 PITCH = np.radians(20.0)  # [rad] how far the right hand looks down
 TIPS = np.array([0.0187, 0.0, 0.002])  # [m] middle of the finger tips in the frame of a hand
