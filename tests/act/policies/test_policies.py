@@ -46,7 +46,10 @@ TINY = {
         rt1.Config(**RT1, **POINTS),
         rt1.Config(**RT1, **STATE, dropout=0.0),
     ],
-    "bc_convmlp": [bc_convmlp.Config(6, 16, backbone_weights="none"), bc_convmlp.Config(**MLP, **STATE, loss="l1", actions_per_point=2)],
+    "bc_convmlp": [
+        bc_convmlp.Config(6, 16, backbone_weights="none"),
+        bc_convmlp.Config(**MLP, **STATE, loss="l1", actions_per_point=2),
+    ],
     "gmm": [gmm.Config(**MLP, decode="sample"), gmm.Config(**MLP, **STATE, n_modes=2)],
     "vae": [vae.Config(**MLP, latent_dim=4), vae.Config(**MLP, **STATE, latent_dim=4, latent="prior", loss="l2")],
     "categorical": [

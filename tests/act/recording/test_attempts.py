@@ -53,7 +53,8 @@ def test_the_file_says_that_starts_are_spread(tmp_path: Path) -> None:
     episodes = [read_episode(path) for path in files if path is not None]
     assert [episode.attrs["attempt"] for episode in episodes] == [0, 1, 2]
     assert all(episode.attrs["recording"]["spread"] == 30 for episode in episodes)
-    middle, *ends = (float(np.asarray(episode.env_state)[0, 0]) for episode in episodes)  # goals are uniform from 0.5 to 1
+    goals = [float(np.asarray(episode.env_state)[0, 0]) for episode in episodes]  # uniform from 0.5 to 1
+    middle, *ends = goals
     assert 0.65 < middle < 0.85 and min(ends) < 0.55 and max(ends) > 0.95
 
 
