@@ -22,7 +22,9 @@ def test_the_page_shows_every_task_with_its_stages_and_a_picture_of_each(task: s
     section = PAGE.partition(f"### `{task}`")[2].partition("\n##")[0]
     assert re.search(rf"Stages:\s+{re.escape(stages)}\.", section), stages
     assert f"![Start, {stages}](task_{task}.jpg)" in section
-    height, width = cv2.imread(str(ROOT / "docs" / f"task_{task}.jpg")).shape[:2]
+    image = cv2.imread(str(ROOT / "docs" / f"task_{task}.jpg"))
+    assert image is not None, "there is no such picture"
+    height, width = image.shape[:2]
     assert width / height == pytest.approx((1 + len(sim_envs.load(task).stage_names)) * 4 / 3)
 
 
