@@ -20,8 +20,8 @@ PITCH = np.radians(20.0)  # [rad] how far the right hand looks down
 TIPS = np.array([0.0187, 0.0, 0.002])  # [m] middle of the finger tips in the frame of a hand
 TOUCH = np.array([0.020, 0.0, 0.013])  # [m] where the finger tips push the cup, below the tab
 READY = 0.05  # [m] distance from there at which they wait
-LEAN = 0.26  # [rad] to which the cup is tipped
-CLOSING = (0.16, 0.22)  # [rad] lean at which the left hand begins to close, and at which it may be closed
+LEAN = 0.24  # [rad] to which the cup is tipped
+CLOSING = (0.16, 0.20)  # [rad] lean at which the left hand begins to close, and at which it may be closed
 TIPPING = 0.04  # [m/s] largest speed of the finger tips while they push
 MEETING = np.array([-0.03, 0.5, 0.065])  # [m] place where the left hand holds the cup
 HINGE = np.array([-0.020, 0.0, 0.028])  # [m] of the lid in the frame of the cup
@@ -91,10 +91,11 @@ class Expert(ex.Expert):
         off = self.tips(scene) - TOUCH
         ajar = ex.ramp(scene.openings["right"], 0.2, 0.3)
         outside = max(waiting, ajar, ex.ramp(abs(off[2]), 0.004, 0.010) * ex.ramp(off[0], 0.012, 0.020))
-        onwards = 0.012 * ex.ramp(LEAN - lean, 0.0, 0.06)
+        onwards = 0.012 * ex.ramp(LEAN - lean, 0.0, 0.10)
         pose = self.tips_at(scene, TOUCH + np.array([outside * READY - (1 - outside) * onwards, 0.0, 0.0]))
         fast = max(ajar, ex.ramp(float(np.linalg.norm(off)), 0.02, 0.06))
-        return Goal(pose, float(ajar > 0 and off[0] < 0.02), TIPPING + fast * (ex.SPEED - TIPPING))
+        slow = TIPPING / max(1.0, self.variation.speed)  # a cup that is pushed faster falls over
+        return Goal(pose, float(ajar > 0 and off[0] < 0.02), slow + fast * (ex.SPEED - slow))
 
     def off_centre(self, scene: Scene, grasp: Pose) -> float:
         """Returns the hurdle [m] of the left hand: the cup leaves its fingers 14 mm on either side."""

@@ -18,6 +18,7 @@ HALF_CUP = 0.03  # [m] half the height of the closed cup
 HALF_SIZE = np.array([0.02, 0.02, HALF_CUP])  # [m] half the size of the closed cup
 LID = np.array([0.0, 0.0, 0.028])  # [m] middle of the closed lid in the frame of the cup
 TIPPED = np.radians(10.0)  # [rad] from here on the cup counts as tipped
+NEAR = 0.003  # [m] a finger this near to the cup pushes it; a contact may last less than a control step
 LIFTED = 0.003  # [m] from here on the cup counts as off the table
 OPEN = np.radians(60.0)  # [rad] from here on the lid counts as open
 
@@ -48,7 +49,7 @@ class Task(BimanualTask):
 
     def after_step(self, physics: Any) -> None:
         """Remembers whether the right hand has pushed the cup, and whether the cup has leaned since then."""
-        self.pushed = self.pushed or self.touching(physics, BODY, FINGERS["right"])
+        self.pushed = self.pushed or self._pushing(physics)
         self.tipped = self.tipped or (self.pushed and lean(self.env_state(physics)) > TIPPED)
         super().after_step(physics)
 
@@ -73,6 +74,11 @@ class Task(BimanualTask):
         tipped = np.empty(4)
         mujoco.mju_axisAngle2Quat(tipped, np.array([0.0, 1.0, 0.0]), -rng.uniform(0.0, 0.5))
         mujoco.mju_mulQuat(env_state[3:7], env_state[3:7].copy(), tipped)
+
+    def _pushing(self, physics: Any) -> bool:
+        model, data = physics.model.ptr, physics.data.ptr
+        fingers, cup = (model.geom(name).id for name in FINGERS["right"]), model.geom("cup").id
+        return any(mujoco.mj_geomDistance(model, data, finger, cup, 2 * NEAR, None) < NEAR for finger in fingers)
 
     def _held(self, physics: Any) -> bool:
         return self.touching(physics, BODY, FINGERS["left"]) and clearance(self.env_state(physics)) > LIFTED

@@ -89,6 +89,7 @@ def test_stages_follow_from_the_angles_and_from_what_touches(
     task.pushed = task.tipped = tipped_before
     task.best_stage = task.streak = 0
     monkeypatch.setattr(task, "touching", lambda physics, a, b: a in (BODY, CUP) and b in touching)
+    monkeypatch.setattr(task, "_pushing", lambda physics: RIGHT in touching)
     monkeypatch.setattr(task, "env_state", lambda physics: cup_and_lid(tilt, opened, height))
     task.after_step(None)
     assert (task.current_stage, bool(task.streak)) == (stage, holds)
