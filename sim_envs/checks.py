@@ -23,12 +23,12 @@ def check_action(action: Any, size: int) -> np.ndarray:
     return action
 
 
-def check_options(options: Any, objects: Sequence[str], space: gymnasium.spaces.Box) -> np.ndarray | None:
+def check_options(options: Any, objects: Sequence[str], space: Any) -> np.ndarray | None:
     """Returns the poses (7n,) that the options of a reset ask for, with unit quaternions; None where they ask for none.
 
     Args:
         objects: their names, in the order of env_state.
-        space: of env_state.
+        space: the Box of env_state.
 
     Raises ValueError for what is no dict, unknown names, and poses that are not in the space or have a zero quaternion.
     """

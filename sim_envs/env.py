@@ -111,7 +111,7 @@ class BimanualEnv(gymnasium.Env):
         self._task.area = "area" in self._randomizer.kinds
         self._limits = Robot(physics.model.ptr).limits
         self.action_space = gymnasium.spaces.Box(*self._limits.T.astype(np.float32), dtype=np.float32)
-        self.observation_space = self._make_observation_space()
+        self.observation_space = self._declared = self._make_observation_space()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -121,7 +121,7 @@ class BimanualEnv(gymnasium.Env):
         Raises ValueError for a seed that is none, unknown options, and poses that are not finite, are outside the
         observation space or have a zero quaternion; the state is then unchanged.
         """
-        seed, space = check_seed(seed), self.observation_space["env_state"]
+        seed, space = check_seed(seed), self._declared["env_state"]
         env_state0 = check_options(options, self._task.objects, space)
         super().reset(seed=seed)
         self._task.rng = self.np_random
@@ -169,7 +169,7 @@ class BimanualEnv(gymnasium.Env):
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # of a diverged state's numbers in float32
                 observation = self._control.step(target).observation
-            if is_sound(self.observation_space, observation):
+            if is_sound(self._declared, observation):
                 self._observation = observation
                 return True
         except control.PhysicsError:

@@ -81,7 +81,8 @@ def evaluated(folder: Path) -> str:
     return json.dumps(json.loads(path.read_text())["episodes"], sort_keys=True)
 
 
-Command, Digest = Callable[[Path], list[str]], Callable[[Path], str]
+Command = Callable[[Path], list[str]]
+Digest = Callable[[Path], str]
 # name -> what is run, its result, and what is removed before it is run again
 PROGRAMS: dict[str, tuple[Command, Digest, str]] = {
     "recording": (record, recorded, "data"),

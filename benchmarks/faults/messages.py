@@ -7,7 +7,7 @@ policy's size, or the end of the connection; and after it, a sound client still 
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ def _claim_sizes(rng: np.random.Generator, query: dict[str, Any]) -> bytes:
     shape = [int(rng.choice([0, 1, 13, 15, 2**31, 2**62, -1])) for _ in range(int(rng.integers(1, 6)))]
     content = [str(rng.choice(["<f4", "|u1", "<f8", "|O", "<U9"])), shape, bytes(int(rng.integers(0, 200)))]
     query["histories"][0][0]["qpos"] = msgpack.ExtType(int(rng.choice([1, 1, 5])), msgpack.packb(content))
-    return msgpack.packb(query, default=lambda value: value.tolist())
+    return _packed(query, lambda value: value.tolist())
 
 
 def _change_structure(rng: np.random.Generator, query: dict[str, Any]) -> bytes:
@@ -95,7 +95,14 @@ def _change_structure(rng: np.random.Generator, query: dict[str, Any]) -> bytes:
             query["histories"] = [history] * int(rng.choice([0, 2, 64, 65, 1000]))
         case _:
             query["histories"] = [history * int(rng.choice([0, 2, 50]))]
-    return msgpack.packb(query, default=lambda value: msgpack.unpackb(encode({"a": value}))["a"])
+    return _packed(query, lambda value: msgpack.unpackb(encode({"a": value}))["a"])
+
+
+def _packed(query: dict[str, Any], default: Callable[[Any], Any]) -> bytes:
+    """Packs any structure; `default` says what becomes of arrays."""
+    packed = msgpack.packb(query, default=default)
+    assert packed is not None, "msgpack answers None only where it was asked to pack later"
+    return packed
 
 
 # ------------------------------------------------------------------------------------------------------------- serving

@@ -49,7 +49,7 @@ def test_targets_outside_the_limits_are_clipped_and_counted(env):
 
 def test_images_are_rendered_only_when_due(env, monkeypatch):
     rendered = []
-    monkeypatch.setattr(type(env), "render_camera", lambda self, camera, size=None: rendered.append(camera))
+    monkeypatch.setattr(type(env), "_render", lambda self, data, camera, image_size: rendered.append(camera))
     env.images_due = False
     obs, _ = env.reset(seed=0)
     assert "images" not in obs

@@ -157,7 +157,7 @@ def test_image_sizes_that_are_none_are_refused(run: RunFolder, size: Any):
 
 def test_weights_and_their_description_fit_together_whenever_saving_is_interrupted(run: RunFolder, monkeypatch):
     """Each write and each replacement is the last one in turn; afterwards the run is the old or the new one."""
-    states = {}
+    states, last = {}, 0
     for seed in (0, 1):
         save_policy(run.path, make_policy(seed), {"step": seed})
         states[run.digest()] = seed
