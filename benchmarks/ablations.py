@@ -1,7 +1,6 @@
 """Fig. 8 of the ACT paper (chunk size, ensembling, CVAE): `python -m benchmarks.ablations --budget 90m`.
 
-The rows go to benchmarks/results/ablations.json. Training runs that Table I has, too, are shared with it;
-`--take benchmarks/results/table1.json` takes its rows over without the runs.
+The rows go to benchmarks/results/ablations.json. Training runs that Table I has, too, are shared with it.
 """
 
 import math
@@ -9,23 +8,19 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from act.evaluation.execution import MODES
-from act.evaluation.paper import PAPER
-from benchmarks.figures import curve, panels, plain
+from benchmarks.figures import curve, panels
+from benchmarks.grid import statistics as stats
 from benchmarks.grid.cells import Method
 from benchmarks.grid.run import main
-from benchmarks.grid.statistics import SETTINGS, Counts, Rows, mean
-from benchmarks.grid.tables import STYLE_NAMES, Pair, compared, detailed, markdown, paper, percent, shared
-from sim_envs import STYLES
+from benchmarks.grid.statistics import SETTINGS, STYLES, Rows, markdown, mean
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+WITH_CVAE = ("--use_cvae",)
 SIZES = (1, 10, 100, 200, 400)
-ENSEMBLED = 100  # the chunk size that is also ensembled
 # Success [%] averaged over the four settings (Zhao et al. 2023, Fig. 8); ensembling at the best size of each method.
 PAPER_SIZES = {"ACT": (1, 21, 44, 42, 41), "BC-ConvMLP": (1, 1, 24, 25, 20), "VINN": (0, 6, 23, 27.25, 37)}
 PAPER_ENSEMBLE = {"ACT": (44, 47.3), "BC-ConvMLP": (25, 29), "VINN": (37, 17)}
@@ -35,25 +30,19 @@ COLOURS = {"ACT": "#0072b2", "BC-ConvMLP": "#e69f00", "VINN": "#009e73", "script
 
 def sized(label: str, policy: str, size: int) -> Method:
     """A method of Fig. 8a. ACT's chunks have a control point every 4 steps as in the preset, or every gcd(size, 4)."""
-    modes = MODES if size == ENSEMBLED else ("chunk",)
+    modes = MODES if size == 100 else ("chunk",)
     if policy != "act":
         return Method(label, policy, size, modes=modes)
-    return Method(label, policy, size, ("--actions_per_query", str(math.gcd(size, 4))), ("--use_cvae",), modes)
+    return Method(label, policy, size, ("--actions_per_query", str(math.gcd(size, 4))), WITH_CVAE, modes)
 
 
-SIZED = {
-    label: [sized(label, policy, size) for size in SIZES]
-    for label, policy in (("ACT", "act"), ("BC-ConvMLP", "bc_convmlp"), ("VINN", "vinn"))
-}
-HUNDREDS = {label: methods[SIZES.index(ENSEMBLED)] for label, methods in SIZED.items()}
-CVAE = (
-    Method("ACT without CVAE", "act", modes=MODES),
-    Method("ACT with CVAE", "act", 60, ("--use_cvae",), modes=MODES),
-)
+POLICIES = {"ACT": "act", "BC-ConvMLP": "bc_convmlp", "VINN": "vinn"}
+SIZED = {label: [sized(label, policy, size) for size in SIZES] for label, policy in POLICIES.items()}
+HUNDREDS = {label: methods[SIZES.index(100)] for label, methods in SIZED.items()}
+CVAE = (Method("ACT without CVAE", "act", modes=MODES), Method("ACT with CVAE", "act", 60, WITH_CVAE, modes=MODES))
 # Not in the paper: nothing is trained on demonstrations that are held out, and the insertion needs all of them.
-NONE_HELD_OUT = Method(
-    "ACT, none held out", "act", 60, ("--val_fraction", "0"), ("--use_cvae",), MODES, tasks=("insertion",)
-)
+ALL = ("--val_fraction", "0")
+NONE_HELD_OUT = Method("ACT, none held out", "act", 60, ALL, WITH_CVAE, MODES, tasks=("insertion",))
 METHODS = (*CVAE, *(methods[i] for i in (2, 0, 3, 1, 4) for methods in SIZED.values()), NONE_HELD_OUT)
 
 
@@ -61,28 +50,28 @@ def fig8a(rows: Rows, track: str) -> str:
     """Success [%] over chunk size, mean of all settings."""
     lines = []
     for label, methods in SIZED.items():
-        lines.append([label, *(percent(mean(rows.settings(method, track, "chunk"))) for method in methods)])
-        lines.append(paper(PAPER_SIZES[label]))
+        lines.append([label, *(stats.percent(mean(rows.settings(method, track, "chunk"))) for method in methods)])
+        lines.append(["paper", *map("{:g}".format, PAPER_SIZES[label])])
     return markdown(["", *map(str, SIZES)], lines)
 
 
 def fig8b(rows: Rows, track: str) -> str:
     """Success [%] of chunks of 100 and of ensembled chunks, mean of all settings."""
-    pairs: list[Pair] = [
-        (label, rows.settings(method, track, "chunk"), rows.settings(method, track, "ensemble"), PAPER_ENSEMBLE[label])
-        for label, method in HUNDREDS.items()
-    ]
-    return compared(["chunks", "ensembled"], pairs)
+    pairs = []
+    for label, method in HUNDREDS.items():
+        off, on = (rows.settings(method, track, mode) for mode in MODES)
+        pairs.append((label, off, on, PAPER_ENSEMBLE[label]))
+    return stats.compared(["chunks", "ensembled"], pairs)
 
 
 def fig8c(rows: Rows, track: str) -> str:
     """Success [%] of ACT without and with the CVAE, mean of both tasks."""
     pairs = []
-    for style, mode in product(PAPER_CVAE, MODES):
+    for style, mode in product(STYLES, MODES):
         off, on = (rows.settings(method, track, mode, [style]) for method in CVAE)
-        name, figures = f"{STYLE_NAMES[style]} ({CVAE[0].form(mode)})", PAPER_CVAE[style]
-        pairs.append((name, off, on, figures if mode == MODES[-1] else ()))
-    return compared(["without", "with"], pairs)
+        figures = PAPER_CVAE[style] if mode == "ensemble" else ()
+        pairs.append((f"{STYLES[style]} ({CVAE[0].form(mode)})", off, on, figures))
+    return stats.compared(["without", "with"], pairs)
 
 
 def held_out(rows: Rows, track: str) -> str:
@@ -91,8 +80,8 @@ def held_out(rows: Rows, track: str) -> str:
     for style, mode in product(STYLES, MODES):
         methods = CVAE[style == "human"], NONE_HELD_OUT
         usual, none = ([rows.counts(method, "insertion", style, track, mode)] for method in methods)
-        pairs += [(f"{STYLE_NAMES[style]} ({NONE_HELD_OUT.form(mode)})", usual, none, ())] if any(none) else []
-    return compared(["a tenth held out", "none"], pairs)
+        pairs += [(f"{STYLES[style]} ({NONE_HELD_OUT.form(mode)})", usual, none, ())] if any(none) else []
+    return stats.compared(["a tenth held out", "none"], pairs)
 
 
 def sizes(rows: Rows, track: str, task: str, style: str) -> str:
@@ -101,62 +90,53 @@ def sizes(rows: Rows, track: str, task: str, style: str) -> str:
     for label, methods in SIZED.items():
         found = [rows.counts(method, task, style, track, "chunk") for method in methods]
         found.append(rows.counts(HUNDREDS[label], task, style, track, "ensemble"))
-        lines.append([label, *map(detailed, found)])
-    return markdown(["", *map(str, SIZES), f"{ENSEMBLED}, ensembled"], lines)
+        lines.append([label, *map(stats.detailed, found)])
+    return markdown(["", *map(str, SIZES), "100, ensembled"], lines)
 
 
 def cvae(rows: Rows, track: str) -> str:
     """Success [%] of ACT without and with the CVAE, strict success, and each training seed's success."""
     lines = []
-    for task, style in SETTINGS:
+    for (task, style), title in SETTINGS.items():
         found = [rows.counts(method, task, style, track, mode) for mode in MODES for method in CVAE]
-        lines.append([f"{PAPER[task].title}, {STYLE_NAMES[style]}", *(detailed(c, strict=True) for c in found)])
+        lines.append([title, *(stats.detailed(counts, strict=True) for counts in found)])
     head = [f"{how}, {which} CVAE" for how in ("chunks", "ensembled") for which in ("without", "with")]
     return markdown(["", *head], lines)
 
 
-def figure(rows: Rows, track: str) -> "Figure":
-    """Solid lines with intervals are ours, dashed ones the paper's.
-
-    A mean that lacks a setting is left out; two that are compared are means of the rollouts they share.
-    """
+def figure(rows: Rows, track: str) -> Figure:
+    """Solid lines with intervals are ours, dashed ones the paper's. Means that are compared share their rollouts."""
     made, (sizes, ensembling, cvae) = panels((9.6, 3.4), 1, 3, width_ratios=(2.2, 1, 1))
     for label, methods in SIZED.items():
-        means = [mean(rows.settings(method, track, "chunk")) for method in methods]
-        draw(sizes, label, means, PAPER_SIZES[label])
+        draw(sizes, label, [mean(rows.settings(m, track, "chunk")) for m in methods], PAPER_SIZES[label])
         pair = (rows.settings(HUNDREDS[label], track, mode) for mode in MODES)
-        draw(ensembling, label, shared(*pair), PAPER_ENSEMBLE[label])
+        draw(ensembling, label, stats.shared(*pair), PAPER_ENSEMBLE[label])
     for style, figures in PAPER_CVAE.items():
         pair = (rows.settings(method, track, "ensemble", [style]) for method in CVAE)
-        draw(cvae, STYLE_NAMES[style], shared(*pair), figures)
-    sizes.set(ylabel="success [%]", ylim=(0, 101), xlabel="control steps")
+        draw(cvae, STYLES[style], stats.shared(*pair), figures)
     sizes.plot([], [], "--", color="0.25", label="paper")
-    for axes, title, ticks in (
-        (sizes, "a. chunk size", SIZES),
-        (ensembling, "b. ensembling", ("off", "on")),
-        (cvae, "c. CVAE, ensembled", ("without", "with")),
-    ):
-        axes.set(title=title, xlim=(-0.3, len(ticks) - 0.7))
+    sizes.set(ylabel="success [%]", ylim=(0, 101), xlabel="control steps")
+    titles = {"a. chunk size": SIZES, "b. ensembling": ("off", "on"), "c. CVAE, ensembled": ("without", "with")}
+    for axes, (title, ticks) in zip((sizes, ensembling, cvae), titles.items(), strict=True):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlim(-0.3, len(ticks) - 0.7)
         axes.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
-        plain(axes)
     sizes.legend(frameon=False, fontsize=8, loc="upper right")
     cvae.legend(frameon=False, fontsize=8, loc="lower right")
     return made
 
 
-def draw(axes: "Axes", label: str, means: Sequence[Counts | None], figures: Sequence[float]) -> None:
+def draw(axes: Axes, label: str, means: stats.Settings, figures: Sequence[float]) -> None:
     """Draws means and the paper's figures; a line has a gap where a setting lacks results."""
     rates = [counts.rate() if counts else None for counts in means]
-    ys = [(rate.rate, rate.low, rate.high) if rate else (math.nan, math.nan, math.nan) for rate in rates]
-    curve(axes, COLOURS[label], range(len(ys)), ys, label)
+    ys = [rate and (rate.rate, rate.low, rate.high) for rate in rates]
+    curve(axes, COLOURS[label], label, range(len(ys)), ys)
     axes.plot(range(len(figures)), figures, ".--", color=COLOURS[label], alpha=0.7, linewidth=1)
 
 
 TABLES = {"fig8a": fig8a, "fig8b": fig8b, "fig8c": fig8c, "held_out": held_out, "cvae": cvae}
 SETTING_TABLES = {"sizes": sizes}
-
-
-program = partial(main, "ablations", METHODS, (TABLES, SETTING_TABLES), __doc__)
+program = partial(main, "ablations", METHODS, TABLES, __doc__)
 
 if __name__ == "__main__":
     sys.exit(program())

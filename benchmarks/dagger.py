@@ -1,8 +1,5 @@
 """What is an expert label worth? Success against labels for BC, DART, DAgger and HG-DAgger, from the same weak policy.
 
-    python -m benchmarks.dagger                                    transfer cube, state track, 3 seeds x 200 rollouts
-    python -m benchmarks.dagger --budget 30m                       stops cleanly then; the same command continues
-
 Every round spends about as many expert labels (actions): on new demonstrations (bc), on demonstrations with noise
 in the executed actions (dart), on episodes that expert and policy drive by turns (dagger), or on corrections by a
 simulated operator (hg_dagger). Then the policy is trained on all data so far and evaluated; every cell updates --out.
@@ -12,7 +9,7 @@ import json
 import math
 import shutil
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +28,8 @@ from act.provenance import provenance
 from act.run_folder import RunFolder
 from act.seeds import SEEDS_PER_ROUND, VALIDATION_SEEDS
 from act.workers import available_cores
-from benchmarks.figures import curve, panels, plain, save
-from benchmarks.programs import OutOfTime, Runner, check_values, main
+from benchmarks.figures import curve, panels
+from benchmarks.programs import Runner, check_values, main
 
 Method = Literal["bc", "dart", "dagger", "hg_dagger"]
 LABELS = {"bc": "more demonstrations", "dart": "DART", "dagger": "DAgger", "hg_dagger": "human-gated DAgger"}
@@ -84,22 +81,22 @@ class Options:
         """Raises ValueError that names the first value that cannot work, and what would have worked."""
         check_values(self, ("rounds", "labels", "rollouts", "steps"), ("methods", "seeds"))
         max_rounds, max_seed = SEEDS // SEEDS_PER_ROUND - 2, VALIDATION_SEEDS.start // SEEDS - 2
-        if self.rounds > max_rounds and set(self.methods) & {"dagger", "hg_dagger"}:
+        if self.rounds > max_rounds:
             raise ValueError(f"--rounds {self.rounds}: give at most {max_rounds}; every round has seeds of its own")
         if unknown := [seed for seed in self.seeds if not 0 <= seed <= max_seed]:
             raise ValueError(f"--seeds {unknown[0]}: give 0 to {max_seed}; each uses {SEEDS} seeds of attempts")
 
-    def known_cells(self, path: Path, flag: str) -> list[Cell]:
+    def known_cells(self, path: Path) -> list[Cell]:
         """Returns the cells in a file. Raises ValueError when it belongs to other settings, or to something else."""
         try:
             known = json.loads(path.read_text())
-            if not self.settings.items() <= known.get("settings", known).items():
-                raise ValueError("it was made with others")
-            return known.get("cells", [])
+            if self.settings.items() <= known.get("settings", known).items():
+                return known.get("cells", [])
         except FileNotFoundError:
             return []
         except (OSError, ValueError, AttributeError) as error:
-            raise ValueError(f"{path} holds no results of these settings ({error}); give another {flag}") from None
+            raise ValueError(f"{path} holds no results: {error}") from None
+        raise ValueError(f"{path} holds no results of these settings; give another --work or --out")
 
 
 @dataclass
@@ -131,29 +128,25 @@ class Experiment:
 
     def collect(self, method: str, seed: int, round_: int) -> None:
         """Records episodes until the labels of a round are spent."""
-        options, folder = self.options, self.data_of(method, seed, round_)
-        attempts: list[object] = ["--seed", SEEDS * (seed + 1) + 1000 * round_]  # they belong to the round alone
-        noise = ["--dart_noise", DART_NOISE if method == "dart" else 0.0, *options.record.split()]
-        if method == "weak":
-            self.record(folder, DEMOS, *attempts, *noise)
-        elif method in ("bc", "dart"):
-            number = math.ceil(options.labels / labels_in(self.data_of("weak", seed, 0)) * DEMOS)
-            self.record(folder, number, *attempts, *noise)
-        else:
+        options, folder, first_seed = self.options, self.data_of(method, seed, round_), SEEDS * (seed + 1)
+        if method in GATES:
             flags = ["--agent", method, "--policy", self.run_of(method, seed, round_ - 1), *GATES[method].split()]
-            flags += ["--seed", SEEDS * (seed + 1), "--round", round_ + 1, "--n_action_steps", N_ACTION_STEPS]
+            flags += ["--seed", first_seed, "--round", round_ + 1, "--n_action_steps", N_ACTION_STEPS]
             number, spent = 0, 0
             while spent < options.labels and number < MAX_EPISODES:
                 missing = round(number * (options.labels - spent) / max(spent, 1))
                 number = min(number + max(2, min(missing, 2 * number)), MAX_EPISODES)
                 self.record(folder, number, *flags)
                 spent = labels_in(folder, number)
+            return
+        number = math.ceil(options.labels * DEMOS / labels_in(self.data_of("weak", seed, 0))) if round_ else DEMOS
+        noise = ["--dart_noise", DART_NOISE if method == "dart" else 0.0, *options.record.split()]
+        self.record(folder, number, "--seed", first_seed + 1000 * round_, *noise)  # seeds of this round alone
 
     def record(self, folder: Path, number: int, *flags: object) -> None:
         if not folder.is_dir() or len(find_episodes(folder)) < number:
-            how = ["--dataset_dir", folder, "--num_episodes", number, "--workers", available_cores(), *flags]
-            words = ["record_sim_episodes.py", "--task_name", TASK, *how]
-            self.runner.run(words, folder.with_name(f"{folder.name}.log"))
+            words = ["record_sim_episodes.py", "--task_name", TASK, "--dataset_dir", folder, "--num_episodes", number]
+            self.runner.run([*words, "--workers", available_cores(), *flags], folder.with_suffix(".log"))
 
     def train_and_evaluate(self, method: str, seed: int, round_: int) -> Cell:
         """Returns the cell: labels and episodes so far, and successes of the policy that is trained on them."""
@@ -183,7 +176,7 @@ def add(options: Options, cell: Cell) -> None:
     """Adds a cell to the JSON file, in the order in which a whole run makes them, and draws the figure beside it."""
     order = ("weak", *get_args(Method))
     with lock_file(options.out):  # other seeds or methods may be written meanwhile
-        cells = [*options.known_cells(options.out, "--out"), cell]
+        cells = [*options.known_cells(options.out), cell]
         by_key = {(c["seed"], c["round"], order.index(c["method"])): c for c in cells}
         cells = [by_key[key] for key in sorted(by_key)]
         settings = options.settings | {"rounds": max(cell["round"] for cell in cells)}
@@ -191,24 +184,19 @@ def add(options: Options, cell: Cell) -> None:
             settings[name] = [value for value in dict.fromkeys(cell[key] for cell in cells) if value != "weak"]
         found = curves(cells)
         write_json(options.out, {"settings": settings, "cells": cells, "curves": found, "provenance": provenance()})
-        if found:
-            draw(found, options.out.with_suffix(".png"))
+        draw(found, options.out.with_suffix(".png"))
 
 
 def curves(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
-    """Returns the points of each method, one for each round; the weak policy begins every curve.
-
-    A seed that has fewer cells than most does not count, nor does a round that another seed has not reached yet.
-    """
-    done = Counter(cell["seed"] for cell in cells)
-    often = Counter(done.values())
-    enough = max(often, key=lambda count: (often[count], count))
-    whole = [cell for cell in cells if done[cell["seed"]] >= enough]
+    """Returns the points of each method, one for each round that all seeds have; the weak policy begins every curve."""
+    groups: dict[tuple[str, int], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell["method"], cell["round"]].append(cell)
+    whole = {key: point(group) for key, group in groups.items() if len(group) == len(groups["weak", 0])}
     found: dict[str, list[Cell]] = {}
-    for method in dict.fromkeys(cell["method"] for cell in whole if cell["method"] != "weak"):
-        mine = [cell for cell in whole if cell["method"] in ("weak", method)]
-        groups = [[cell for cell in mine if cell["round"] == i] for i in sorted({cell["round"] for cell in mine})]
-        found[method] = [point(group) for group in groups if len(group) == len({cell["seed"] for cell in whole})]
+    for (method, round_), made in whole.items():
+        if round_:
+            found.setdefault(method, [whole["weak", 0]]).append(made)
     return found
 
 
@@ -225,28 +213,24 @@ def draw(found: dict[str, list[Cell]], path: Path) -> None:
     """Draws success over labels: a line with its 95 % interval for each method, a small dot for each training seed."""
     figure, (axes,) = panels((6.4, 4.0), 1, 1)
     for method, points in found.items():
-        rates = [(p["success"], p["low"], p["high"]) for p in points]
-        curve(axes, COLOURS[method], [p["labels"] for p in points], rates, label=LABELS[method])
-        spent, each = zip(*(seed for p in points for seed in p["each"]), strict=True)
-        axes.plot(spent, [100 * rate for rate in each], ".", color=COLOURS[method], alpha=0.5, markersize=5)
+        rates = [(point["success"], point["low"], point["high"]) for point in points]
+        curve(axes, COLOURS[method], LABELS[method], [point["labels"] for point in points], rates)
+        for spent, rate in (seed for point in points for seed in point["each"]):
+            axes.plot(spent, 100 * rate, ".", color=COLOURS[method], alpha=0.5, markersize=5)
     axes.axhline(97, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xlabel="labels: actions of the expert", ylabel="success [%]", ylim=(0, 101))
-    plain(axes)
     axes.legend(frameon=False, loc="lower right")
-    save(figure, path)
+    figure.savefig(path, dpi=130)
 
 
 def work(options: Options) -> None:
     options.check()
-    runner, settings = Runner(options.budget), options.work / "settings.json"
-    options.known_cells(options.out, "--out")
-    options.known_cells(settings, "--work")
+    settings = options.work / "settings.json"
+    for path in (options.out, settings):
+        options.known_cells(path)
     write_json(settings, options.settings)
-    try:
-        Experiment(options, runner).run()
-        print(f"wrote {options.out} and {options.out.with_suffix('.png')}")
-    except OutOfTime:
-        print(f"the budget of {options.budget} is spent; the same command continues from here")
+    Experiment(options, Runner(options.budget)).run()
+    print(f"wrote {options.out} and {options.out.with_suffix('.png')}")
 
 
 program = partial(main, "dagger", Options, work, __doc__, "docs/dagger.md")

@@ -33,31 +33,25 @@ class Drive:
     alive: Array  # (n, T) bool: not failed before t
     executed: Array  # (n, T, A)
 
+    def _until_failure(self, *columns: Array) -> list[list[Array]]:
+        return [[row[ok].astype(np.float32) for row in rows] for *rows, ok in zip(*columns, self.alive, strict=True)]
+
     def episodes(self) -> list[Episode]:
         """Returns episodes, each up to its failure."""
-        columns = zip(self.qpos, self.env_state, self.action, self.alive, strict=True)
-        cut = [[column[ok].astype(np.float32) for column in (q, e, a)] for q, e, a, ok in columns]
+        cut = self._until_failure(self.qpos, self.env_state, self.action)
         return [Episode(Path("in_memory"), q, np.zeros_like(q), a, e, None, (), False, {}) for q, e, a in cut]
 
     def labelled(self, world: World, chunk_size: int) -> list[Episode]:
-        """Returns the episodes that a learner drove, with a chunk of the expert from every state.
-
-        The expert's single answers to the states on the learner's way are no plan of anybody.
-        """
+        """Returns the episodes that a learner drove, with a chunk of the expert from every state, because the
+        expert's single answers to the states on the learner's way are no plan of anybody."""
         if chunk_size == 1:
             return self.episodes()
-        plans = np.stack([_plan(world, self.states[:, t], t, chunk_size) for t in range(self.action.shape[1])], axis=1)
-        columns = zip(self.episodes(), self.executed, plans, self.alive, strict=True)
-        return [
-            replace(
-                episode,
-                executed_action=executed[ok].astype(np.float32),
-                intervention=np.zeros(len(episode), bool),
-                action_chunk=plan[ok].astype(np.float32),
-                action_chunk_t=np.arange(len(episode), dtype=np.int32),
-            )
-            for episode, executed, plan, ok in columns
-        ]
+        plans = [_plan(world, self.states[:, t], t, chunk_size) for t in range(self.action.shape[1])]
+        found, cut = [], self._until_failure(self.executed, np.stack(plans, axis=1))
+        for episode, (executed, chunks) in zip(self.episodes(), cut, strict=True):
+            kept = replace(episode, executed_action=executed, intervention=np.zeros(len(episode), bool))
+            found.append(replace(kept, action_chunk=chunks, action_chunk_t=np.arange(len(kept), dtype=np.int32)))
+        return found
 
 
 def _plan(world: World, state: Array, t: int, chunk_size: int) -> Array:
@@ -116,23 +110,22 @@ class Head:
     lr: float = 3e-3
     ema_decay: float = 0.0
 
-
-def train(head: Head, episodes: Sequence[Episode], chunk_size: int, seed: int) -> Policy:
-    """Returns a policy with this head, trained on the episodes."""
-    options = {"chunk_size": chunk_size, "use_images": False, "use_env_state": True, **head.options}
-    config = policies.load(head.name).Config(**options)
-    dataset = EpisodeDataset(episodes, Sampling(config.chunk_size, config.n_obs_steps, use_env_state=True))
-    assert dataset.env_state is not None
-    dims = (dataset.qpos.shape[1], dataset.action.shape[1], dataset.env_state.shape[1])
-    how: dict[str, Any] = {"batch_size": 128, "schedule": "cosine", "grad_clip": 1.0, "precision": "fp32", "seed": seed}
-    how |= {"steps": head.steps, "lr": head.lr, "ema_decay": head.ema_decay, "device": "cpu"}
-    run = TrainConfig("toy", config, head.name, **how)
-    learner = make_policy(run, dataset, PolicySpec((), (1, 1), *dims))
-    learner.before_training(dataset)
-    trainer = Trainer(learner, run)
-    for batch in dataset.batches(seed, 0, run.steps, run.batch_size):
-        trainer.train_step(batch)
-    return trainer.deployed
+    def train(self, episodes: Sequence[Episode], chunk_size: int, seed: int) -> Policy:
+        """Returns a policy that was trained on the episodes."""
+        options = {"chunk_size": chunk_size, "use_images": False, "use_env_state": True, **self.options}
+        config = policies.load(self.name).Config(**options)
+        dataset = EpisodeDataset(episodes, Sampling(config.chunk_size, config.n_obs_steps, use_env_state=True))
+        assert dataset.env_state is not None
+        dims = (dataset.qpos.shape[1], dataset.action.shape[1], dataset.env_state.shape[1])
+        how: dict[str, Any] = {"batch_size": 128, "schedule": "cosine", "grad_clip": 1.0, "precision": "fp32"}
+        how |= {"seed": seed, "steps": self.steps, "lr": self.lr, "ema_decay": self.ema_decay, "device": "cpu"}
+        run = TrainConfig("toy", config, self.name, **how)
+        learner = make_policy(run, dataset, PolicySpec((), (1, 1), *dims))
+        learner.before_training(dataset)
+        trainer = Trainer(learner, run)
+        for batch in dataset.batches(seed, 0, run.steps, run.batch_size):
+            trainer.train_step(batch)
+        return trainer.deployed
 
 
 def imitation_error(policy: ChunkPolicy, demos: Drive) -> float:

@@ -6,11 +6,10 @@ from functools import partial
 import numpy as np
 
 from act.runtime.agents import PolicyAgent
-from benchmarks.failure_modes.learning import Head, drive, imitation_error, train
+from benchmarks.failure_modes.learning import Head, drive, imitation_error
 from benchmarks.failure_modes.worlds import Corridor, Detour, Road, World
 
-N_PATHS = 30  # episodes whose states are kept for the figures
-Paths = dict[str, dict[str, np.ndarray]]  # experiment, condition -> states (N_PATHS, T + 1, S)
+Job = tuple[str, str, int, bool]  # experiment, condition, seed, quick
 
 
 @dataclass(frozen=True)
@@ -30,50 +29,40 @@ class Recipe:
     rollouts: int = 200
     test_len: int | None = None  # control steps of a test episode; None: as the demonstrations
 
-    @property
-    def cost(self) -> int:
-        """All optimizer steps."""
-        return self.head.steps * (self.rounds + 1)
-
     def quick(self) -> "Recipe":
         """Returns the same with a third of the training, fewer rollouts, and half of the road."""
         head = replace(self.head, steps=self.head.steps // 3)
         return replace(self, head=head, rollouts=60, test_len=self.test_len and self.test_len // 2)
 
 
-def run(experiment: str, condition: str, seed: int, quick: bool) -> tuple[dict[str, float], np.ndarray]:
-    """Runs one condition with one seed; `evaluate` says what it returns."""
+def run(job: Job) -> dict[str, float]:
+    experiment, condition, seed, quick = job
     recipe = EXPERIMENTS[experiment][condition]
     return evaluate(recipe.quick() if quick else recipe, seed)
 
 
-def evaluate(recipe: Recipe, seed: int) -> tuple[dict[str, float], np.ndarray]:
-    """Demonstrates, trains and evaluates.
-
-    Returns the world's measures with "error" (RMS of the first action on new demonstrations) and "round r" (success
-    after r rounds of DAgger), and the states of some test episodes (N_PATHS, T + 1, S).
-    """
+def evaluate(recipe: Recipe, seed: int) -> dict[str, float]:
+    """Demonstrates, trains, and returns the world's measures, "round r" (success after r rounds of DAgger), and
+    "error" (RMS of the first action on new demonstrations)."""
     rng, test_rng = np.random.default_rng((seed, 0)), np.random.default_rng((seed, 1))
     go = partial(drive, recipe.world, history=recipe.history)
     episodes = go(None, recipe.n_demos, rng, recipe.demo_noise, recipe.jitter).episodes()
     rounds: dict[str, float] = {}
     while True:
-        agent = PolicyAgent(train(recipe.head, episodes, recipe.chunk_size, seed), recipe.n_action_steps)
-        states = go(agent, recipe.rollouts, test_rng, episode_len=recipe.test_len).states
-        measured = recipe.world.measure(states)
+        agent = PolicyAgent(recipe.head.train(episodes, recipe.chunk_size, seed), recipe.n_action_steps)
+        measured = recipe.world.measure(go(agent, recipe.rollouts, test_rng, episode_len=recipe.test_len).states)
         rounds[f"round {len(rounds)}"] = measured["success"]
         if len(rounds) > recipe.rounds:
             break
         episodes += go(agent, recipe.per_round, rng).labelled(recipe.world, recipe.chunk_size)
     error = imitation_error(agent.policy, go(None, 20, test_rng, recipe.demo_noise))
-    return {**measured, **rounds, "error": error}, states[:N_PATHS]
+    return {**measured, **rounds, "error": error}
 
 
 SMALL = {"hidden_dim": 64}
 PLAIN = Head("bc_convmlp", SMALL, 600)
 GMM = Head("gmm", SMALL, 600)
 
-# --------------------------------------------------------------------------------- compounding errors
 ROAD = Recipe(Road(), PLAIN, n_demos=10, rollouts=100, test_len=400)
 ROADS = {
     "bc": ROAD,
@@ -86,7 +75,6 @@ ROADS = {
     "history": replace(ROAD, history=5),
 }
 
-# --------------------------------------------------------------------------- multimodal demonstrations
 DETOUR = Recipe(Detour(), PLAIN, n_demos=200, chunk_size=20)
 _VAE = {**SMALL, "latent_dim": 2, "kl_weight": 0.1, "loss": "l2"}
 _ACT = {"hidden_dim": 32, "dim_feedforward": 64, "n_heads": 4, "n_encoder_layers": 1, "n_cvae_layers": 1}
@@ -117,17 +105,10 @@ DETOURS = {name: replace(DETOUR, head=head) for name, head in HEADS.items()} | {
     "history": replace(DETOUR, history=5),
 }
 
-# ----------------------------------------------------------------------------- observability mismatch
 CORRIDOR = Recipe(Corridor(), replace(PLAIN, steps=300), n_demos=20, demo_noise=0.005)
-REVEALS = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares of the corridor after which the goal is visible
 CUE = replace(CORRIDOR, world=Corridor(shown=(0, 4), wait=8))  # the goal is visible briefly, then all wait
-CORRIDORS: dict[str, Recipe] = {"sensor": CORRIDOR}
-for _share in REVEALS:
-    _late = replace(CORRIDOR, world=Corridor(shown=(round(40 * _share), 40)))
-    CORRIDORS[f"more demos, shown after {_share:.0%}"] = replace(_late, n_demos=60)
-    CORRIDORS[f"dart, shown after {_share:.0%}"] = replace(_late, jitter=0.02)
-    CORRIDORS[f"dagger, shown after {_share:.0%}"] = replace(_late, rounds=4, per_round=10)
-CORRIDORS |= {
+CORRIDORS: dict[str, Recipe] = {
+    "sensor": CORRIDOR,
     "cue, dart": replace(CUE, jitter=0.02),
     "cue, chunks": replace(CUE, chunk_size=10),
     "cue, expressive head": replace(CUE, head=replace(GMM, steps=300)),
@@ -136,24 +117,10 @@ CORRIDORS |= {
     "cue, history": replace(CUE, history=8),
     "cue, sensor": replace(CUE, world=Corridor(wait=8)),
 }
+REVEALS = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares of the corridor after which the goal is visible
+for _share in REVEALS:
+    _late = replace(CORRIDOR, world=Corridor(shown=(round(40 * _share), 40)))
+    CORRIDORS[f"more demos, shown after {_share:.0%}"] = replace(_late, n_demos=60)
+    CORRIDORS[f"dart, shown after {_share:.0%}"] = replace(_late, jitter=0.02)
+    CORRIDORS[f"dagger, shown after {_share:.0%}"] = replace(_late, rounds=4, per_round=10)
 EXPERIMENTS: dict[str, dict[str, Recipe]] = {"road": ROADS, "detour": DETOURS, "corridor": CORRIDORS}
-
-# ------------------------------------------------------------------------------- what helps against what
-Cell = tuple[str, str, str]  # experiment, condition, measure
-
-
-def _cells(road: str | None, detour: str, corridor: str, measure: str = "success") -> tuple[Cell | None, Cell, Cell]:
-    first: Cell | None = ("road", road, "alive at 200") if road else None
-    return first, ("detour", detour, "success"), ("corridor", f"cue, {corridor}", measure)
-
-
-REMEDIES = {
-    "nothing: cloning, l2": _cells("bc", "l2", "dagger", "round 0"),
-    "more demonstrations": _cells("more demos", "more demos", "more demos"),
-    "DART": _cells("dart", "dart", "dart"),
-    "DAgger": _cells("dagger", "dagger", "dagger"),
-    "longer chunks": _cells("chunks", "chunks", "chunks"),
-    "expressive head (gmm)": _cells("expressive head", "gmm", "expressive head"),
-    "history": _cells("history", "history", "history"),
-    "the missing sensor": _cells(None, "sensor", "sensor"),
-}

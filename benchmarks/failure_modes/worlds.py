@@ -1,14 +1,12 @@
 """Three worlds whose states are a few numbers; n episodes run side by side, and t is the control step.
 
-A state is an array (n, S) float64, and every world has
-
-    reset(n, rng)                         the first states
-    observe(state, t)                     (qpos (n, Q), env_state (n, E)), which is all that a learner sees
-    expert(state, t)                      the right actions (n, A) here and now; the expert sees the whole state
-    step(state, action, noise, rng)       the next states, disturbed with standard deviation `noise`
-    failed(state)                         (n,) bool: beyond repair; such an episode stays where it is
-    measure(states)                       rates over episodes of states (n, T + 1, S), "success" among them
-    episode_len, noise                    control steps; disturbance while a learner acts
+reset(n, rng)                     the first states (n, S) float64
+observe(state, t)                 (qpos (n, Q), env_state (n, E)), which is all that a learner sees
+expert(state, t)                  the right actions (n, A) here and now; the expert sees the whole state
+step(state, action, noise, rng)   the next states, disturbed with standard deviation `noise`
+failed(state)                     (n,) bool: beyond repair; such an episode stays where it is
+measure(states)                   rates over episodes of states (n, T + 1, S), "success" among them
+episode_len, noise                control steps; disturbance while a learner acts
 """
 
 from dataclasses import dataclass
@@ -22,15 +20,14 @@ Array = np.ndarray
 class Road:
     """Keep a car on a winding road: lateral offset e, heading psi, place on the road phi.
 
-    e' = v sin psi, psi' = u - kappa v + noise, kappa = 0.5 sin phi; v = 1 m/s, 0.1 s per step. The car is lost when
-    |e| > 1 m or when it stands across the road. The expert steers u = kappa v - e - 1.5 psi, so that it never leaves
-    the middle without noise, and its demonstrations do not show what to do elsewhere.
+    e' = v sin psi, psi' = u - kappa v + noise, kappa = 0.5 sin phi; v = 1 m/s, 0.1 s per step. |u| is at
+    most 4 rad/s. The car is lost when |e| > 1 m or when it stands across the road. The expert steers u = kappa v - e
+    - 1.5 psi, so that it never leaves the middle without noise: its demonstrations do not show what to do elsewhere.
     """
 
     episode_len: int = 100
     noise: float = 0.01  # of the heading [rad per step]
 
-    LOCK = 4.0  # largest steering [rad/s]
     HORIZONS = (10, 25, 50, 100, 200, 400)
 
     def reset(self, n: int, rng: np.random.Generator) -> Array:
@@ -45,8 +42,9 @@ class Road:
 
     def step(self, state: Array, action: Array, noise: float, rng: np.random.Generator) -> Array:
         e, psi, phi = state.T
-        steering = np.clip(action[:, 0], -self.LOCK, self.LOCK)
-        turned = psi + 0.1 * (steering - 0.5 * np.sin(phi)) + noise * rng.standard_normal(len(state))
+        turned = (
+            psi + 0.1 * (np.clip(action[:, 0], -4, 4) - 0.5 * np.sin(phi)) + noise * rng.standard_normal(len(state))
+        )
         return np.stack([e + 0.1 * np.sin(psi), turned, phi + 0.1], axis=1)
 
     def failed(self, state: Array) -> Array:
@@ -63,8 +61,8 @@ class Road:
 class Detour:
     """Go from (-1, 0) to x = 1 round a disc on the axis; two of three experts pass above it.
 
-    Actions are the next position (absolute targets, as the robot's), at most 0.1 away. The observation does not show
-    the expert's side, except with `side_visible`, nor how far out it goes.
+    A state is x, y, the disc's x, the side (+1 above, -1 below) and how far out. Actions are the next position, at most
+    0.1 away. The observation does not show how far out the expert goes, nor, without `side_visible`, on which side.
     """
 
     episode_len: int = 40
@@ -72,11 +70,9 @@ class Detour:
     share_above: float = 2 / 3
     side_visible: bool = False
 
-    RADIUS = 0.3
-    REACH = 0.1  # the farthest that one step goes
+    RADIUS, REACH = 0.3, 0.1  # of the disc; the farthest that one step goes
 
     def reset(self, n: int, rng: np.random.Generator) -> Array:
-        """x, y, the disc's x, side (+1 above, -1 below), how far out."""
         side = np.where(rng.permutation(n) < round(self.share_above * n), 1.0, -1.0)
         return np.stack([-np.ones(n), np.zeros(n), rng.uniform(-0.1, 0.1, n), side, rng.uniform(0.45, 0.6, n)], axis=1)
 
@@ -86,8 +82,7 @@ class Detour:
     def expert(self, state: Array, t: int) -> Array:
         x, _, disc, side, out = state.T
         ahead = np.minimum(x + 0.053, 1.0)
-        bump = np.cos(0.5 * np.pi * np.clip(ahead - disc, -1, 1)) ** 2  # 0 at both ends, 1 beside the disc
-        start = np.cos(0.5 * np.pi * np.clip(-1 - disc, -1, 1)) ** 2
+        bump, start = (np.cos(0.5 * np.pi * np.clip(at - disc, -1, 1)) ** 2 for at in (ahead, -1))  # 1 beside the disc
         return np.stack([ahead, side * out * np.maximum(bump - start, 0)], axis=1)
 
     def step(self, state: Array, action: Array, noise: float, rng: np.random.Generator) -> Array:
@@ -97,7 +92,7 @@ class Detour:
         return np.concatenate([position, state[:, 2:]], axis=1)
 
     def failed(self, state: Array) -> Array:
-        return np.hypot(state[:, 0] - state[:, 2], state[:, 1]) < self.RADIUS
+        return np.hypot(state[..., 0] - state[..., 2], state[..., 1]) < self.RADIUS
 
     def measure(self, states: Array) -> dict[str, float]:
         """ "above", "below": shares that arrived on that side; "coverage": 1 - total variation distance between the
@@ -115,8 +110,8 @@ class Detour:
 class Corridor:
     """Move sideways to the goal at +0.5 or -0.5 before the corridor ends; the expert always knows which it is.
 
-    The learner sees the goal only while t is in `shown`. Expert and learner wait `wait` steps, then move at most 0.05
-    a step.
+    A state is y, the goal and the control step. The learner sees the goal only while t is in `shown`. Expert and
+    learner wait `wait` steps, then move at most 0.05 a step.
     """
 
     shown: tuple[int, int] = (0, 40)  # first step, and the step after the last
@@ -127,7 +122,6 @@ class Corridor:
     GOAL, RATE, NEAR = 0.5, 0.05, 0.1
 
     def reset(self, n: int, rng: np.random.Generator) -> Array:
-        """y, goal, control step."""
         goal = np.where(rng.permutation(n) < n / 2, self.GOAL, -self.GOAL)
         return np.stack([np.zeros(n), goal, np.zeros(n)], axis=1)
 

@@ -36,11 +36,7 @@ class Method:
     length: int = 1  # number of training steps, as a multiple of the other methods'
     tasks: tuple[str, ...] = TASKS
 
-    @property
-    def name(self) -> str:
-        return f"{self.label}, {self.form('chunk')}"
-
-    def form(self, mode: Mode) -> str:
+    def form(self, mode: Mode = "chunk") -> str:
         """Returns how it acts: "single step", "chunks of 60" or "chunks of 60, ensembled"."""
         form = "single step" if self.chunk_size == 1 else f"chunks of {self.chunk_size}"
         return form + (", ensembled" if mode == "ensemble" else "")
@@ -58,8 +54,9 @@ class Cell:
     steps: int
 
     @property
-    def name(self) -> str:
-        return f"{self.method.name}, {self.task} {self.style}, {self.track}, seed {self.seed}"
+    def where(self) -> Path:
+        """Part of the folders of its demonstrations and of its run."""
+        return Path(self.track, f"{self.task}_{self.style}")
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -70,30 +67,19 @@ class Cell:
         return (*flags, *(method.human if self.style == "human" else ()), "--steps", str(self.steps))
 
     @property
-    def recipe(self) -> str:
-        return " ".join(self.flags)
-
-    @property
     def run(self) -> Path:
         """Folder of the training run."""
         words = re.sub(r"[^\w.]+", "_", " ".join(self.flags[6:])).strip("_")
-        return RUNS / self.track / f"{self.task}_{self.style}" / f"{self.method.policy}_{words}_seed{self.seed}"
-
-    @property
-    def demonstrations(self) -> Path:
-        return DATA / self.track / f"{self.task}_{self.style}"
-
-    @property
-    def backbone(self) -> Path:
-        return RUNS / self.track / f"{self.task}_trunk"
+        return RUNS / self.where / f"{self.method.policy}_{words}_seed{self.seed}"
 
     def execution(self, mode: Mode) -> Execution:
         """Returns how eval.py executes the chunks; whole chunks are its default."""
         return Execution(mode, ENSEMBLE_EVERY[self.track] if mode == "ensemble" else None)
 
     def key(self, mode: Mode) -> tuple[str, int, Mode, int]:
-        """Returns what identifies its row of results."""
-        return self.recipe, self.seed, mode, self.execution(mode).n_action_steps or self.method.chunk_size
+        """Returns what identifies its row of results: recipe, training seed, mode, control steps between queries."""
+        every = self.execution(mode).n_action_steps or self.method.chunk_size
+        return " ".join(self.flags), self.seed, mode, every
 
 
 @dataclass(frozen=True)
@@ -112,24 +98,17 @@ class Options:
     track: Literal["state", "images"] = "state"
     """What the policy observes: object poses, or four cameras through a keypoint backbone (preset fast)."""
     steps: int | None = None
-    """Training steps of every method; by default 3000 for the transfer, 6000 for the insertion, 4 times that for RT-1
-    in single steps."""
+    """Training steps; by default 3000 (transfer) or 6000 (insertion), and 4 times that for RT-1 in single steps."""
     budget: str = ""
-    """Stop cleanly after this time, such as 90m or 1h30m; by default the grid runs to its end."""
+    """Stop cleanly after this time, such as 90m; by default the grid runs to its end. 0s only prints the tables."""
     jobs: int = min(2, available_cores())
     """Number of cells that run side by side; each gets an equal share of the cores."""
     ray: str = ""
     """Run on a Ray cluster whose machines share this folder: auto, HOST:PORT, or local; see docs/cluster.md."""
     results: Path | None = None
     """JSON file of the results; by default benchmarks/results/GRID.json."""
-    take: tuple[Path, ...] = ()
-    """Result files of other machines, or of the other grid: the rows of the selected cells that --results lacks are
-    added to it first."""
-    only_tables: bool = False
-    """Run nothing; print the tables of the results that exist."""
 
     def steps_of(self, method: Method, task: str) -> int:
-        """Returns the number of training steps."""
         return self.steps or STEPS[task] * method.length
 
 

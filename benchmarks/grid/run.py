@@ -1,130 +1,163 @@
-"""Runs the cells of a grid with the ordinary programs, and prints its tables.
+"""Runs the cells of a grid with the ordinary programs, keeps a row of results for each, and prints its tables.
 
 Every step is a process of its own: record_sim_episodes.py, act pretrain, train.py, eval.py. Each of them continues
 where it stopped, so a grid that was stopped by Ctrl-C or by its budget continues in the middle of a cell.
 """
 
-import sys
+import hashlib
+import json
+import shlex
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 from act import cluster
-from act.data.episodes import find_episodes
-from act.files import lock_folder
+from act.data.episodes import find_episodes, read_episode
+from act.files import lock_file, lock_folder, whole_file
+from act.provenance import provenance
+from act.run_folder import RunFolder
 from act.workers import available_cores
 from benchmarks import programs
-from benchmarks.grid.cells import DATA, RUNS, Cell, Method, Options, plan
-from benchmarks.grid.results import RESULTS, Results, demonstrations_of, row_of
-from benchmarks.grid.statistics import SETTINGS, Rows
-from benchmarks.programs import OutOfTime, Runner
+from benchmarks.grid.cells import DATA, RUNS, Cell, Method, Mode, Options, plan
+from benchmarks.grid.statistics import Row, Rows
 
+RESULTS = Path(__file__).parents[1] / "results"
 DEMOS = 50  # for each task and style, as in the paper
 SCENES = {"transfer_cube": (3000, 500), "insertion": (4000, 1000)}  # random scenes, and steps of pretraining
-Table = Callable[..., str]  # of rows, a track and perhaps a task and a style
+VIEWS: dict[str, list[object]] = {"state": ["--cameras"], "images": ["--image_size", 240, 320]}
+KEPT = ("chunk_size", "n_action_steps", "ensemble_m", "seed_set", "backbone_weights", "weights", "train_commit")
 
 
-@dataclass(frozen=True)
+class Results:
+    """Rows by key, in a JSON file with one row per line. Several grids may add rows to the same file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.rows: dict[tuple[Any, ...], Row] = {}
+        self._join()
+
+    def _join(self, *rows: Row) -> None:
+        """Joins the rows of the file and others; of two with the same key the one with more rollouts stays."""
+        try:
+            known = json.loads(self.path.read_text())["rows"] if self.path.exists() else []
+            for row in (*known, *rows):
+                key = row["recipe"], row["train_seed"], row["mode"], row["n_action_steps"]
+                if row["n"] > self.rows.get(key, {"n": 0})["n"]:
+                    self.rows[key] = row
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path} holds no results of a grid ({error!r}); give another file") from None
+
+    def add(self, *rows: Row) -> None:
+        """Adds rows, and those that another program has written meanwhile."""
+        with lock_file(self.path):
+            self._join(*rows)
+            lines = ",\n".join(json.dumps(row, allow_nan=False) for row in self.rows.values())
+            with whole_file(self.path) as temporary:
+                temporary.write_text(f'{{"provenance": {json.dumps(provenance())},\n"rows": [\n{lines}\n]}}\n')
+
+    def missing(self, cell: Cell, rollouts: int) -> list[Mode]:
+        """Returns the modes in which the cell is still to be evaluated."""
+        return [mode for mode in cell.method.modes if self.rows.get(cell.key(mode), {"n": 0})["n"] < rollouts]
+
+
+@dataclass
 class Grid:
-    """Runs cells; --jobs of them side by side."""
+    """Runs cells, --jobs of them side by side; those of one task make their demonstrations one after another."""
 
     options: Options
     results: Results
-    runner: Runner
+    runner: programs.Runner
+    preparing: dict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
     def run(self, cells: Sequence[Cell]) -> int:
-        """Runs what is missing. Returns 0 when all is done or the budget is spent, 1 when a program failed."""
-        n, budget = self.options.jobs, self.options.budget
+        """Runs what is missing. Returns 0 when all is done, 1 when a program failed; raises OutOfTime."""
         todo = [cell for cell in cells if self.results.missing(cell, self.options.rollouts)]
+        jobs = {str(cell.run): partial(self.run_cell, cell) for cell in todo}
         with lock_folder(RUNS, "filled", "working directory"):
-            try:
-                makes = {f"{made}": partial(self._make, made, how) for made, how in self.preparations(todo).items()}
-                failed = self.runner.side_by_side(makes, n, "preparation")
-                ready = [cell for cell in todo if not self.preparations([cell])]
-                for demos, cell in {cell.demonstrations: cell for cell in ready}.items():
-                    self.results.refuse_other_demonstrations(demonstrations_of(cell), demos)
-                jobs = {cell.name: partial(self.run_cell, cell) for cell in ready}
-                failed += self.runner.side_by_side(jobs, n, "cell")
-            except OutOfTime:
-                print(f"the budget of {budget} is spent; the same command continues from here", file=sys.stderr)
-                return 0
-        return 1 if failed else 0
-
-    def preparations(self, cells: Sequence[Cell]) -> dict[Path, list[list[object]]]:
-        """Returns the commands that make the missing demonstrations and pretrained backbones, by what they make."""
-        missing: dict[Path, list[list[object]]] = {}
-        for cell in cells:
-            demos, backbone = cell.demonstrations, cell.backbone
-            if not demos.is_dir() or len(find_episodes(demos)) < DEMOS:
-                view = ["--cameras"] if cell.track == "state" else ["--image_size", 240, 320]
-                missing[demos] = [self._record(cell, demos, "--num_episodes", DEMOS, *view)]
-            if cell.track == "images" and not (backbone / "trunk.json").exists():
-                scenes, (number, steps) = DATA / "scenes" / cell.task, SCENES[cell.task]
-                record = self._record(cell, scenes, "--random_scenes", number, "--image_size", 240, 320)
-                how = ["pretrain", scenes / "scenes.hdf5", "--out", backbone, "--steps", steps]
-                missing[backbone] = [record, ["-m", "act", *how]]
-        return missing
-
-    def _record(self, cell: Cell, folder: Path, *flags: object) -> list[object]:
-        place = ["--task_name", f"sim_{cell.task}_{cell.style}", "--dataset_dir", folder]
-        return ["record_sim_episodes.py", *place, *flags, "--workers", self.runner.threads]
-
-    def _make(self, made: Path, commands: Sequence[Sequence[object]]) -> None:
-        for words in commands:
-            self.runner.run(words, made.with_suffix(".log"))
+            return 1 if self.runner.side_by_side(jobs, self.options.jobs, "cell") else 0
 
     def run_cell(self, cell: Cell) -> None:
         """Trains and evaluates a cell. Programs that are already done notice it by themselves."""
-        place: list[object] = ["--dataset_dir", cell.demonstrations, "--run_dir", cell.run]
-        place += ["--trunk", cell.backbone] if cell.track == "images" else []
-        train = ["train.py", *cell.flags, "--seed", cell.seed, *place]
+        with self.preparing[cell.task]:
+            place = self.prepare(cell)
+        train = ["train.py", *cell.flags, "--seed", cell.seed, *place, "--run_dir", cell.run]
         self.runner.run(train, cell.run / "grid.log")
         for mode in self.results.missing(cell, self.options.rollouts):
             every = cell.execution(mode).n_action_steps
-            how: list[object] = ["--modes", mode, "--num_rollouts", self.options.rollouts]
+            how = ["--modes", mode, "--num_rollouts", self.options.rollouts, "--videos", 0]
             how += ["--n_action_steps", every] if every else []
-            evaluate = ["eval.py", cell.run, *how, "--videos", 0, "--num_workers", self.runner.threads]
+            evaluate = ["eval.py", cell.run, *how, "--num_workers", self.runner.threads]
             self.runner.run(evaluate, cell.run / "grid.log")
             self.results.add(row_of(cell, mode, [train, evaluate]))
 
+    def prepare(self, cell: Cell) -> list[object]:
+        """Makes the demonstrations and the backbone, where they are missing; returns the flags that name them."""
+        demos, backbone = DATA / cell.where, RUNS / cell.track / f"{cell.task}_trunk"
+        record = ["record_sim_episodes.py", "--task_name", f"sim_{cell.task}_{cell.style}", *VIEWS[cell.track]]
+        record += ["--workers", self.runner.threads, "--dataset_dir"]
+        if not demos.is_dir() or len(find_episodes(demos)) < DEMOS:
+            self.runner.run([*record, demos, "--num_episodes", DEMOS], demos.with_suffix(".log"))
+        if cell.track == "state":
+            return ["--dataset_dir", demos]
+        if not (backbone / "trunk.json").exists():
+            scenes, (number, steps) = DATA / "scenes" / cell.task, SCENES[cell.task]
+            self.runner.run([*record, scenes, "--random_scenes", number], backbone.with_suffix(".log"))
+            pretrain = ["-m", "act", "pretrain", scenes / "scenes.hdf5", "--out", backbone, "--steps", steps]
+            self.runner.run(pretrain, backbone.with_suffix(".log"))
+        return ["--dataset_dir", demos, "--trunk", backbone]
 
-def make_runner(options: Options) -> Runner:
+
+def row_of(cell: Cell, mode: Mode, commands: Sequence[Sequence[object]]) -> Row:
+    """Returns the row of one evaluation. "rewards" and "strict" hold one digit for each rollout."""
+    run, actions = RunFolder(cell.run), hashlib.sha256()  # of all demonstrations, whatever the cameras
+    for path in find_episodes(DATA / cell.where):
+        actions.update(read_episode(path).action.tobytes())
+    results = json.loads((run.evaluation(cell.execution(mode).folder()) / "results.json").read_text())
+    row = dict(zip(("recipe", "train_seed", "mode"), cell.key(mode), strict=False))
+    row |= {"method": f"{cell.method.label}, {cell.method.form()}", "policy": cell.method.policy}
+    row |= {"task": cell.task, "style": cell.style, "track": cell.track, "steps": cell.steps}
+    row |= {"demonstrations": actions.hexdigest()[:16], **{key: results["settings"][key] for key in KEPT}}
+    row |= {"n": results["n"], "first_seed": results["seeds"][0], "stages": [s["name"] for s in results["stages"]]}
+    row["rewards"] = "".join(str(int(episode["max_reward"])) for episode in results["episodes"])
+    row["strict"] = "".join(str(int(episode["strict_success"])) for episode in results["episodes"])
+    last, train_s = 0, 0.0  # of all optimizer steps that were kept, whatever the number of interruptions
+    for line in run.metrics():
+        train_s, last = train_s + line["seconds_per_step"] * (line["step"] - last), line["step"]
+    row |= {"single_query": results["single_query"], "train_s": round(train_s, 1), "eval_s": results["wall_time_s"]}
+    row["commands"] = [shlex.join(["python", *map(str, words)]) for words in commands]
+    return row | {"provenance": {key: value for key, value in results["provenance"].items() if key != "command"}}
+
+
+def make_runner(options: Options) -> programs.Runner:
     """Returns what runs programs on this machine, or with --ray on the cluster."""
     if not options.ray:
-        return Runner(options.budget, max(1, available_cores() // options.jobs))
+        return programs.Runner(options.budget, max(1, available_cores() // options.jobs))
     threads, num_gpus = cluster.share(options.jobs), cluster.gpu_share(options.jobs)
-    return Runner(options.budget, threads, partial(cluster.run_program_remotely, num_cpus=threads, num_gpus=num_gpus))
+    remotely = partial(cluster.run_program_remotely, num_cpus=threads, num_gpus=num_gpus)
+    return programs.Runner(options.budget, threads, remotely)
 
 
-def all_tables(rows: Rows, tables: Mapping[str, Table], setting_tables: Mapping[str, Table]) -> str:
-    """Returns all tables of a grid; the documentation of their functions are the headings."""
-    parts = []
-    for track in rows.tracks():
-        parts += [(table.__doc__, track, table(rows, track)) for table in tables.values()]
-        for where in ((track, *setting) for setting in SETTINGS if (track, *setting) in rows.where):
-            parts += [(table.__doc__, ", ".join(where), table(rows, *where)) for table in setting_tables.values()]
-    return "\n".join(f"**{title}** ({where})\n\n{text}" for title, where, text in parts)
+Tables = Mapping[str, Callable[[Rows, str], str]]  # the documentation of the functions are the headings
 
 
 def main(
-    name: str,
-    methods: Sequence[Method],
-    tables: tuple[Mapping[str, Table], Mapping[str, Table]],
-    description: str | None,
-    argv: Sequence[str] | None = None,
+    name: str, methods: Sequence[Method], tables: Tables, doc: str | None, argv: Sequence[str] | None = None
 ) -> int:
-    """The program of the grid `name`; `tables` are those of a track, and those of a track and a setting."""
+    """The program of the grid `name`."""
 
     def work(options: Options) -> int:
         cells, results = plan(methods, options), Results(options.results or RESULTS / f"{name}.json")
-        for path in options.take:
-            results.take(path, cells)
-        code = 0
-        if not options.only_tables:
+        try:
             with cluster.connected(options.ray):
-                code = Grid(options, results, make_runner(options)).run(cells)
-        print(f"{all_tables(Rows([*results.rows.values()], options), *tables)}\nThe rows are in {results.path}.")
-        return code
+                return Grid(options, results, make_runner(options)).run(cells)
+        finally:
+            rows = Rows([*results.rows.values()], options)
+            for track in rows.tracks():
+                for table in tables.values():
+                    print(f"**{table.__doc__}** ({track})\n\n{table(rows, track)}")
 
-    return programs.main(name, Options, work, description, "docs/results.md", argv)
+    return programs.main(name, Options, work, doc, "docs/results.md", argv)

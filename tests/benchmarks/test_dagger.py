@@ -86,7 +86,7 @@ def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path, monkeypatch: p
     flags = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "new.json"), "--labels", "20"]
     assert dagger.program([*flags, "--seeds", "0", "7", "--rounds", "3"]) == 0
     assert dagger.program([*flags, "--rollouts", "20", "--out", str(tmp_path / "third.json")]) == 2
-    assert "give another --work" in capsys.readouterr().err
+    assert "give another --work or --out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["dagger.json", "dagger_fine.json", "dagger_images.json"])
@@ -102,14 +102,13 @@ def test_earlier_cells_stay_in_the_results(tmp_path: Path, monkeypatch: pytest.M
     settings = json.loads((tmp_path / "dagger.json").read_text())["settings"]
     assert (settings["seeds"], settings["methods"], settings["rounds"]) == ([0, 1], ["bc", "hg_dagger"], 2)
     assert dagger.program(["--steps", "7", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "dagger.json")]) == 2
-    assert "give another --out" in capsys.readouterr().err
+    assert "give another --work or --out" in capsys.readouterr().err
 
 
 def test_curves_begin_at_the_weak_policy_and_pool_the_seeds():
     cell = {"labels": 100, "rollouts": 10, "success": 5, "strict_success": 2, "round": 0, "method": "weak"}
     cells = [{**cell, "seed": seed} for seed in (0, 1)]
     cells += [{**cell, "seed": seed, "method": "bc", "round": 1, "labels": 200, "success": 9} for seed in (0, 1)]
-    cells += [{**cell, "seed": 2, "success": 10}]  # under way: not yet counted
     points = curves(cells)["bc"]
     assert [(p["labels"], p["success"], p["rollouts"]) for p in points] == [(100, 0.5, 20), (200, 0.9, 20)]
     assert points[1]["low"] < 0.9 < points[1]["high"] and points[0]["strict_success"] == 0.2
@@ -141,10 +140,10 @@ def test_wrong_flags_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "--rounds 9: give at most 8" in capsys.readouterr().err
     (tmp_path / "foreign.json").write_text("{")
     assert dagger.program(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
-    assert "foreign.json holds no results of these settings" in capsys.readouterr().err
+    assert "foreign.json holds no results" in capsys.readouterr().err
     (tmp_path / "foreign.json").write_text("{}")
     assert dagger.program(["--work", str(tmp_path / "w"), "--out", str(tmp_path / "foreign.json")]) == 2
-    assert "foreign.json holds no results of these settings" in capsys.readouterr().err
+    assert "foreign.json holds no results" in capsys.readouterr().err
     assert dagger.program(["--work", str(tmp_path / "foreign.json"), "--out", str(tmp_path / "new.json")]) == 2
 
 

@@ -38,7 +38,8 @@ def test_an_episode_is_that_of_a_new_expert_with_its_seed():
 
 
 def test_a_push_moves_one_object_from_its_control_step_on():
-    alone, pushed = (experts.make_env("insertion", push) for push in (False, True))
+    alone, pushed = (sim_envs.make("insertion", cameras=()) for _ in range(2))
+    pushed = experts.Push(pushed)
     (obs, _), (same, _) = alone.reset(seed=3_000_003), pushed.reset(seed=3_000_003)
     push_t, body, _ = experts.push_of(3_000_003, ("peg", "socket"))
     for t in range(push_t + 2):

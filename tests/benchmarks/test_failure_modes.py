@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ from act.data.labels import Kind, frame_kinds
 from act.runtime.agents import PolicyAgent
 from benchmarks.failure_modes import __main__ as program
 from benchmarks.failure_modes import exact
-from benchmarks.failure_modes.claims import CLAIMS, Claim, Results
+from benchmarks.failure_modes.claims import CLAIMS, Claim
 from benchmarks.failure_modes.learning import drive
-from benchmarks.failure_modes.recipes import EXPERIMENTS, N_PATHS, REMEDIES, Paths, evaluate, run
+from benchmarks.failure_modes.recipes import EXPERIMENTS, evaluate, run
 from benchmarks.failure_modes.worlds import Corridor, Detour, Road, World
 
 LEARNED = {
@@ -29,13 +28,6 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 # ------------------------------------------------------------------------------------------------------------- exact
-@pytest.mark.parametrize("recovers", [False, True])
-def test_the_cost_on_the_cliff_chain_is_what_counting_gives(recovers: bool):
-    counted = exact.simulated_cliff_cost(200, 0.005, recovers, 20_000, rng())
-    assert exact.cliff_cost(200, 0.005, recovers) == pytest.approx(counted, rel=0.03)
-    assert exact.cliff_cost(1, 0.005, recovers) == pytest.approx(0.005)
-
-
 def test_a_demonstration_without_choices_is_replayed_step_by_step():
     demonstrated = exact.LENGTH + exact.PAUSE
     assert exact.steps_past_pause(100, "l1", "chunk") == demonstrated == exact.steps_past_pause(100, "l2", "chunk")
@@ -43,14 +35,7 @@ def test_a_demonstration_without_choices_is_replayed_step_by_step():
 
 @pytest.mark.parametrize("loss", ["l1", "l2"])
 def test_one_action_of_every_chunk_never_leaves_the_pause(loss: str):
-    assert exact.steps_past_pause(1, loss, "chunk") is None and exact.steps_past_pause(100, loss, "first") is None
-
-
-def test_a_learner_of_its_own_actions_has_the_loss_and_the_success_of_a_guess():
-    found = exact.delusion(8, 50, 20_000, rng())
-    assert found["nll"] == pytest.approx(np.log(8) / 50, rel=0.05) and found["success"] == pytest.approx(
-        1 / 8, abs=0.02
-    )
+    assert exact.steps_past_pause(1, loss, "chunk") == -1 == exact.steps_past_pause(100, loss, "first")
 
 
 # ------------------------------------------------------------------------------------------------------------ worlds
@@ -122,16 +107,9 @@ def learned() -> dict[str, dict[str, dict[str, list[float]]]]:
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for experiment, conditions in LEARNED.items():
         for condition in conditions:
-            outcome, _ = run(experiment, condition, 0, quick=True)
+            outcome = run((experiment, condition, 0, True))
             found.setdefault(experiment, {})[condition] = {key: [value] for key, value in outcome.items()}
-    return found | {"exact": exact_results()}
-
-
-@cache
-def exact_results() -> dict[str, dict[str, list[float]]]:
-    """What needs no learning."""
-    outcomes = exact.outcomes(0, 2000)
-    return {name: {key: [value] for key, value in outcome.items()} for name, outcome in outcomes.items()}
+    return found | {"exact": exact.outcomes()}
 
 
 QUICK = [
@@ -141,55 +119,39 @@ QUICK = [
 
 @pytest.mark.parametrize("claim", QUICK, ids=lambda claim: claim.text)
 def test_a_claim_holds(claim: Claim, learned):
-    assert claim.holds(learned), f"{claim.value(learned)} is not {claim.relation} {claim.bound}"
+    assert claim.judge(learned)["holds"], claim.judge(learned)
 
 
 def test_a_claim_can_fail(learned):
     road = learned["road"]
     swapped = {"road": {"bc": road["dart"], "dart": road["bc"]}}
     survival = [claim for claim in QUICK if claim.experiment == "road" and claim.measure != "error"]
-    assert len(survival) == 2 and not any(claim.holds(swapped) for claim in survival)
+    assert len(survival) == 2 and not any(claim.judge(swapped)["holds"] for claim in survival)
 
 
 def test_dagger_brings_the_car_back():
-    outcome, _ = evaluate(replace(EXPERIMENTS["road"]["dagger"].quick(), rounds=1, per_round=8), 0)
+    outcome = evaluate(replace(EXPERIMENTS["road"]["dagger"].quick(), rounds=1, per_round=8), 0)
     assert outcome["round 0"] < 0.4 and outcome["round 1"] == outcome["success"] > 0.9
 
 
 def test_the_same_seed_gives_the_same_numbers_also_where_chance_acts(learned):
-    outcome, _ = run("detour", "gmm", 0, quick=True)
+    outcome = run(("detour", "gmm", 0, True))
     assert {key: [value] for key, value in outcome.items()} == learned["detour"]["gmm"]
 
 
 # -------------------------------------------------------------------------------------------------------- the program
-def made_up() -> tuple[Results, Paths]:
-    """Results and paths with every condition there is: everything half of the time."""
-    keys = {"success", "above", "below", "coverage", "error", *(f"round {n}" for n in range(5))}
-    keys |= {f"alive at {t}" for t in Road.HORIZONS}
+def test_the_program_judges_every_claim_and_says_when_one_fails(tmp_path: Path, monkeypatch, capsys):
+    keys = {"success", "below", "coverage", "error", "alive at 200", *(f"round {n}" for n in range(5))}
     results = {e: {c: {key: [0.5] for key in keys} for c in recipes} for e, recipes in EXPERIMENTS.items()}
-    worlds = {"road": Road(), "detour": Detour(), "corridor": Corridor()}
-    driven = {name: drive(world, None, N_PATHS, rng()).states for name, world in worlds.items()}
-    paths = {name: dict.fromkeys(EXPERIMENTS[name], states) for name, states in driven.items()}
-    return {**results, "exact": exact_results()}, paths
-
-
-def test_the_program_judges_every_claim_draws_every_figure_and_says_when_one_fails(tmp_path: Path, monkeypatch, capsys):
-    results, paths = made_up()
-    monkeypatch.setattr(program, "measure", lambda options: (results, paths))
+    results |= {"exact": exact.outcomes()}
+    monkeypatch.setattr(program, "measure", lambda options: results)
     flags = ["--out", str(tmp_path)]
     assert program.program(flags) == 1
     assert capsys.readouterr().out.count("FAILS") > 10
     written = json.loads((tmp_path / "failure_modes.json").read_text())
     assert len(written["claims"]) == len(CLAIMS) and written["results"]["road"]["bc"]["success"] == [0.5]
-    figures = sorted(file.name for file in tmp_path.glob("*.png"))
-    assert figures == [f"failure_modes_{n}.png" for n in ("compounding", "modes", "observability", "remedies")]
-    monkeypatch.setattr(program, "CLAIMS", [claim for claim in CLAIMS if claim.holds(results)])
+    monkeypatch.setattr(program, "CLAIMS", [claim for claim in CLAIMS if claim.judge(results)["holds"]])
     assert program.program(flags) == 0
-
-
-def test_every_cell_of_the_table_of_remedies_is_measured():
-    for cell in filter(None, (cell for row in REMEDIES.values() for cell in row)):
-        assert cell[1] in EXPERIMENTS[cell[0]]
 
 
 def test_no_seeds_are_refused_with_one_sentence(capsys):
@@ -198,6 +160,6 @@ def test_no_seeds_are_refused_with_one_sentence(capsys):
 
 
 def test_every_claim_holds_for_the_committed_results():
-    results = json.loads((program.ROOT / "benchmarks" / "results" / "failure_modes.json").read_text())["results"]
-    assert [claim.text for claim in CLAIMS if not claim.holds(results)] == []
+    results = json.loads((Path(program.__file__).parents[1] / "results" / "failure_modes.json").read_text())["results"]
+    assert [claim.text for claim in CLAIMS if not claim.judge(results)["holds"]] == []
     assert {name: set(recipes) for name, recipes in EXPERIMENTS.items()} == {n: set(results[n]) for n in EXPERIMENTS}

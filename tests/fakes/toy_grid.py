@@ -1,7 +1,7 @@
 """A grid without training: a method, options, short programs in place of the real ones, and rows of results."""
 
 from benchmarks.grid.cells import Cell, Method, Options
-from benchmarks.grid.results import Row
+from benchmarks.grid.statistics import Row
 
 ACT = Method("ACT", "act", modes=("chunk", "ensemble"))
 OPTIONS = Options(tasks=("transfer_cube",), styles=("scripted",), seeds=(0,), rollouts=6, steps=40, jobs=2)
@@ -62,9 +62,10 @@ def row(method: Method, rewards: str, task: str = "transfer_cube", style: str = 
     """Returns a row of results; `more`: seed, mode."""
     seed, mode = more.get("seed", 0), more.get("mode", "chunk")
     cell = Cell(method, task, style, "state", seed, Options().steps_of(method, task))
-    made = {"method": method.name, "recipe": cell.recipe, "train_seed": seed, "mode": mode, "policy": method.policy}
+    recipe, *_, every = cell.key(mode)
+    made = {"method": method.label, "recipe": recipe, "train_seed": seed, "mode": mode, "policy": method.policy}
     made |= {"task": task, "style": style}
-    made |= {"n_action_steps": cell.key(mode)[-1], "chunk_size": method.chunk_size}
+    made |= {"n_action_steps": every, "chunk_size": method.chunk_size}
     made |= {"steps": cell.steps, "track": "state"}
     made |= {"n": len(rewards), "first_seed": 2_000_000, "rewards": rewards, "strict": "0" * len(rewards)}
     made |= {"stages": list("abcd"), "single_query": {"p50_ms": 5.0, "p99_ms": 30.0}, "commands": ["train", "eval"]}

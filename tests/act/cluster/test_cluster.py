@@ -214,8 +214,7 @@ def test_programs_on_a_cluster_end_with_their_code_on_request_and_with_their_pro
 def test_a_grid_runs_its_programs_on_a_cluster(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Imported here, because processes of the cluster import this file and need not wait for torch.
     from benchmarks.grid.cells import plan
-    from benchmarks.grid.results import Results
-    from benchmarks.grid.run import Grid, make_runner
+    from benchmarks.grid.run import Grid, Results, make_runner
     from tests.fakes.toy_grid import ACT, OPTIONS, TOYS
 
     for name, source in TOYS.items():

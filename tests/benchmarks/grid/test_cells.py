@@ -16,8 +16,9 @@ from act.files import lock_folder
 from act.training.config import parse
 from benchmarks import ablations, programs, table1
 from benchmarks.grid.cells import RUNS, TASKS, Method, Options, plan
-from benchmarks.grid.results import RESULTS, Results, Row
-from benchmarks.grid.run import Grid, make_runner
+from benchmarks.grid.run import RESULTS, Grid, Results, make_runner
+from benchmarks.grid.statistics import Row, Rows
+from benchmarks.programs import OutOfTime
 from tests.fakes.toy_grid import ACT, OPTIONS, TOYS
 
 
@@ -87,10 +88,10 @@ def test_a_run_of_other_demonstrations_is_not_evaluated_as_one_of_these(folder: 
     assert "was trained on other episodes" in capsys.readouterr().err
 
 
-def test_a_spent_budget_stops_within_a_cell_and_the_next_call_continues_there(folder: Path, monkeypatch, capsys):
+def test_a_spent_budget_stops_within_a_cell_and_the_next_call_continues_there(folder: Path, monkeypatch):
     monkeypatch.setattr(programs, "time", Clock())
-    assert run(replace(OPTIONS, steps=500, budget="1s")) == 0
-    assert "the budget of 1s is spent" in capsys.readouterr().err
+    with pytest.raises(OutOfTime, match="the budget of 1s is spent; the same command continues from here"):
+        run(replace(OPTIONS, steps=500, budget="1s"))
     (done,) = steps_done()
     assert 0 < done < 500 and rows() == []
     monkeypatch.undo()
@@ -117,7 +118,7 @@ def test_a_cell_that_fails_says_why_and_the_others_are_run(folder: Path, capsys)
     assert run(replace(OPTIONS, seeds=(13, 0))) == 1
     assert {row["train_seed"] for row in rows()} == {0}
     message = capsys.readouterr().err
-    assert "seed 13: train.py --preset ended with code 1: train: seed 13 brings no luck (the whole output" in message
+    assert "seed13: train.py --preset ended with code 1: train: seed 13 brings no luck (the whole output" in message
 
 
 def test_only_the_cells_whose_demonstrations_failed_are_left_out(folder: Path, capsys):
@@ -154,13 +155,10 @@ def test_rows_of_other_demonstrations_are_never_joined(folder: Path):
     before, last = rows(), Path("data/grid/state/transfer_cube_scripted/episode_49.hdf5")
     episode = read_episode(last)
     write_episode(last, images={}, qpos=episode.qpos, qvel=episode.qvel, action=-episode.action)
-    with pytest.raises(ValueError, match="other demonstrations of transfer_cube scripted"):
-        run(replace(OPTIONS, seeds=(0, 1)))
-    assert rows() == before and run() == 0  # nothing to run, nothing to join
-    other = Results(Path("other.json"))
-    other.add({**before[0], "train_seed": 1, "demonstrations": "of somebody else"})
-    with pytest.raises(ValueError, match=r"than other\.json \(of somebody else\)"):
-        Results(Path("results.json")).take(Path("other.json"), plan((ACT,), replace(OPTIONS, seeds=(0, 1))))
+    assert run(replace(OPTIONS, seeds=(0, 1))) == 0
+    with pytest.raises(ValueError, match="the rows of transfer_cube scripted are of two sets of demonstrations"):
+        Rows(rows(), OPTIONS)
+    assert Rows(before, OPTIONS).tracks() == ["state"]
 
 
 # -------------------------------------------------------------------------------------------- the cells of both grids
@@ -178,7 +176,7 @@ def test_the_grids_share_the_runs_they_have_in_common():
 @pytest.mark.parametrize("program", [table1, ablations])
 def test_the_committed_rows_of_the_state_track_are_found_as_done(program):
     options, results = Options(), Results(RESULTS / f"{program.__name__.split('.')[-1]}.json")
-    assert not [cell.name for cell in plan(program.METHODS, options) if results.missing(cell, options.rollouts)]
+    assert not [cell.run for cell in plan(program.METHODS, options) if results.missing(cell, options.rollouts)]
 
 
 @pytest.mark.parametrize("track", ["state", "images"])
@@ -186,7 +184,7 @@ def test_train_py_accepts_the_flags_of_every_cell(track):
     options = Options(tasks=("insertion",), styles=("human",), seeds=(0,), track=track)
     cells = plan((*table1.METHODS, *ablations.METHODS), options)
     assert {cell.method.policy for cell in cells} <= set(policies.available())
-    for cell in {cell.recipe: cell for cell in cells}.values():
+    for cell in {cell.flags: cell for cell in cells}.values():
         config = parse(cell.flags)
         assert config.steps == options.steps_of(cell.method, "insertion")
         assert config.policy.chunk_size == cell.method.chunk_size
@@ -205,7 +203,7 @@ def test_a_method_may_train_longer_than_the_others_unless_the_steps_are_given():
     [
         (["--budget", "soon"], "--budget soon: give hours, minutes, seconds, such as 90m"),
         (["--policies", "oracle"], "--policies oracle: choose from act"),
-        (["--only_tables", "--results", "."], ". holds no results of a grid (IsADirectoryError"),
+        (["--results", "."], ". holds no results of a grid (IsADirectoryError"),
         (["--rollouts", "0"], "--rollouts 0: give at least 1"),
         (["--seeds", "0", "0"], "--seeds 0 0: name one or more, and each once"),
         (["--seeds"], "--seeds : name one or more"),

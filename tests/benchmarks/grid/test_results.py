@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ablations, table1
+from benchmarks import table1
 from benchmarks.grid.cells import Cell
-from benchmarks.grid.results import Results
+from benchmarks.grid.run import RUNS, Results
 from tests.fakes.toy_grid import ACT, row
 
 
@@ -25,22 +25,20 @@ def test_grids_that_share_a_file_keep_each_others_rows():
     assert {made["train_seed"] for made in Results(Path("table.json")).rows.values()} == {0, 1, 2}
 
 
-def test_results_of_another_machine_are_taken_over_where_they_have_more_rollouts(capsys):
-    here, other = Results(Path("here.json")), Results(Path("other.json"))
-    here.add(row(ACT, "44"), row(ACT, "4400", seed=1))
-    other.add(row(ACT, "0000"), row(ACT, "00", seed=1), row(ACT, "4444", seed=2))
-    flags = ["--only_tables", "--results", "here.json", "--take"]
-    assert table1.program([*flags, "other.json"]) == 0
-    found = {line["train_seed"]: line["rewards"] for line in Results(Path("here.json")).rows.values()}
+def test_of_two_rows_of_the_same_run_the_one_with_more_rollouts_stays():
+    results = Results(Path("table.json"))
+    results.add(row(ACT, "44"), row(ACT, "4400", seed=1))
+    results.add(row(ACT, "0000"), row(ACT, "00", seed=1), row(ACT, "4444", seed=2))
+    found = {line["train_seed"]: line["rewards"] for line in Results(Path("table.json")).rows.values()}
     assert found == {0: "0000", 1: "4400", 2: "4444"}
-    other.add(row(ablations.SIZED["ACT"][2], "4444"))  # of the other grid
-    assert ablations.program([*flags, "other.json", "--results", "fig8.json"]) == 0
-    found = [line["method"] for line in Results(Path("fig8.json")).rows.values()]
-    assert sorted(found) == ["ACT, chunks of 100"] + ["ACT, chunks of 60"] * 3
-    assert ablations.program([*flags, "other.json", "--results", "some.json", "--seeds", "1"]) == 0
-    assert [line["train_seed"] for line in Results(Path("some.json")).rows.values()] == [1]
-    assert table1.program([*flags, "absent.json"]) == 2
-    assert "--take absent.json: this file does not exist" in capsys.readouterr().err
+
+
+def test_a_budget_of_no_time_runs_nothing_and_prints_the_tables(capsys):
+    Results(Path("here.json")).add(row(ACT, "4444"))
+    assert table1.program(["--budget", "0s", "--results", "here.json"]) == 0
+    said = capsys.readouterr()
+    assert "the budget of 0s is spent" in said.err and not list(RUNS.rglob("*.log"))
+    assert "| ACT, chunks of 60 | **100.0*** (" in said.out
 
 
 def test_a_row_is_read_from_the_folder_that_eval_py_writes():

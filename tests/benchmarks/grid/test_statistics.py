@@ -4,7 +4,7 @@ import pytest
 
 from act.evaluation.rates import wilson_interval
 from benchmarks.grid.cells import Options
-from benchmarks.grid.statistics import Counts, Rows, best, differences, mean, paired
+from benchmarks.grid.statistics import Counts, Rows, best, mean, paired
 from tests.fakes.toy_grid import ACT, row
 
 
@@ -15,16 +15,15 @@ def test_rows_of_other_recipes_stay_out():
 def test_only_differences_beyond_chance_are_significant():
     won = {"a": 180, "b": 177, "c": 120}
     counts = {name: Counts((row(ACT, "4" * n + "0" * (200 - n)),)) for name, n in won.items()}
-    found = differences(counts)
-    assert found["a", "b"][1] > 0.05
-    assert found["a", "c"][1] < 0.05 and found["a", "c"][0] == pytest.approx(-30)
+    assert best(counts) == {"a", "b"}
+    assert best({"a": counts["a"], "c": counts["c"]}) == {"a"}
 
 
 def test_rollouts_are_paired_within_a_training_seed_only():
     first, second = Counts((row(ACT, "4444"),)), Counts((row(ACT, "0000", seed=1),))
-    assert paired(first.outcomes(), second.outcomes()) is None
+    assert paired(first, second) is None
     both = Counts((row(ACT, "4444"), row(ACT, "4400", seed=1)))
-    test = paired(both.outcomes(), second.outcomes())
+    test = paired(both, second)
     assert test is not None and (test.n, test.only_first) == (4, 2)
 
 
@@ -33,8 +32,8 @@ def test_training_seeds_that_win_the_same_starts_count_once():
     for seeds in (1, 3):
         counts = {n: Counts(tuple(row(ACT, d, seed=s) for s in range(seeds))) for n, d in apart.items()}
         better = {**counts, "c": Counts(tuple(row(ACT, "4" * 31 + "0" * 169, seed=s) for s in range(seeds)))}
-        gaps = differences(better)
-        assert gaps["c", "a"][1] == pytest.approx(3 * 2 / 2**7), "7 starts, whatever the number of seeds"
+        test = paired(better["c"], better["a"])
+        assert test and test.p_value == pytest.approx(2 / 2**7), "7 starts, whatever the number of seeds"
         interval = counts["a"].rate()
         assert (interval.low, interval.high) == pytest.approx(wilson_interval(24, 200))
 

@@ -1,15 +1,16 @@
-"""What `python -m benchmarks.speed` measures of this repository: one generator per part; every `next` is a round.
+"""What `python -m benchmarks.speed` measures: one generator per part, whose every `next` is a round.
 
-`quick` asks for few repetitions. Names end with the unit: [ms] and [s] are durations, [.../s] and [.../min] are rates.
+A round maps names to values. A name ends with the unit: [ms] and [s] are durations, [.../s] and [.../min] are rates.
 """
 
 import resource
-import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,101 +24,84 @@ from act.nn.device import choose_device
 from act.policies import act
 from act.policies.base.storage import save_policy
 from act.recording.attempts import AttemptRunner, Recording
-from act.recording.demonstrations import WorkerPool, record
 from act.runtime.agents import PolicyAgent
 from act.runtime.envs import ParallelEnvs
 from act.runtime.realtime import AsyncAgent
 from act.runtime.robot_envs import PacedEnvs
-from act.serving.export import check_installed, export_int8
+from act.serving.export import export_int8
 from act.serving.onnx_policy import OnnxPolicy
 from act.training import config as configs
 from act.training.trainer import Trainer
 from act.types import PolicySpec
 from act.workers import available_cores
-from benchmarks.speed.peers import Round, timed
 
 CAMERAS = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
-FAST_SIZE, PAPER_SIZE = (240, 320), (480, 640)
-TASK = "transfer_cube"
+TASK, FAST_SIZE, PAPER_SIZE = "transfer_cube", (240, 320), (480, 640)
+Round = dict[str, list[float]]
 
 
-# ---------------------------------------------------------------------------------------------------------- simulator
-def rendering(quick: bool) -> Iterator[Round]:
+def timed(call: Callable[[], object], times: int) -> list[float]:
+    """Returns the durations [ms] of `times` calls."""
+    durations = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        durations.append(1e3 * (time.perf_counter() - start))
+    return durations
+
+
+def rendering() -> Iterator[Round]:
     """One image of every camera and quality; "pretty" has the shadows and the multisampling of the original."""
-    env, times = sim_envs.make(TASK, cameras=()), 3 if quick else 20
+    env = sim_envs.make(TASK, cameras=())
     env.reset(seed=0)
 
     def render(camera: str, quality: str, size: tuple[int, int]) -> list[float]:
         env.quality = quality
-        view = partial(env.render_camera, camera, size)
-        view()
-        return timed(view, times)
+        env.render_camera(camera, size)
+        return timed(lambda: env.render_camera(camera, size), 20)
 
     while True:
-        found = {
-            f"render {camera} 480x640, {quality} [ms]": render(camera, quality, PAPER_SIZE)
-            for camera in (*CAMERAS, "top", "angle")
-            for quality in ("fast", "pretty")
-        }
-        found["render top 480x640 [ms]"] = found["render top 480x640, fast [ms]"]
-        yield {**found, "render cam_high 240x320, fast [ms]": render("cam_high", "fast", FAST_SIZE)}
+        found = {"render cam_high 240x320, fast [ms]": render("cam_high", "fast", FAST_SIZE)}
+        for camera in (*CAMERAS, "top", "angle"):
+            for quality in ("fast", "pretty"):
+                found[f"render {camera} 480x640, {quality} [ms]"] = render(camera, quality, PAPER_SIZE)
+        yield found
 
 
-def physics(quick: bool) -> Iterator[Round]:
+def physics() -> Iterator[Round]:
     """Control steps of 10 x 2 ms without cameras, while the arms hold still."""
     env = sim_envs.make(TASK, cameras=())
     home = env.reset(seed=0)[0]["qpos"]
     while True:
-        yield {"physics of one control step [ms]": timed(lambda: env.step(home), 50 if quick else 300)}
+        yield {"physics of one control step [ms]": timed(lambda: env.step(home), 300)}
 
 
-def recording(quick: bool) -> Iterator[Round]:
-    """An episode with four cameras in this process; and several, with a process per core."""
-    n = available_cores() * (1 if quick else 4)
+def recording(quality: Literal["fast", "pretty"]) -> Iterator[Round]:
+    """An episode of the expert with four cameras, including the start of its environment."""
+    suffix = "" if quality == "fast" else f", {quality}"
     for seed in range(0, 1_000_000, 1000):
-        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as several:
-            seconds = record_one(Path(one), Recording(seed=seed))
-            size = sum(file.stat().st_size for file in Path(one).iterdir())
-            (ms,) = timed(partial(record_several, Path(several), n, Recording(seed=seed)), 1)
-        frames = sim_envs.load(TASK).episode_len * len(CAMERAS)
+        with tempfile.TemporaryDirectory() as folder:
+            run = partial(record_one, Path(folder), Recording(seed=seed, quality=quality))
+            (ms,), size = timed(run, 1), sum(file.stat().st_size for file in Path(folder).iterdir())
         yield {
-            "record one episode 480x640 [s]": [seconds],
-            "recorded frames, one episode [/s]": [frames / seconds],
-            "record, all cores, per episode [s]": [1e-3 * ms / n],
-            "episode of 4 cameras on disk [MB]": [1e-6 * size],
+            f"record one episode 480x640{suffix} [s]": [1e-3 * ms],
+            f"episode of 4 cameras on disk{suffix} [MB]": [1e-6 * size],
         }
 
 
-def recording_pretty(quick: bool) -> Iterator[Round]:
-    """An episode with four cameras, rendered with the shadows and the multisampling of the original."""
-    for seed in range(0, 1_000_000, 1000):
-        with tempfile.TemporaryDirectory() as folder:
-            seconds = record_one(Path(folder), Recording(seed=seed, quality="pretty"))
-        yield {"record one episode 480x640, pretty [s]": [seconds]}
-
-
-def record_one(folder: Path, recording: Recording) -> float:
-    """Seconds that an episode of the expert takes, including the start of its environment."""
-    (ms,) = timed(lambda: AttemptRunner(*recorder(recording), folder).run(0), 1)
-    return 1e-3 * ms
-
-
-def record_several(folder: Path, n: int, recording: Recording) -> None:
-    record(*recorder(recording), folder, n, partial(WorkerPool, workers=min(n, available_cores())))
-
-
-def recorder(recording: Recording) -> tuple[Recording, Any, Any]:
-    """The recording, and what makes its environment and its expert."""
+def record_one(folder: Path, recording: Recording) -> Any:
+    """Returns the path of the episode."""
     make_env = partial(sim_envs.make, recording.task, **recording.view)
-    return recording, make_env, partial(sim_envs.make_expert, recording.task, recording.style)
+    make_expert = partial(sim_envs.make_expert, recording.task, recording.style)
+    return AttemptRunner(recording, make_env, make_expert, folder).run(0).path
 
 
-# ------------------------------------------------------------------------------------------------------------- learner
 def training(preset: str, times: int) -> Iterator[Round]:
     """Optimizer steps, and the share of the chip's bf16 matrix product that the network's arithmetic reaches."""
     policy, config = make_policy(preset)
-    size = config.batch_size
-    trainer, batch = Trainer(policy, config), make_batch(policy, size)
+    trainer, batch, size = Trainer(policy, config), make_batch(policy, config.batch_size), config.batch_size
     with FlopCounterMode(display=False) as counter:
         trainer.train_step(batch)
     flops = counter.get_total_flops()
@@ -126,41 +110,34 @@ def training(preset: str, times: int) -> Iterator[Round]:
     timed(step, 2)
     while True:
         peak = 2 * 2048**3 / (1e-3 * min(timed(lambda: square @ square, 5)))
-        durations, peak_memory = timed(step, times), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        durations, memory = timed(step, times), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
         if torch.cuda.is_available():
-            peak_memory = torch.cuda.max_memory_allocated() / 2**20
+            memory = torch.cuda.max_memory_allocated() / 2**20
         yield {
             f"training step, {preset} [ms]": durations,
             f"training, {preset}, batches of {size} [samples/s]": [1e3 * size / d for d in durations],
             f"training, {preset}, of the bf16 peak [%]": [100 * flops / (1e-3 * d) / peak for d in durations],
             f"arithmetic of a step, {preset} [GFLOP]": [1e-9 * flops],
             "bf16 matrix product 2048^3 [GFLOP/s]": [1e-9 * peak],
-            f"training, {preset}, peak memory [MiB]": [peak_memory],
-        }  # fmt: skip
+            f"training, {preset}, peak memory [MiB]": [memory],
+        }
 
 
-def query_paper(quick: bool) -> Iterator[Round]:
+def query_paper() -> Iterator[Round]:
     return queries({"query, paper, 1 camera 480x640": make_policy("paper")[0]}, 10)
 
 
-def query_fast(quick: bool) -> Iterator[Round]:
-    """The same network in every engine that is installed; one recorded episode gives the ranges of the 8-bit one."""
+def query_fast() -> Iterator[Round]:
+    """The same network in every engine; one recorded episode gives the ranges of the 8-bit one."""
     policy, name = make_policy("fast")[0], "query, fast, 4 cameras 240x320"
     engines = {name: policy}
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            check_installed()
-        except ValueError as error:
-            print(f"without ONNX: {error}", file=sys.stderr)
-        else:
-            save_policy(run := Path(folder), policy, {"train": {"dataset_dir": [folder]}})
-            record_several(run, 1, Recording(image_size=FAST_SIZE))
-            export_int8(run)
-            engines |= {
-                f"{name}, ONNX": OnnxPolicy.load(run, "onnx"),
-                f"{name}, ONNX int8": OnnxPolicy.load(run, "int8"),
-            }
-    return queries(engines, 20 if quick else 100)
+        save_policy(run := Path(folder), policy, {"train": {"dataset_dir": [folder]}})
+        record_one(run, Recording(image_size=FAST_SIZE)).rename(run / "episode_0.hdf5")
+        export_int8(run)
+        engines |= {f"{name}, ONNX": OnnxPolicy.load(run, "onnx")}
+        engines |= {f"{name}, ONNX int8": OnnxPolicy.load(run, "int8")}
+    return queries(engines, 100)
 
 
 def queries(engines: dict[str, Any], times: int) -> Iterator[Round]:
@@ -173,19 +150,21 @@ def queries(engines: dict[str, Any], times: int) -> Iterator[Round]:
         yield {name: timed(call, times) for name, call in calls.items()}
 
 
-def evaluation(quick: bool) -> Iterator[Round]:
+def evaluation() -> Iterator[Round]:
     """Rollouts to their end, as many at once as eval.py runs."""
-    (policy, _), cores = make_policy("fast"), available_cores()
-    chunks, ensemble = PolicyAgent(policy), PolicyAgent(policy, ensemble_m=0.01)
-    with make_simulator(cores if quick else 8 * cores) as envs:
+    policy, _ = make_policy("fast")
+    with make_simulator(8 * available_cores()) as envs:
         stand_still(policy, envs.reset([0], images_due=False)[0][0]["qpos"])
-        rate = lambda agent, n: [evaluate(envs, agent, range(n), progress=False).rollouts_per_min]  # noqa: E731
+        agents = {" in chunks": PolicyAgent(policy), ", ensemble every step": PolicyAgent(policy, ensemble_m=0.01)}
         while True:
-            found = {"evaluation in chunks, fast [rollouts/min]": rate(chunks, 2 * envs.num_envs)}
-            yield found | {"evaluation, ensemble every step, fast [rollouts/min]": rate(ensemble, envs.num_envs)}
+            found: Round = {}
+            for name, agent in agents.items():
+                rate = evaluate(envs, agent, range(envs.num_envs), progress=False).rollouts_per_min
+                found[f"evaluation{name}, fast [rollouts/min]"] = [rate]
+            yield found
 
 
-def realtime(quick: bool) -> Iterator[Round]:
+def realtime() -> Iterator[Round]:
     """The simulator on the wall clock, beside a policy that is queried as often as it can answer, for ensembling."""
     policy, _ = make_policy("fast")
     agent = AsyncAgent(policy, ensemble_m=0.01, say=lambda _: None)
@@ -197,7 +176,7 @@ def realtime(quick: bool) -> Iterator[Round]:
             agent.latencies.clear()
             ((obs, _),) = envs.reset([0], images_due=True)
             stand_still(policy, obs["qpos"])
-            for _ in range(100 if quick else 400):
+            for _ in range(400):
                 ((obs, *_),) = envs.step(agent.select_action([obs]), agent.needs_images())
             n = len(envs.pace.durations)
             yield {
@@ -210,9 +189,8 @@ def realtime(quick: bool) -> Iterator[Round]:
 
 def make_simulator(num_envs: int) -> ParallelEnvs:
     """Four cameras at the size of preset fast, in a process per core."""
-    return ParallelEnvs(
-        partial(sim_envs.make, TASK, cameras=CAMERAS, image_size=FAST_SIZE), num_envs, available_cores()
-    )
+    make = partial(sim_envs.make, TASK, cameras=CAMERAS, image_size=FAST_SIZE)
+    return ParallelEnvs(make, num_envs, available_cores())
 
 
 def make_policy(preset: str) -> tuple[Any, Any]:
@@ -231,9 +209,8 @@ def make_batch(policy: Any, batch_size: int) -> Batch:
     if policy.has_frozen_backbone:
         seen = {"features": torch.rand(*lead, policy.trunk.config.n_features)}
     qpos, action = torch.rand(*lead[:2], spec.qpos_dim), torch.rand(batch_size, policy.chunk_size, spec.action_dim)
-    return Batch(qpos=qpos, action=action, is_pad=torch.zeros(action.shape[:2], dtype=torch.bool), **seen).to(
-        policy.device
-    )
+    is_pad = torch.zeros(action.shape[:2], dtype=torch.bool)
+    return Batch(qpos=qpos, action=action, is_pad=is_pad, **seen).to(policy.device)
 
 
 def make_history(policy: Any) -> list[dict[str, Any]]:
@@ -247,9 +224,14 @@ def stand_still(policy: Any, qpos: np.ndarray) -> None:
     policy.normalizer.fit("action", torch.from_numpy(qpos) + 0.01 * torch.randn(100, len(qpos)))
 
 
-MEASUREMENTS: dict[str, Callable[[bool], Iterator[Round]]] = {
-    **{part.__name__: part for part in (rendering, physics, recording, recording_pretty)},
-    "training_paper": lambda quick: training("paper", 1 if quick else 2),
-    "training_fast": lambda quick: training("fast", 5 if quick else 30),
-    **{part.__name__: part for part in (query_paper, query_fast, evaluation, realtime)},
+PARTS: dict[str, Callable[[], Iterator[Round]]] = {
+    "recording": partial(recording, "fast"),
+    "recording_pretty": partial(recording, "pretty"),
+    "training_paper": partial(training, "paper", 2),
+    "training_fast": partial(training, "fast", 30),
+    **{part.__name__: part for part in (rendering, physics, query_paper, query_fast, evaluation, realtime)},
 }
+
+
+def run(part: str, n_rounds: int) -> list[Round]:
+    return [*islice(PARTS[part](), n_rounds)]
