@@ -154,9 +154,8 @@ def prise(tips: np.ndarray, angle: float, ready: float) -> np.ndarray:
     inside = ex.ramp(TAB_END - out, 0.0, 0.004)
     below = max(inside * ex.ramp(-up, 0.002, 0.005), ex.ramp(-up, 0.005, 0.008))
     ready *= 1.0 - ex.ramp(abs(beside), 0.004, 0.008)
-    lifting = ready * ex.ramp(
-        TAB_END - 0.004 - out, 0.0, 0.002
-    )  # only when they are in; otherwise they would get stuck
+    # They lift only once they are in: a mixture of both ways could stop in front of the tab.
+    lifting = ready * ex.ramp(TAB_END - 0.004 - out, 0.0, 0.002)
     lift = along_lid(angle + LEAD * lifting, ARM + 0.008 * (1 - ready), -BELOW - 0.004 * (1 - lifting))
     around = along_lid(min(angle, 0.5), TAB_END + 0.012, -0.016)
     return below * lift + (1 - below) * around

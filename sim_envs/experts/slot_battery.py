@@ -93,10 +93,9 @@ def insertion_place(local: Pose) -> np.ndarray:
     right, beside, above = local.position - SEAT
     off = abs(beside) + 0.05 * float(np.linalg.norm(rotation_vector(local.rotation)))
     over = ex.ramp(-abs(right - ENTRY), -0.02, -0.012) * ex.ramp(-abs(beside), -0.012, -0.008)
-    low = over * ex.ramp(
-        SLIDE + 0.008 - above, 0.0, 0.005
-    )  # 1 in the compartment, at the height of the lip or below it
-    fits = low * ex.ramp(-right, 0.0005, 0.002)  # 1 when the battery is short enough to go behind the lip
+    # `low` is 1 in the compartment, at the height of the lip or below; `fits` is 1 when there is room behind the lip.
+    low = over * ex.ramp(SLIDE + 0.008 - above, 0.0, 0.005)
+    fits = low * ex.ramp(-right, 0.0005, 0.002)
     inside = low * ex.ramp(SLIDE - 0.002 - above, 0.0, 0.001) * ex.ramp(-right, -0.002, -0.001)
     down, misaligned = max(fits, inside), ex.ramp(off, *FUNNEL) * (1 - low)
     raised = max(over, ex.ramp(above, 0.5 * GAP, GAP))  # 0 beside the remote, where the battery must rise first
