@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from act.data.memory import GIGABYTE, limited_memory
 from act.files import check_regular
-from act.memory import GIGABYTE, limited_memory
 from act.runtime.checks import checked_chunks
 from act.types import MOST_NUMBERS, PolicySpec
 from act.workers import available_cores

@@ -20,9 +20,9 @@ from typing import Any
 from torch import Tensor
 
 from act.files import full_disk_names, whole_file
+from act.nn.tensors import check_finite, check_form, read_tensors, tensors_digest, write_tensors
 from act.policies.base.policy import Policy
 from act.run_folder import RunFolder
-from act.tensors import check_finite, check_form, read_tensors, tensors_digest, write_tensors
 from act.training.config import MAY_CHANGE, TrainConfig
 from act.training.trainer import Trainer
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from act.tensors import check_finite, check_form
+from act.nn.tensors import check_finite, check_form
 
 PREFIX = "optimizer."
 

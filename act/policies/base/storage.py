@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from act import policies
+from act.data.memory import GIGABYTE, limited_memory
 from act.data.normalize import Normalizer
 from act.files import write_json
-from act.memory import GIGABYTE, limited_memory
+from act.nn.tensors import check_finite, check_form, one_line, read_tensors, write_tensors
 from act.policies.base.policy import Policy
 from act.run_folder import RunFolder, file_digest
-from act.tensors import check_finite, check_form, one_line, read_tensors, write_tensors
 from act.types import PolicySpec
 
 MOST, MOST_LAYERS = 1_000_000, 100  # what no whole number in a policy's settings exceeds, and no number of layers
