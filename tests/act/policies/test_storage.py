@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from act import files, tensors
+from act import files
 from act.data.normalize import Normalizer
+from act.nn import tensors
 from act.policies import act
 from act.policies.base import storage
 from act.policies.base.policy import Policy
