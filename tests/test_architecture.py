@@ -19,8 +19,8 @@ TORCH = ("torch", "torchvision")
 # The wings of act, floor by floor: a wing imports from lower floors only, never from a neighbour.
 FLOORS = (
     (
-        *("types", "files", "memory", "seeds", "run_folder", "workers", "provenance", "command_line"),
-        *("tensors", "distributed"),
+        *("types", "files", "seeds", "run_folder", "workers", "provenance", "command_line"),
+        "distributed",
     ),
     ("nn",),
     ("data",),
@@ -33,7 +33,7 @@ FLOOR_OF = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings}
 # What runs beside a robot, in a recording laptop or in a simulating process: it never imports torch.
 TORCHLESS_WINGS = ("runtime", "recording", "evaluation", "cluster", "interop/lerobot", "interop/environments")
 TORCHLESS = (
-    *("types", "files", "memory", "seeds", "run_folder", "workers", "provenance", "command_line"),
+    *("types", "files", "seeds", "run_folder", "workers", "provenance", "command_line"),
     *("data/episodes", "data/images", "data/labels", "data/repair"),
     *("serving/onnx_policy", "serving/client", "serving/wire"),
     *("interop/convert", "interop/exporting", "interop/importing", "interop/work_folder"),
