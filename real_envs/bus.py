@@ -20,6 +20,7 @@ from real_envs.motors import Register
 ANSWER_TIME = 0.004  # [s] by default; USB adapters wait 1 ms
 POLL = 0.001  # [s] that one read of the port waits
 ATTEMPTS = 3  # of every question
+LATE = 0.01  # [s] that an answer may come after its question was given up
 ERROR_CODES = {1: "result fail", 2: "instruction error", 3: "CRC error", 4: "data range error"}
 ERROR_CODES |= {5: "data length error", 6: "data limit error", 7: "access error"}
 ALERT = 0x80  # bit of a status packet's error: see the motor's HARDWARE_ERROR
@@ -133,6 +134,8 @@ class Bus:
                 if code := error & ~ALERT:
                     raise HardwareError(f"motor {motor} on {self.port} refused: {ERROR_CODES.get(code, code)}")
                 return answer
+            time.sleep(LATE)  # an answer that comes late must not be taken for that to the next question
+            self._port.clearPort()
         raise HardwareError(
             f"motor {motor} on {self.port} does not answer; check the power supply, the cables and the motor's id"
         )

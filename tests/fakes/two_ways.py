@@ -34,6 +34,10 @@ class Demonstrations:
         self.starts = torch.arange(0, frames + 1, CHUNK)
         self.last = (torch.arange(frames) // CHUNK + 1) * CHUNK - 1
 
+    @property
+    def targets(self) -> Tensor:
+        return self.action
+
     def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         steps = rows[:, None] + torch.arange(CHUNK)
         last = self.last[rows][:, None]
