@@ -28,7 +28,9 @@ class Expert(ex.Expert):
         return [
             Phase("grasp", lambda s: True, lambda s: True, self.grasp_bag),
             Phase("pinch", lambda s: self.held(s, "left"), lambda s: self.held(s, "left", 0.1), self.pinch),
-            Phase("open", self.both_held, lambda s: self.both_held(s, 0.1), self.open_zip),
+            Phase(
+                "open", self.ready, lambda s: self.held(s, "left", 0.1) and self.held(s, "right", 0.1), self.open_zip
+            ),
         ]
 
     # -- guards -------------------------------------------------------------------------------------------------------
@@ -37,8 +39,9 @@ class Expert(ex.Expert):
         """Returns whether a hand holds its object."""
         return ex.grasped(scene, side, self.grasp(scene, side), OPENINGS[side], margin)
 
-    def both_held(self, scene: Scene, margin: float = 0.04) -> bool:
-        return all(self.held(scene, side, margin) for side in SIDES)
+    def ready(self, scene: Scene) -> bool:
+        """Returns whether the zip can be pulled. A left hand that was pushed may hold the bag with one finger ahead."""
+        return self.held(scene, "left", 0.1) and self.held(scene, "right")
 
     # -- goals --------------------------------------------------------------------------------------------------------
 
