@@ -34,6 +34,8 @@ class Options:
     style: str = "scripted"
     push: bool = False
     """Push an object while the hands reach for it."""
+    first_seed: int = FIRST_SEED
+    """Of the seeds, one per episode; an expert that was mended after failures needs fresh ones."""
     num: int = 300
     """Number of episodes."""
 
@@ -78,7 +80,11 @@ def measure(options: Options, seeds: Sequence[int]) -> dict[str, Any]:
 
 def work(options: Options) -> None:
     check_values(options, ("num",))
-    result = measure(options, range(FIRST_SEED, FIRST_SEED + options.num))
+    if options.first_seed < FIRST_SEED:
+        raise ValueError(
+            f"--first_seed {options.first_seed}: give at least {FIRST_SEED}; other programs use those below"
+        )
+    result = measure(options, range(options.first_seed, options.first_seed + options.num))
     print("\n".join(f"{key}: {value}" for key, value in result.items() if key != "provenance"))
     if options.num >= Options.num:
         name = f"experts_{options.task}_{options.style}{'_push' if options.push else ''}.json"

@@ -58,3 +58,10 @@ def test_wrong_input_is_one_sentence(capsys: pytest.CaptureFixture[str]):
     assert "--num 0: give at least 1" in capsys.readouterr().err
     assert experts.program(["--task", "chess"]) == 2
     assert "'chess'" in capsys.readouterr().err
+    assert experts.program(["--first_seed", "2999999"]) == 2
+    assert "--first_seed 2999999: give at least 3000000" in capsys.readouterr().err
+
+
+def test_the_seeds_begin_where_the_flag_says(capsys: pytest.CaptureFixture[str]):
+    assert experts.program(["--num", "1", "--first_seed", "3000042"]) == 0
+    assert "first_seed: 3000042\nnum: 1\n" in capsys.readouterr().out
