@@ -3,6 +3,7 @@
     pip install -e '.[gym-aloha]'
     python -m benchmarks.gym_aloha runs/transfer_state runs/insertion_state
     python -m benchmarks.gym_aloha --record transfer_cube --num 50      # demonstrations in gym-aloha's own pictures
+    python -m benchmarks.gym_aloha --scenes transfer_cube --num 3000    # labelled random scenes in them
 
 A start is where a seed puts the objects here. In gym-aloha they are put there, too: at rest as here, or as high as it
 drops them; and at rest, with the contacts of MuJoCo 3.7 (multiccd is off, as here). The same command continues.
@@ -28,7 +29,9 @@ from act.evaluation.run import policy_settings
 from act.files import write_json
 from act.interop.environments.opening import open_env
 from act.provenance import provenance
+from act.recording.attempts import Recording
 from act.recording.recorder import EpisodeRecorder
+from act.recording.scenes import record_scenes
 from act.run_folder import RunFolder
 from act.runtime.envs import ParallelEnvs
 from act.runtime.rollout import rollout
@@ -37,13 +40,15 @@ from act.serving.loading import open_run
 from act.types import task_of
 from act.workers import available_cores
 from benchmarks.programs import check_values, main
+from sim_envs.random_scenes import SceneSampler
 
 IDS = {"transfer_cube": "gym_aloha/AlohaTransferCube-v0", "insertion": "gym_aloha/AlohaInsertion-v0"}
 HERE, AT_REST, FALLING = "here", "gym-aloha, at rest", "gym-aloha, falling"
 PLACES = (HERE, AT_REST, FALLING, CONTACTS := "at rest, contacts of 3.7")
 RESULTS = Path(__file__).parent / "results" / "gym_aloha.json"
 DROP_HEIGHT = 0.05  # [m] of an object's origin at gym-aloha's own starts
-IMAGE_SIZE, NUM_ENVS, SOURCE = (480, 640), 50, {"sim": True, "source": "scripted"}
+VIEW: dict[str, Any] = {"cameras": ("top",), "image_size": (240, 320)}
+NUM_ENVS, SOURCE = 50, {"sim": True, "source": "scripted"}
 
 
 @dataclass(frozen=True)
@@ -54,19 +59,21 @@ class Options:
     """Folders of training runs, one or several per task; policies that see object poses."""
     modes: tuple[Mode, ...] = MODES
     num: int = 200
-    """Number of paired starts, or of recorded episodes."""
+    """Number of paired starts, of recorded episodes, or of random scenes."""
     record: str = ""
     """Instead, let the scripted expert of this task drive in gym-aloha, and record its camera `top`."""
+    scenes: str = ""
+    """Instead, write random scenes of this task as its camera `top` sees them, for `python -m act pretrain`."""
     out: Path = Path("runs/gym_aloha")
-    """Folder of finished rollouts, and of recorded episodes."""
+    """Folder of finished rollouts; recorded episodes and scenes go into OUT/TASK."""
     num_workers: int = available_cores()
 
 
 class PlacedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     """gym-aloha whose objects start where the seed puts them here, or above, in one of PLACES."""
 
-    def __init__(self, task: str, place: str, cameras: tuple[str, ...] = ()):
-        super().__init__(open_env(IDS[task], cameras, IMAGE_SIZE))
+    def __init__(self, task: str, place: str, **view: Any):
+        super().__init__(open_env(IDS[task], **view))
         self.task, self.falls = task, place == FALLING
         if place == CONTACTS:
             self.get_wrapper_attr("physics").model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
@@ -74,6 +81,23 @@ class PlacedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         assert seed is not None, "the start follows from the seed"
         return self.env.reset(seed=seed, options={"env_state": start_of(self.task, seed, self.falls)})
+
+
+class GymAlohaRenderer:
+    """Renders scenes of this simulator in gym-aloha's model of them, whose joints have the same order."""
+
+    def __init__(self, task: str):
+        self.env: Any = open_env(IDS[task], **VIEW)
+
+    def render(self, data: mujoco.MjData, camera: str, appearance: Any) -> np.ndarray:
+        self.env.physics.data.qpos[:] = data.qpos
+        self.env.physics.forward()
+        return self.env.physics.render(*VIEW["image_size"], camera_id=camera)
+
+
+def make_sampler(task: str) -> SceneSampler:
+    """A sampler of random scenes in the pictures of gym-aloha, whose camera `top` stands where it stands here."""
+    return SceneSampler(sim_envs.load(task), **VIEW, renderer=GymAlohaRenderer(task))
 
 
 def start_of(task: str, seed: int, falls: bool = False) -> np.ndarray:
@@ -120,10 +144,10 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def record(options: Options) -> None:
-    """Adds episodes in which the expert succeeds, in gym-aloha's own pictures; seeds 0 to num - 1."""
+    """Adds episodes in which the expert succeeds, in gym-aloha's own pictures; seeds 0 to num - 1, objects fall."""
     folder = options.out / options.record
     missing = [seed for seed in range(options.num) if not (folder / f"episode_{seed}.hdf5").exists()]
-    make = partial(PlacedEnv, options.record, AT_REST, cameras=("top",))
+    make = partial(PlacedEnv, options.record, FALLING, **VIEW)
     with ParallelEnvs(make, options.num_workers, options.num_workers) as envs:
         recorder = EpisodeRecorder(lambda result: folder / f"episode_{result.seed}.hdf5", envs.env_spec, attrs=SOURCE)
         for result in rollout(envs, sim_envs.make_expert(options.record), [recorder], seeds=missing):
@@ -132,13 +156,18 @@ def record(options: Options) -> None:
 
 def work(options: Options) -> None:
     check_values(options, ("num", "num_workers"), ("modes",))
-    if options.record not in ("", *IDS):
-        raise ValueError(f"--record {options.record}: choose one of {', '.join(IDS)}")
-    if not options.record and not options.runs:
+    for flag, task in (("record", options.record), ("scenes", options.scenes)):
+        if task not in ("", *IDS):
+            raise ValueError(f"--{flag} {task}: choose one of {', '.join(IDS)}")
+    if not options.record and not options.scenes and not options.runs:
         raise ValueError("no run is given; give folders of policies that see object poses: train.py --preset state")
     options.out.mkdir(parents=True, exist_ok=True)
     if options.record:
         record(options)
+    elif options.scenes:
+        recording = Recording(f"sim_{options.scenes}_scripted", **VIEW)
+        path = options.out / options.scenes / "scenes.hdf5"
+        record_scenes(recording, partial(make_sampler, options.scenes), path, options.num, options.num_workers)
     elif rows := [row for run in options.runs for row in measure(options, run)]:
         write_json(RESULTS, {"rows": rows, "provenance": provenance()})
         print(table(rows))

@@ -6,6 +6,7 @@ images of the chosen cameras and the pixel of every keypoint of the task in each
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import mujoco
 import numpy as np
@@ -41,6 +42,12 @@ class Scene:
     env_state: np.ndarray  # (7n,) float32
 
 
+class Renderer(Protocol):
+    """Renders the images of scenes; see sim_envs.camera.CameraRenderer."""
+
+    def render(self, data: mujoco.MjData, camera: str, appearance: Any) -> np.ndarray: ...
+
+
 class SceneSampler:
     """Samples scenes of one task; the same state of a generator gives the same scene.
 
@@ -50,6 +57,7 @@ class SceneSampler:
         x, y = scene.keypoints["cam_high"][0]            # pixel of sampler.keypoints[0]
 
     `randomize` takes those of `sim_envs.randomize.KINDS` that can be seen in a scene; others have no effect.
+    `renderer` renders the images instead of the renderer here, e.g. those of another model of the same scene.
 
     Raises ValueError for unknown cameras, qualities and randomizations, and for image sizes that cannot be rendered.
     """
@@ -61,6 +69,7 @@ class SceneSampler:
         image_size: tuple[int, int] = (240, 320),
         quality: str = "fast",
         randomize: Sequence[str] = (),
+        renderer: Renderer | None = None,
     ):
         check_view(cameras, image_size, quality)
         self.task, self.cameras, self.image_size = task, cameras, image_size
@@ -71,7 +80,7 @@ class SceneSampler:
         self._randomizer = Randomizer(self._model, task.objects, randomize)
         self._sampler.area = "area" in self._randomizer.kinds
         self._robot = Robot(self._model)
-        self._renderer = shared_renderer(task.scene, image_size, quality)
+        self._renderer = renderer or shared_renderer(task.scene, image_size, quality)
         self._visible_groups = np.array(mujoco.MjvOption().geomgroup)  # without that of invisible collision hulls
         self._visible_groups[SCENERY_GROUP] = QUALITIES[quality].scenery
         self._bank, self._bank_tcp = self._arm_configurations(np.random.default_rng(0), 4000)

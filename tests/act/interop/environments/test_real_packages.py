@@ -24,7 +24,7 @@ HOME = np.array([0, -0.96, 1.16, 0, -0.3, 0, 0.1] * 2)
 def placed(request: pytest.FixtureRequest) -> Iterator[tuple[str, ParallelEnvs]]:
     if find_spec("gym_aloha") is None:
         pytest.skip("gym-aloha is not installed")
-    with ParallelEnvs(partial(PlacedEnv, request.param, AT_REST, ("top",)), 1, 1) as envs:
+    with ParallelEnvs(partial(PlacedEnv, request.param, AT_REST, cameras=("top",)), 1, 1) as envs:
         yield request.param, envs
 
 
