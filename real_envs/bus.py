@@ -15,6 +15,7 @@ from typing import Any
 import serial
 from dynamixel_sdk import COMM_SUCCESS, PortHandler, Protocol2PacketHandler
 
+from real_envs.errors import HardwareError
 from real_envs.motors import Register
 
 ANSWER_TIME = 0.004  # [s] by default; USB adapters wait 1 ms
@@ -27,10 +28,6 @@ ALERT = 0x80  # bit of a status packet's error: see the motor's HARDWARE_ERROR
 MEASURED = 100  # questions of which the losses are counted
 STATUS_BYTES = 11  # of a status packet without data
 MOTOR, STATUS_ERROR, DATA = 4, 8, 9  # places in a status packet
-
-
-class HardwareError(OSError):
-    """A bus, a motor or a camera has failed. The message is one sentence that says what to do."""
 
 
 class Port(PortHandler):
