@@ -123,9 +123,9 @@ class LeRobotRobot:
         if self._obs is not None and now > self._obs["time"]:
             qvel = ((qpos - self._obs["qpos"]) / (now - self._obs["time"])).astype(np.float32)
         images = {
-            ours: np.array(numbers[theirs])  # a copy: LeRobot may write into its own
+            name: np.array(numbers[feature])  # a copy: LeRobot may write into its own
             for part, numbers in zip(self.parts, read, strict=True)
-            for ours, theirs in part.body.cameras.items()
+            for name, feature in part.body.cameras.items()
         }
         return {"qpos": qpos, "qvel": qvel, "images": images, "time": now}
 
@@ -147,7 +147,7 @@ class LeRobotRobot:
         return values
 
     def _check_cameras(self) -> None:
-        names = [ours for part in self.parts for ours in part.body.cameras]
+        names = [name for part in self.parts for name in part.body.cameras]
         if len(set(names)) < len(names):
             raise ValueError(f"cameras {names}; give every camera a name of its own")
         for part in self.parts:
