@@ -8,12 +8,11 @@ COMMANDS = {
     "episodes": ("act.recording.episode_commands", "validate, repair, list or edit recorded episodes"),
     "convert": ("act.interop.convert", "convert episodes to a LeRobot data set, or back"),
     "import_checkpoint": ("act.interop.import_checkpoint", "import a trained ACT of LeRobot or of the original"),
-    "export_checkpoint": ("act.interop.export_checkpoint", "write a trained ACT of preset paper for LeRobot"),
     "pretrain": ("act.training.pretrain", "pretrain a visual backbone on random scenes"),
     "view": ("act.evaluation.view", "show episodes on an HTML page, and whether they are any good"),
     "card": ("act.evaluation.card", "write a README.md beside a run or a data set, for the Hugging Face Hub"),
     "report": ("act.evaluation.report", "put evaluations of one or several runs on one HTML page"),
-    "export": ("act.serving.export", "write a trained policy as an ONNX graph"),
+    "export": ("act.interop.export", "write a trained policy as an ONNX graph or a LeRobot checkpoint"),
     "serve": ("act.serving.server", "answer policy queries over the network"),
 }
 

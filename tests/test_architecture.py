@@ -25,8 +25,8 @@ FLOORS = (
     ("nn",),
     ("data",),
     ("policies", "runtime"),
-    ("recording", "evaluation", "training", "serving", "interop"),
-    ("cluster",),
+    ("recording", "evaluation", "training", "serving"),
+    ("cluster", "interop"),
     ("__main__",),
 )
 FLOOR_OF = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings}

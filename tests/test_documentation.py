@@ -21,13 +21,13 @@ import eval as evaluation_program
 from act.command_line import ORIGINAL_FLAGS
 from act.data.episodes import read_episode
 from act.data.normalize import Normalizer
+from act.interop import export
 from act.interop.environments.opening import open_env
 from act.policies import act
 from act.policies.base.storage import save_policy
 from act.runtime.agents import ReplayAgent
 from act.runtime.envs import SerialEnvs
 from act.runtime.rollout import rollout
-from act.serving import export
 from act.types import Observation, PolicySpec
 
 ROOT = Path(__file__).parents[1]

@@ -9,8 +9,6 @@ from tyro.conf import Positional, arg
 
 from act.command_line import parse, refuse_without_effect, run
 from act.files import lock_folder
-from act.interop.checkpoints.reading import read_lerobot, read_original
-from act.policies.base.storage import save_policy
 from act.run_folder import file_digest
 
 OF_ORIGINAL = ("cameras", "image_size", "n_heads")
@@ -39,6 +37,9 @@ def import_checkpoint(options: Options) -> None:
     source = options.source
     if (options.run / "policy.json").exists():
         raise ValueError(f"{options.run} holds a policy already; choose another folder")
+    from act.interop.checkpoints.reading import read_lerobot, read_original  # torch takes seconds to import
+    from act.policies.base.storage import save_policy
+
     if source.is_dir():
         default = Options(source, options.run, options.task_name)
         refuse_without_effect(options, default, dict.fromkeys(OF_ORIGINAL, "when SOURCE is the original's checkpoint"))

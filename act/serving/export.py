@@ -1,4 +1,4 @@
-"""Exports a trained policy as an ONNX graph: `python -m act export RUN [--int8]`. onnx_policy.py runs the graph.
+"""Exports a trained policy as an ONNX graph (`python -m act export RUN [--int8]`); onnx_policy.py runs the graph.
 
     RUN/policy.onnx        maps one history of T observations to one chunk, in physical units (act/types.py):
                              qpos (1, T, 14) float32; env_state (1, T, E) float32; images (1, T, N, H, W, 3) uint8
@@ -9,62 +9,23 @@
 The graph includes normalization and the scaling of images.
 """
 
-import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 
-from act import command_line
 from act.files import whole_file, write_json
 from act.run_folder import RunFolder, file_digest
 from act.serving.loading import open_run
 from act.serving.onnx_policy import FILES, OnnxPolicy, about_path
-from act.serving.parity import describe_error, differences, random_histories, recorded_histories
+from act.serving.parity import differences, random_histories, recorded_histories
 
 TOLERANCE = 1e-3  # [rad, or 1 of a gripper's opening]; a graph that differs more from torch is not kept
 N_PROBES = 8  # random histories that compare the graph with torch
 N_CALIBRATION, N_HELD_OUT = 32, 16  # recorded histories that scale the 8 bits, and that measure the difference
-
-
-@dataclass(frozen=True)
-class Options:
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of the training run."""
-    int8: bool = False
-    """Use 8 bits in convolutions: faster, slightly different answers (the difference is measured and printed)."""
-    dataset_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Demonstrations that scale the 8 bits of --int8; the demonstrations of the run if not given."""
-
-    def check(self) -> None:
-        """Raises ValueError for flags without effect and for missing packages."""
-        if not self.int8:
-            command_line.refuse_without_effect(self, Options(self.run), {"dataset_dir": "with --int8"})
-        check_installed()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 exported, 2 wrong input, 130 Ctrl-C."""
-    options = command_line.parse(
-        Options,
-        arguments,
-        program="python -m act export",
-        description="Exports a trained policy as an ONNX graph, which runs without torch.",
-        example="python -m act export runs/demo --int8",
-        page="docs/realtime.md",
-    )
-
-    def work() -> None:
-        options.check()
-        graph = export_int8(options.run, options.dataset_dir) if options.int8 else export(options.run)
-        print(f"wrote {graph}; {describe_error(json.loads(about_path(graph).read_text())['error'])}")
-
-    return command_line.run("export", work, stopped="files of earlier exports are unchanged")
 
 
 def check_installed() -> None:

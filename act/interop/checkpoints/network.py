@@ -108,7 +108,8 @@ def build(state: Mapping[str, Tensor], config: Config, spec: PolicySpec, statist
 
 
 def _own_names(state: Mapping[str, Tensor]) -> list[str]:
-    return [name for name in state if not name.startswith(("trunk.", "normalizer."))]
+    """Returns the names of weights that LeRobot's ACT has, too; `to_points` answers in random scenes, in training."""
+    return [name for name in state if not name.startswith(("trunk.", "normalizer.", "to_points."))]
 
 
 def _is_buffer(name: str) -> bool:

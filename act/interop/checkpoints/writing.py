@@ -21,7 +21,10 @@ _NORMS = {"VISUAL": "MEAN_STD", "STATE": "MEAN_STD", "ACTION": "MEAN_STD", "ENV"
 
 
 def write_lerobot(policy: Any, target: Path) -> None:
-    """Writes `target`, a new folder. Raises ValueError for a policy that LeRobot's ACT cannot be, with the reason."""
+    """Writes `target`, a new folder, without the head of co-training, which is not used when the policy acts.
+
+    Raises ValueError for a policy that LeRobot's ACT cannot be, with the reason.
+    """
     refuse_others(policy)
     with whole_folder(target) as work:
         folder = work / "result"
@@ -34,13 +37,18 @@ def write_lerobot(policy: Any, target: Path) -> None:
             write_json(folder / name, _processor(policy, name, file))
 
 
+def is_cotrained(policy: Any) -> bool:
+    """Whether an ACT has learned from random scenes, too, with a head that the export leaves out."""
+    return policy.config.n_points > 0
+
+
 def refuse_others(policy: Any) -> None:
     """Raises ValueError that names what LeRobot's ACT does not have, and what would have worked."""
     if not isinstance(policy, Policy):
         raise ValueError(f"{type(policy).__module__} is no ACT; only ACT of preset paper can be a LeRobot checkpoint")
     config: Config = policy.config
     needed = {"decoder_input": "zeros", "camera_embedding": False, "use_cvae": True, "actions_per_query": 1}
-    needed |= {"cvae_stride": 1, "latent": "zero", "n_points": 0, "relative_actions": False}
+    needed |= {"cvae_stride": 1, "latent": "zero", "relative_actions": False}
     if config.use_images:
         needed |= {"backbone": "resnet18"}
         if config.backbone_weights == "none":

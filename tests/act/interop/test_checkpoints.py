@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from act.data.normalize import Normalizer
-from act.interop import export_checkpoint, import_checkpoint
+from act.interop import export, import_checkpoint
 from act.interop.checkpoints import keys
 from act.interop.checkpoints.network import weights_for_lerobot
 from act.interop.checkpoints.numpy_pickle import read_arrays
@@ -202,5 +202,33 @@ def test_policies_that_lerobot_cannot_hold_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture, changes: dict[str, Any], message: str
 ) -> None:
     save_policy(tmp_path / "run", made(paper(**changes)), {"step": 1})
-    assert export_checkpoint.main([str(tmp_path / "run"), str(tmp_path / "lerobot")]) == 2
+    words = [str(tmp_path / "run"), "--format", "lerobot", "--out", str(tmp_path / "lerobot")]
+    assert export.main(words) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "lerobot").exists()
+
+
+def test_a_policy_that_was_cotrained_goes_to_lerobot_without_the_head_of_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = made(paper(n_points=3))
+    save_policy(tmp_path / "run", policy, {"step": 1})
+    assert export.main([str(tmp_path / "run"), "--format", "lerobot"]) == 0
+    assert "left out the head that locates keypoints in random scenes" in capsys.readouterr().out
+    back = read_lerobot(tmp_path / "run" / "lerobot")
+    assert back.to_points is None and policy.to_points is not None
+    np.testing.assert_allclose(answers(back), answers(policy), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--format", "lerobot", "--int8"], "--int8 True has an effect only with --format onnx"),
+        (["--format", "lerobot", "--dataset_dir", "d"], "--dataset_dir d has an effect only with --format onnx"),
+        (["--out", "d"], "--out d has an effect only with --format lerobot"),
+    ],
+)
+def test_flags_of_the_other_format_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    assert export.main([str(tmp_path / "run"), *flags]) == 2
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
