@@ -48,7 +48,8 @@ PLACES = (HERE, AT_REST, FALLING, CONTACTS := "at rest, contacts of 3.7")
 RESULTS = Path(__file__).parent / "results" / "gym_aloha.json"
 DROP_HEIGHT = 0.05  # [m] of an object's origin at gym-aloha's own starts
 VIEW: dict[str, Any] = {"cameras": ("top",), "image_size": (240, 320)}
-NUM_ENVS, SOURCE = 50, {"sim": True, "source": "scripted"}
+NUM_ENVS, IMAGE_EVERY = 50, 4
+SOURCE = {"sim": True, "source": "scripted", "image_every": IMAGE_EVERY}
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,28 @@ def make_sampler(task: str) -> SceneSampler:
     return SceneSampler(sim_envs.load(task), **VIEW, renderer=GymAlohaRenderer(task))
 
 
+class SlowCamera(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Images of every IMAGE_EVERY-th control step, repeated in between: train.py --frame_stride uses those alone."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._t, self._images = 0, obs["images"]
+        return obs, info
+
+    def step(self, action: Any) -> Any:
+        self._t += 1
+        inner: Any = self.env.unwrapped
+        inner.images_due = self._t % IMAGE_EVERY == 0
+        obs, *rest = self.env.step(action)
+        self._images = obs.get("images", self._images)
+        return obs | {"images": self._images}, *rest
+
+
+def slow_camera(task: str) -> SlowCamera:
+    """gym-aloha whose objects start where the seed puts them here, 3 cm higher, as gym-aloha's own do."""
+    return SlowCamera(PlacedEnv(task, FALLING, **VIEW))
+
+
 def start_of(task: str, seed: int, falls: bool = False) -> np.ndarray:
     """The poses (7n,) of the objects with which the environment here begins an episode of this seed."""
     rng = seeding.np_random(seed)[0]
@@ -147,7 +170,7 @@ def record(options: Options) -> None:
     """Adds episodes in which the expert succeeds, in gym-aloha's own pictures; seeds 0 to num - 1, objects fall."""
     folder = options.out / options.record
     missing = [seed for seed in range(options.num) if not (folder / f"episode_{seed}.hdf5").exists()]
-    make = partial(PlacedEnv, options.record, FALLING, **VIEW)
+    make = partial(slow_camera, options.record)
     with ParallelEnvs(make, options.num_workers, options.num_workers) as envs:
         recorder = EpisodeRecorder(lambda result: folder / f"episode_{result.seed}.hdf5", envs.env_spec, attrs=SOURCE)
         for result in rollout(envs, sim_envs.make_expert(options.record), [recorder], seeds=missing):

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -31,6 +33,30 @@ def test_objects_start_where_the_environment_here_puts_them(task: str):
         assert np.array_equal(falling, poses)
 
 
+class Counting(gymnasium.Env):
+    """Shows the number of control steps in its image, and renders only when images are due."""
+
+    images_due = True
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.t = 0
+        return self.observed(), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        return self.observed(), 0.0, False, False, {}
+
+    def observed(self) -> Any:
+        return {"t": self.t} | ({"images": {"top": np.full((1, 1, 3), self.t)}} if self.images_due else {})
+
+
+def test_a_slow_camera_shows_every_fourth_control_step_and_repeats_it():
+    env = program.SlowCamera(Counting())
+    seen = [env.reset()[0], *(env.step(None)[0] for _ in range(9))]
+    assert [obs["images"]["top"][0, 0, 0] for obs in seen] == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
+    assert [obs["t"] for obs in seen] == list(range(10)), "joints are those of every control step"
+
+
 def test_pairs_are_counted_by_start_and_shown_in_the_table():
     here, there = summary({1: True, 2: True, 3: True, 4: False}), summary({1: True, 2: False, 3: True, 4: True})
     row = {"task": "transfer_cube", "mode": "chunk", "place": program.AT_REST, **program.compared(here, there)}
@@ -48,6 +74,7 @@ def test_wrong_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixtu
         ([str(tmp_path)], "was trained on peg_in_cup, which gym-aloha does not have; it has transfer_cube, insertion"),
         (["--num", "0"], "--num 0: give at least 1"),
         (["--record", "peg_in_cup"], "--record peg_in_cup: choose one of transfer_cube, insertion"),
+        (["--scenes", "peg_in_cup"], "--scenes peg_in_cup: choose one of transfer_cube, insertion"),
     ):
         assert program.program(argv=[*arguments, "--out", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
