@@ -22,14 +22,13 @@ from act.runtime.envs import SerialEnvs
 from act.runtime.rollout import rollout
 from benchmarks.experts import FIRST_SEED
 from benchmarks.programs import check_values, main
-from real_envs.puppeteer import GRIPPERS, Puppeteer
+from real_envs.puppeteer import GRIPPERS, SIDES, Puppeteer
 from sim_envs.experts import make_agent
 from sim_envs.experts.expert import Goal, step
 from sim_envs.kinematics import CONTROL_TIMESTEP, MAX_SPEED, Kinematics, Pose
 
 RATES = (50, 5)  # [Hz]
-LONGEST = 1500  # [control steps] 30 s, after which an episode counts as not finished
-DELAY = 10  # [control steps] 0.2 s from what happens until the operator reacts: a quick person
+LONGEST, DELAY = 1500, 10  # [control steps] 30 s until an operator gives up; 0.2 s until a quick person reacts
 FASTEST = 2 * CONTROL_TIMESTEP * np.tile([*MAX_SPEED, np.inf], 2)  # (14,) of the leaders, as of the page's operator
 LEARNING = 0.04  # share per control step of what is noticed about how far the followers stay behind: 0.5 s
 
@@ -61,7 +60,7 @@ class ScriptedOperator:
         self._expert = agent.experts[0]
         self._phases = {phase.name: phase for phase in self._expert.make_phases()}
         self._seen: deque[tuple[Any, np.ndarray]] = deque(maxlen=DELAY + 1)
-        self._behind = {side: np.zeros(3) for side in ("left", "right")}  # [m] followers behind the leaders
+        self._behind = {side: np.zeros(3) for side in SIDES}  # [m] followers behind the leaders
         self._puppeteer, self._t = Puppeteer(), 0
 
     def needs_images(self) -> bool:
@@ -92,7 +91,7 @@ class ScriptedOperator:
             poses[side] = step(now[side], Goal(aim, goal.opening, goal.speed))
         way = self._kinematics.solve(self._leaders, poses, iterations=1) - self._leaders
         moved = self._leaders + way * min(1.0, float((FASTEST / np.maximum(np.abs(way), 1e-9)).min()))
-        moved[GRIPPERS] = [goals[side].opening for side in ("left", "right")]
+        moved[GRIPPERS] = [goals[side].opening for side in SIDES]
         return moved
 
 
@@ -112,11 +111,10 @@ def work(options: Options) -> None:
     report: dict[str, Any] = {**asdict(options), "first_seed": FIRST_SEED, "provenance": provenance()}
     for task in options.tasks:
         found: dict[str, Any] = {str(rate): measure(task, rate, options.num) for rate in RATES}
-        pairs = zip(*(cell["seconds"] for cell in found.values()), strict=True)
-        both = np.array([pair for pair in pairs if None not in pair])
-        report[task] = found | {"finished": len(both), "mean_seconds": both.mean(0).tolist() if len(both) else None}
+        both = [pair for pair in zip(*(cell["seconds"] for cell in found.values()), strict=True) if None not in pair]
+        report[task] = found | {"finished": len(both), "mean_seconds": np.mean(both, 0).tolist() if both else None}
         print(task, report[task])
-    write_json(Path(__file__).parent / "results" / "operator_rate.json", report)
+        write_json(Path(__file__).parent / "results" / "operator_rate.json", report)
 
 
 if __name__ == "__main__":
