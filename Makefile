@@ -85,7 +85,8 @@ $(RUN)/.trained: $(DEMOS)/.recorded $(RUN)/backbone/trunk.json
 	@touch $@
 
 $(RUN)/report.html: $(RUN)/.trained
-	$(PY) eval.py $(RUN) --num_rollouts $(ROLLOUTS)
+	$(PY) eval.py $(RUN) --num_rollouts $(ROLLOUTS) --modes chunk
+	$(PY) eval.py $(RUN) --num_rollouts $(ROLLOUTS) --modes ensemble --n_action_steps 4
 
 clean-demo:
 	rm -rf $(DEMOS) $(RUN)

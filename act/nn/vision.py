@@ -8,9 +8,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from act.nn import device
-from act.nn.trunk import Trunk, read_trunk, save_trunk
+from act.nn.tensors import check_form
+from act.nn.trunk import Trunk, load_weights, read_trunk, save_trunk
 
 GATE = 20.0  # steepness of the sigmoid that turns the detector's confidence into visible or not
-CHUNK_IMAGES = 8  # images per pass of the keypoint detector, so that activations stay in the cache
 
 
 def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -148,28 +146,13 @@ class KeypointTrunk(Trunk):
         lead = images.shape[:-4]
         flat = images.reshape(-1, *images.shape[-3:])
         camera = torch.arange(n_cameras, device=images.device).repeat(len(flat) // n_cameras)
-        threads = 1 if torch.is_grad_enabled() or images.device.type != "cpu" else torch.get_num_threads()
-        size = min(CHUNK_IMAGES, -(-len(flat) // threads))
-        parts = list(zip(flat.split(size), camera.split(size), strict=True))
-        found = self._find_in_threads(parts, threads) if threads > 1 else [self._find(*part) for part in parts]
-        return torch.cat(found).reshape(*lead, n_cameras, -1, 3)
+        return device.over_cores(self._find, flat, camera).reshape(*lead, n_cameras, -1, 3)
 
     def features(self, images: Tensor) -> Tensor:
         """(..., N, H, W, 3) uint8 -> (..., N, 3 P). A hidden keypoint is at the centre, not at a random peak."""
         found = self.keypoints(images)
         visible = (GATE * (found[..., 2:] - 0.5)).sigmoid()
         return torch.cat([visible * found[..., :2], found[..., 2:]], dim=-1).flatten(-2)
-
-    def _find_in_threads(self, parts: list[tuple[Tensor, Tensor]], threads: int) -> list[Tensor]:
-        """Runs `_find` on every part in a thread of its own: small convolutions gain little from several threads."""
-
-        def find(part: tuple[Tensor, Tensor]) -> Tensor:
-            with torch.no_grad():  # the setting belongs to each thread
-                return self._find(*part)
-
-        found = list(_one_core_each(threads).map(find, parts))
-        torch.set_num_threads(threads)
-        return found
 
     def _find(self, images: Tensor, camera: Tensor) -> Tensor:
         if torch.is_grad_enabled():  # in training the caller chooses the arithmetic
@@ -213,8 +196,14 @@ class KeypointTrunk(Trunk):
     def load(cls, directory: Path) -> "KeypointTrunk":
         """Reads what `save` wrote. Raises ValueError naming the folder when it holds no keypoint detector."""
         shape, state = read_trunk(directory, "keypoints")
-        trunk = cls(KeypointConfig.from_json(shape))
-        trunk.load_state_dict(state)
+        try:
+            config = KeypointConfig.from_json(shape)
+            with torch.device("meta"):
+                check_form(state, cls(config).state_dict())  # before memory is taken for what the file only declares
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise ValueError(f"{directory} holds no keypoint detector that fits its trunk.json: {error}") from None
+        trunk = cls(config)
+        load_weights(trunk, state, directory)
         return trunk
 
 
@@ -254,12 +243,6 @@ def peaks(maps: Tensor, radius: int = 2) -> Tensor:
 def to_unit(index: Tensor, size: int) -> Tensor:
     """Converts the index of a cell or pixel (centres at 0 ... size - 1) to [-1, 1] from edge to edge of the image."""
     return (index + 0.5) * (2 / size) - 1
-
-
-@lru_cache(maxsize=1)
-def _one_core_each(threads: int) -> ThreadPoolExecutor:
-    """A lasting pool: a new thread would prepare its convolutions again, which takes as long as a query."""
-    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _double(x: Tensor) -> Tensor:
