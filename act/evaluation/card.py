@@ -6,7 +6,6 @@ The head of the file is what the Hugging Face Hub reads, so that `hf upload` of 
 (docs/sharing.md). eval.py and record_sim_episodes.py write the cards, too.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,26 +15,44 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from act import command_line
-from act.data.editing.copying import edits_of
-from act.data.episodes import Episode, find_episodes, read_episode
+from act.data.episodes import find_episodes
+from act.evaluation.card_text import CARD, LICENCE_NAME, PROJECT, card, earlier_licence, licence_text, table, write
+from act.evaluation.dataset_card import write_dataset_card
 from act.evaluation.results import Evaluation, load
-from act.files import whole_file
 from act.run_folder import RunFolder
-from act.types import CONTROL_TIMESTEP
 
-CARD = "README.md"
-MARK = "<!-- Written by act. Delete this line to keep your own changes: the file is then never written over. -->"
-SIMULATED = ("scripted", "human")  # sources whose episodes were made by programs alone
-PROJECT = "ACT in simulation (act-aloha)"
-LICENCE = "MIT, like the program that made it. `python -m act card FOLDER --licence apache-2.0` names another one."
-USAGE = (
-    "hf download USER/NAME --local-dir runs/downloaded",
-    "python eval.py runs/downloaded --num_rollouts 200   # the simulator, with a report",
-    "python -m act serve runs/downloaded                 # answers a robot over the network",
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a card says of the files of a policy, and who loads them."""
+
+    library: str
+    usage: tuple[str, ...]  # program lines
+    note: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+RUN = Checkpoint(
+    "act-aloha",
+    (
+        "hf download USER/NAME --local-dir runs/downloaded",
+        "python eval.py runs/downloaded --num_rollouts 200   # the simulator, with a report",
+        "python -m act serve runs/downloaded                 # answers a robot over the network",
+    ),
 )
-_NAME = r"[a-z0-9][a-z0-9.-]*"  # of a licence
-_LICENSED = re.compile(rf'^license: "({_NAME})"$', re.MULTILINE)
-OPERATORS = "The people who drove decide. Write their choice here and above before you share the episodes."
+LEROBOT = Checkpoint(
+    "lerobot",
+    (
+        "hf download USER/NAME --local-dir lerobot/downloaded",
+        "python -m act import_checkpoint lerobot/downloaded runs/imported --task_name sim_transfer_cube_human",
+    ),
+    (
+        "This is a checkpoint for LeRobot: `ACTPolicy.from_pretrained`, or `--policy.path=USER/NAME` of its programs.",
+        "The results above are those of the run before its export, measured by the programs of this project.",
+        "",
+    ),
+    ("lerobot",),
+)
 
 
 # -------------------------------------------------------------------------------------------------------------- a run
@@ -47,34 +64,29 @@ def write_model_card(run: RunFolder, licence: str | None = None) -> Path | None:
     Raises ValueError for a folder without a trained policy.
     """
     path = run.path / CARD
-    return _write(path, model_card(run, licence or earlier_licence(path) or "mit"))
+    return write(path, model_card(run, licence or earlier_licence(path) or "mit"))
 
 
-def earlier_licence(path: Path) -> str | None:
-    """Returns the licence that a card names; None where there is no card, or none with a licence."""
-    found = _LICENSED.search(path.read_text(encoding="utf-8", errors="replace")) if path.exists() else None
-    return found[1] if found else None
+def lerobot_model_card(run: RunFolder) -> str:
+    """The card of a run that is exported as a LeRobot checkpoint; its licence is that of the run's own card."""
+    return model_card(run, earlier_licence(run.path / CARD) or "mit", LEROBOT)
 
 
-def _licence_text(licence: str) -> str:
-    return LICENCE if licence == "mit" else f"{licence}, chosen by those who share it."
-
-
-def model_card(run: RunFolder, licence: str = "mit") -> str:
+def model_card(run: RunFolder, licence: str = "mit", files: Checkpoint = RUN) -> str:
     """The card of a run as Markdown. Only evaluations of the weights that the folder holds now are on it."""
     about, evaluations = run.about(), current_evaluations(run)
     train = about.get("train", {})
     task, policy = train.get("task_name", "an unknown task"), str(about.get("policy", "policy"))
     name = run.path.resolve().name
-    tags = ["robotics", "imitation-learning", "aloha", policy]
-    head = {"license": licence, "pipeline_tag": "robotics", "library_name": "act-aloha", "tags": tags}
+    tags = ["robotics", "imitation-learning", "aloha", policy, *files.tags]
+    head = {"license": licence, "pipeline_tag": "robotics", "library_name": files.library, "tags": tags}
     if evaluations:
         head["model-index"] = [{"name": name, "results": [_index_entry(evaluation) for evaluation in evaluations]}]
     lines = [f"# {name}", "", f"A policy ({policy}) for two robot arms, trained on `{task}` by {PROJECT}.", ""]
     lines += ["## Results", "", *_results(evaluations), "", "## The policy", "", *_policy_rows(about), ""]
-    lines += ["## Use", "", "```", *USAGE, "```", ""]
-    lines += ["## Limits", "", *_limits(about), "", "## Licence", "", _licence_text(licence)]
-    return _card(head, lines)
+    lines += ["## Use", "", *files.note, "```", *files.usage, "```", ""]
+    lines += ["## Limits", "", *_limits(about), "", "## Licence", "", licence_text(licence)]
+    return card(head, lines)
 
 
 def current_evaluations(run: RunFolder) -> list[Evaluation]:
@@ -139,7 +151,7 @@ def _policy_rows(about: Mapping[str, Any]) -> list[str]:
         "training seed": about.get("seed"),
         "code": about.get("git") or "not in git",
     }
-    return _table(facts)
+    return table(facts)
 
 
 def _limits(about: Mapping[str, Any]) -> list[str]:
@@ -152,89 +164,7 @@ def _limits(about: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-# --------------------------------------------------------------------------------------------------------- a data set
-def write_dataset_card(directory: Path, licence: str | None = None) -> Path | None:
-    """Writes DIR/README.md and returns its path; None where somebody has written their own. `licence` as for runs.
-
-    Raises ValueError for a folder without episodes, and for an episode that cannot be read.
-    """
-    paths = find_episodes(directory)
-    if not paths:
-        raise ValueError(
-            f"{directory} has neither policy.json nor episode_<i>.hdf5; give a run or a folder of episodes"
-        )
-    path, episodes = directory / CARD, [read_episode(path) for path in paths]
-    return _write(path, dataset_card(directory.resolve().name, episodes, licence or earlier_licence(path)))
-
-
-def dataset_card(name: str, episodes: Sequence[Episode], licence: str | None = None) -> str:
-    """The card of a data set as Markdown. Without a licence it is MIT if programs alone made it, otherwise "other"."""
-    sources = _different(episodes, "source")
-    ours = all(source in SIMULATED for source in sources) and all(e.attrs.get("sim") for e in episodes)
-    task = ", ".join(_different(episodes, "task_name"))
-    tags = ["robotics", "imitation-learning", "aloha", *_different(episodes, "task_name")]
-    licence = licence or ("mit" if ours else "other")
-    head = {"license": licence, "task_categories": ["robotics"], "pretty_name": name, "tags": tags}
-    where = "in simulation" if all(episode.attrs.get("sim") for episode in episodes) else "on robots"
-    lines = [f"# {name}", "", f"{len(episodes)} episodes of two robot arms, task `{task}`, {where}, by {PROJECT}.", ""]
-    lines += ["## The episodes", "", *_table(_facts(episodes, sources)), "", "## Format", ""]
-    lines += [
-        "One HDF5 file per episode in ALOHA's layout: joints in radians, grippers from 0 (closed) to 1 (open), 50 Hz"
-    ]
-    lines += [
-        "unless the files say otherwise. The JPEGs were written by OpenCV from RGB arrays, so other programs must"
-    ]
-    lines += ["swap red and blue (attribute `jpeg_colors`).", "", "```", "hf download USER/NAME --repo-type dataset \\"]
-    lines += ["    --local-dir data/downloaded", "python -m act view data/downloaded       # a page about the episodes"]
-    lines += ["python -m act convert data/downloaded lerobot/downloaded   # as a LeRobot data set", "```", ""]
-    return _card(head, [*lines, "## Licence", "", OPERATORS if licence == "other" else _licence_text(licence)])
-
-
-def _facts(episodes: Sequence[Episode], sources: Sequence[str]) -> dict[str, Any]:
-    steps = [float(e.attrs.get("control_timestep", CONTROL_TIMESTEP)) for e in episodes]
-    seconds = sum(len(e) * step for e, step in zip(episodes, steps, strict=True))
-    known = [e.attrs["strict_success"] for e in episodes if "strict_success" in e.attrs]
-    size = episodes[0].image_size
-    seeds = [e.attrs["seed"] for e in episodes if "seed" in e.attrs]
-    edits = sorted({str(edit.get("command")) for e in episodes for edit in edits_of(e.attrs)})
-    return {
-        "episodes": f"{len(episodes)}, {sum(map(len, episodes))} control steps, {seconds / 60:.1f} min",
-        "who drove": ", ".join(sources),
-        "cameras": f"{' '.join(episodes[0].cameras)} at {size[0]}x{size[1]}" if size else "none",
-        "strict success": f"{sum(map(bool, known))} of {len(known)}" if known else "not said",
-        "seeds": f"{min(seeds)} to {max(seeds)}" if seeds else "not said",
-        "edited with": ", ".join(edits) or "nothing",
-        "versions": ", ".join(f"{k} {v}" for k, v in (episodes[0].attrs.get("versions") or {}).items()) or "not said",
-    }
-
-
-def _different(episodes: Sequence[Episode], attribute: str) -> list[str]:
-    return list(dict.fromkeys(str(episode.attrs.get(attribute, "unknown")) for episode in episodes))
-
-
-# ------------------------------------------------------------------------------------------------------------ writing
-def _table(facts: Mapping[str, Any]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in facts.items())]
-
-
-def _cell(value: Any) -> str:
-    """Text that cannot leave its cell, whatever a file says."""
-    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _card(head: Mapping[str, Any], lines: Sequence[str]) -> str:
-    front = [f"{key}: {json.dumps(value)}" for key, value in head.items()]  # JSON is YAML
-    return "\n".join(["---", *front, "---", MARK, *lines]) + "\n"
-
-
-def _write(path: Path, card: str) -> Path | None:
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        return None
-    with whole_file(path) as temporary:
-        temporary.write_text(card, encoding="utf-8")
-    return path
-
-
+# ---------------------------------------------------------------------------------------------------------- the command
 @dataclass(frozen=True)
 class Options:
     """One call of `python -m act card`."""
@@ -265,7 +195,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 def _write_all(options: Options) -> None:
     if not options.folders:
         raise ValueError("no folder is given; give a run or a folder of episodes: python -m act card runs/demo")
-    if options.licence is not None and not re.fullmatch(_NAME, options.licence):
+    if options.licence is not None and not re.fullmatch(LICENCE_NAME, options.licence):
         raise ValueError(f"--licence {options.licence}: give the Hub's name, small letters and digits, e.g. apache-2.0")
     for folder in options.folders:
         run = RunFolder(folder)

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from act import command_line
+from act.evaluation.card import lerobot_model_card
+from act.run_folder import RunFolder
 from act.serving import export as onnx
 from act.serving.onnx_policy import about_path
 from act.serving.parity import describe_error
@@ -31,6 +33,7 @@ class Options:
 
     def check(self) -> None:
         """Raises ValueError for flags without effect and for missing packages."""
+        unused: dict[str, str]
         if self.format == "lerobot":
             unused = dict.fromkeys(("int8", "dataset_dir"), "with --format onnx")
         else:
@@ -52,7 +55,7 @@ def export_lerobot(options: Options) -> None:
     from act.policies.base.storage import load_policy
 
     out, policy = options.out or options.run / "lerobot", load_policy(options.run)
-    write_lerobot(policy, out)
+    write_lerobot(policy, out, lerobot_model_card(RunFolder(options.run)))
     if is_cotrained(policy):
         print("left out the head that locates keypoints in random scenes: only the training used it")
     print(f"wrote {out}; LeRobot loads it with --policy.path={out}")

@@ -9,6 +9,8 @@ import h5py
 from tqdm import tqdm
 
 from act.data.episodes import Episode, find_episodes, read_episode
+from act.evaluation.card_text import CARD, earlier_licence
+from act.evaluation.dataset_card import LEROBOT, Summary, dataset_card
 from act.files import whole_folder
 from act.interop.lerobot.folder import FolderWriter
 from act.interop.lerobot.parquet import arrow
@@ -41,6 +43,7 @@ class _Found:
     path: Path
     length: int
     task: str
+    summary: Summary
 
 
 def export_episodes(export: Export, workers: int) -> int:
@@ -65,7 +68,14 @@ def export_episodes(export: Export, workers: int) -> int:
                 bar.update(part.length)
         in_order = [parts[index] for index in range(len(parts))]
         FolderWriter(emptied(folder / "result"), in_order, options, export.robot_type).write()
+        (folder / "result" / CARD).write_text(_card(export, episodes), encoding="utf-8")
     return total
+
+
+def _card(export: Export, episodes: Sequence[_Found]) -> str:
+    """Returns the README.md of the data set; its licence is that of the source's card."""
+    licence = earlier_licence(export.source / CARD)
+    return dataset_card(export.target.resolve().name, [episode.summary for episode in episodes], licence, LEROBOT)
 
 
 def _jobs(
@@ -102,7 +112,7 @@ def look(export: Export, paths: Sequence[Path]) -> tuple[ExportOptions, list[_Fo
                 f"{name} {other[name]}, not {shape[name]}" for name in shape if other[name] != shape[name]
             )
             raise ValueError(f"{path}: differs from {paths[0].name}: {difference}; keep them in different folders")
-        found.append(_Found(path, len(episode), _task(episode, export)))
+        found.append(_Found(path, len(episode), _task(episode, export), Summary.of(episode)))
     if export.encoder and (
         odd := [camera for camera, size in first_sizes(first).items() if size[0] % 2 or size[1] % 2]
     ):

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from act.evaluation.card_text import CARD
 from act.files import whole_folder, write_json
 from act.interop.checkpoints.network import weights_for_lerobot
 from act.interop.checkpoints.reading import ACTION, ENV_STATE, KEYS, LEROBOT_EPS, PREPROCESSOR, STATE
@@ -20,8 +21,10 @@ UNNORMALIZER = "policy_postprocessor_step_0_unnormalizer_processor.safetensors"
 _NORMS = {"VISUAL": "MEAN_STD", "STATE": "MEAN_STD", "ACTION": "MEAN_STD", "ENV": "MEAN_STD"}
 
 
-def write_lerobot(policy: Any, target: Path) -> None:
+def write_lerobot(policy: Any, target: Path, card: str = "") -> None:
     """Writes `target`, a new folder, without the head of co-training, which is not used when the policy acts.
+
+    card: the text of its README.md.
 
     Raises ValueError for a policy that LeRobot's ACT cannot be, with the reason.
     """
@@ -35,6 +38,8 @@ def write_lerobot(policy: Any, target: Path) -> None:
         for name, file in ((PREPROCESSOR, STATISTICS), (POSTPROCESSOR, UNNORMALIZER)):
             save_file(statistics, folder / file)
             write_json(folder / name, _processor(policy, name, file))
+        if card:
+            (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def is_cotrained(policy: Any) -> bool:

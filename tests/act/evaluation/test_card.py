@@ -9,7 +9,9 @@ import pytest
 from act.data.editing.copying import copy_episode
 from act.data.editing.folders import make_copy
 from act.data.episodes import episode_path
-from act.evaluation.card import MARK, main, write_dataset_card, write_model_card
+from act.evaluation.card import lerobot_model_card, main, write_model_card
+from act.evaluation.card_text import MARK
+from act.evaluation.dataset_card import write_dataset_card
 from act.files import write_json
 from act.run_folder import RunFolder
 from tests.act.evaluation.test_dataset_statistics import T, write
@@ -157,3 +159,14 @@ def test_a_chosen_licence_stays_when_the_card_is_written_again(
         write_model_card(run)
     assert main([str(run.path), "--licence", "Do what you want"]) == 2
     assert "give the Hub's name" in capsys.readouterr().err
+
+
+def test_the_card_of_a_lerobot_checkpoint_has_the_results_and_the_licence_of_the_run(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "demo")
+    assert main([str(run.path), "--licence", "apache-2.0"]) == 0
+    (tmp_path / "card.md").write_text(lerobot_model_card(run))
+    head, text = head_of(tmp_path / "card.md"), (tmp_path / "card.md").read_text()
+    assert (head["library_name"], head["license"], head["tags"][-1]) == ("lerobot", "apache-2.0", "lerobot")
+    assert "80.0 % (73.9-85.0)" in text and "those of the run before its export" in text
+    own = head_of(run.path / "README.md")
+    assert own["library_name"] == "act-aloha" and "lerobot" not in own["tags"]

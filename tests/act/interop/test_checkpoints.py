@@ -214,6 +214,7 @@ def test_a_policy_that_was_cotrained_goes_to_lerobot_without_the_head_of_the_tra
     save_policy(tmp_path / "run", policy, {"step": 1})
     assert export.main([str(tmp_path / "run"), "--format", "lerobot"]) == 0
     assert "left out the head that locates keypoints in random scenes" in capsys.readouterr().out
+    assert 'library_name: "lerobot"' in (tmp_path / "run" / "lerobot" / "README.md").read_text()
     back = read_lerobot(tmp_path / "run" / "lerobot")
     assert back.to_points is None and policy.to_points is not None
     np.testing.assert_allclose(answers(back), answers(policy), atol=1e-5)

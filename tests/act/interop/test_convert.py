@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from act.data.episodes import episode_path, read_episode, write_episode
+from act.evaluation.dataset_card import write_dataset_card
 from act.interop import exporting
 from act.interop.convert import main
 from act.interop.lerobot.layout import read_json
@@ -50,6 +51,21 @@ def test_what_a_policy_should_not_see_is_left_out_unless_asked(tmp_path: Path) -
     found = [set(read_json(tmp_path / name / "meta/info.json")["features"]) for name in "ab"]
     assert found[0] - found[1] == {"observation.velocity"}
     assert found[1] - found[0] == {"observation.environment_state"}
+
+
+def test_a_data_set_for_lerobot_has_a_card_with_the_licence_of_the_episodes(tmp_path: Path) -> None:
+    source = record(tmp_path / "episodes")
+    write_dataset_card(source, "cc-by-4.0")
+    assert main([str(source), str(tmp_path / "lerobot"), "--cameras", "cam_high"]) == 0
+    text = (tmp_path / "lerobot" / "README.md").read_text()
+    for line in (
+        'license: "cc-by-4.0"',
+        'configs: [{"config_name": "default", "data_files": "data/*/*.parquet"}]',
+        "| episodes | 3, 19 control steps, 0.0 min |",
+        "| who drove | scripted |",
+    ):
+        assert line in text.splitlines()
+    assert '"LeRobot"' in text and "| cameras | cam_high at " in text
 
 
 def test_statistics_are_those_of_the_numbers(tmp_path: Path) -> None:
