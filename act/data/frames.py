@@ -16,14 +16,12 @@ from typing import Literal
 import numpy as np
 import psutil
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from act.data.episodes import Episode
+from act.data.kept_features import keep_features, kept_features
 from act.distributed import processes_here
-from act.files import whole_file
 from act.nn.device import one_core_each
 from act.workers import available_cores
 
@@ -154,7 +152,9 @@ class Frames:
         """
         files = [None if directory is None else directory / _feature_name(episode) for episode in self.episodes]
         done = {
-            e: kept for e, file in enumerate(files) if file is not None and (kept := _kept_features(file)) is not None
+            e: kept
+            for e, file in enumerate(files)
+            if file is not None and (kept := kept_features(file, self._observed_shape(e))) is not None
         }
         missing = [e for e in range(len(self.episodes)) if e not in done]
         parts: list[Tensor] = []
@@ -171,10 +171,12 @@ class Frames:
                 continue
             done[e], parts = torch.cat(parts), []
             if keeps and (file := files[e]) is not None:
-                with whole_file(file) as temporary:
-                    save_file({"features": done[e]}, temporary)
-                done[e] = load_file(file)["features"]  # mapped from the file, so that unused pages need no memory
+                done[e] = keep_features(file, done[e])
         self.features = Features([done[e] for e in range(len(self.episodes))], self.starts, self.stride)
+
+    def _observed_shape(self, episode: int) -> tuple[int, int]:
+        """(observed frames, N) of an episode."""
+        return -(-len(self.episodes[episode]) // self.stride), len(self.cameras)
 
     def features_key(self, weights: dict[str, Tensor]) -> str:
         """16 hexadecimal digits that name features by the weights of their backbone, the cameras and the frames."""
@@ -216,16 +218,6 @@ def _feature_name(episode: Episode) -> str:
     """The name of an episode's file of features, which changes when the episode does."""
     stat = episode.path.stat()
     return f"{episode.path.stem}-{stat.st_size}-{stat.st_mtime_ns}.safetensors"
-
-
-def _kept_features(file: Path) -> Tensor | None:
-    """The features in `file`; None if it does not exist or is incomplete, such as an interrupted copy."""
-    if not file.exists():
-        return None
-    try:
-        return load_file(file)["features"]
-    except (OSError, SafetensorError, KeyError):
-        return None
 
 
 def _cores() -> int:

@@ -1,7 +1,7 @@
 """Reads and writes safetensors files: the one place that knows what this library can raise. Files appear whole.
 
-write_tensors(path, {"weight": weight}, {"state": "{}"})
-tensors, header = read_tensors(path)
+write_with_digest(path, {"weight": weight}, {"state": "{}"})
+tensors, header = read_with_digest(path)
 """
 
 import errno
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from act.files import check_regular, whole_file
 
+DIGEST = "digest"  # the key in a header
 _FULL = "os error 28"  # how the library names a full disk on Linux and macOS
 
 
@@ -56,6 +57,30 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return tensors, file.metadata() or {}
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def write_with_digest(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> None:
+    """Writes tensors, and into the header the digest of them and of its other texts. Errors as `write_tensors`."""
+    texts = dict(header or {})
+    write_tensors(path, tensors, {**texts, DIGEST: tensors_digest(tensors, _joined(texts))})
+
+
+def read_with_digest(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads what `write_with_digest` wrote; the header still holds the digest.
+
+    A file of an earlier version has none and is read, too. Raises ValueError, with the path, when a bit has changed;
+    other errors as `read_tensors`.
+    """
+    tensors, header = read_tensors(path)
+    if DIGEST in header and header[DIGEST] != tensors_digest(tensors, _joined(header)):
+        raise ValueError(
+            f"{path} cannot be read: it was changed or damaged: its digest is another one than its header says"
+        )
+    return tensors, header
+
+
+def _joined(header: Mapping[str, str]) -> str:
+    return "".join(header[name] for name in sorted(header) if name != DIGEST)
 
 
 def tensors_digest(tensors: Mapping[str, Tensor], text: str = "") -> str:

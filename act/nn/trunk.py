@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from act.files import whole_file, write_json
+from act.files import read_json, write_json
+from act.nn.tensors import check_finite, check_form, read_with_digest, write_with_digest
+
+WEIGHTS, SHAPE = "trunk.safetensors", "trunk.json"
 
 
 class Trunk(nn.Module):
@@ -34,26 +35,34 @@ class Trunk(nn.Module):
 
 
 def save_trunk(directory: Path, shape: dict[str, Any], trunk: nn.Module) -> None:
-    """Writes trunk.safetensors (weights) and trunk.json (shape), each whole or not at all."""
-    state = {key: value.detach().cpu().contiguous() for key, value in trunk.state_dict().items()}
-    with whole_file(directory / "trunk.safetensors") as temporary:
-        save_file(state, temporary)
-    write_json(directory / "trunk.json", shape)
+    """Writes trunk.safetensors (weights, shape, digest) and trunk.json (shape), each whole or not at all."""
+    write_with_digest(directory / WEIGHTS, trunk.state_dict(), {"shape": json.dumps(shape)})
+    write_json(directory / SHAPE, shape)
 
 
 def read_trunk(directory: Path, backbone: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads the shape and the weights that `save_trunk` wrote.
+    """Reads the shape and the weights that `save_trunk` wrote; those of earlier versions have no digest.
 
-    Raises ValueError naming the folder when it holds no backbone, or another one than `backbone`.
+    Raises ValueError naming the folder when it holds no backbone, or another one than `backbone`, and naming the file
+    when a bit of the weights has changed, or when trunk.json describes other weights.
     """
-    try:
-        shape = json.loads((directory / "trunk.json").read_text())
-        state = load_file(directory / "trunk.safetensors")
-    except (OSError, json.JSONDecodeError, SafetensorError) as error:
-        raise ValueError(
-            f"{directory} holds no backbone (trunk.json, trunk.safetensors); python -m act pretrain makes one."
-        ) from error
+    if not (directory / SHAPE).exists() or not (directory / WEIGHTS).exists():
+        raise ValueError(f"{directory} holds no backbone ({SHAPE}, {WEIGHTS}); python -m act pretrain makes one.")
+    shape = read_json(directory / SHAPE)
+    state, header = read_with_digest(directory / WEIGHTS)
+    if "shape" in header and json.loads(header["shape"]) != shape:
+        raise ValueError(f"{directory / SHAPE} cannot be used: it describes other weights than {WEIGHTS} holds")
     found = shape.pop("backbone", "keypoints")
     if found != backbone:
         raise ValueError(f"{directory} holds a backbone {found}, not {backbone}; give --backbone {found}")
     return shape, state
+
+
+def load_weights(trunk: nn.Module, state: dict[str, Tensor], directory: Path) -> None:
+    """Loads what `read_trunk` returned. Raises ValueError, naming the file, for weights of another network."""
+    try:
+        check_form(state, trunk.state_dict())
+        check_finite(state)
+    except ValueError as error:
+        raise ValueError(f"{directory / WEIGHTS} cannot be used: {error}") from None
+    trunk.load_state_dict(state)

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from act.data.batch import Batch, SceneBatch
 from act.data.images import resize_image
-from act.files import whole_file
+from act.data.kept_features import keep_features, kept_features
 from act.policies.base.policy import Policy
 from act.training.scenes import SceneLabels, read_images, read_labels
 
@@ -44,11 +42,10 @@ class CoTraining:
         height, width = self.labels.image_size
         self.points = (self.labels.points[:, order] + 0.5) * (2 / torch.tensor([width, height])) - 1
         self.visible = self.labels.visible[:, order]
-        self.path, self.cameras, self.image_size = path, cameras, policy.spec.image_size
+        self.cameras, self.image_size = cameras, policy.spec.image_size
         self.features: Tensor | None = None
         if key is not None:
-            kept = path.parent / ".features" / key / f"{path.stem}.safetensors"
-            self.features = _features(path, self.labels, policy, kept)
+            self.features = _features(self.labels, policy, path.parent / ".features" / key / _feature_name(path))
 
     def draw(self, seed: int, step: int, batch_size: int) -> SceneBatch:
         """The scenes of optimizer step `step`; a pure function of (seed, step)."""
@@ -57,41 +54,35 @@ class CoTraining:
         if self.features is not None:
             seen = Batch(qpos=qpos, features=self.features[rows, None])
         else:
-            parts = [read_sized(self.path, self.cameras, row, row + 1, self.image_size) for row in rows.tolist()]
+            parts = [read_sized(self.labels, self.cameras, row, row + 1, self.image_size) for row in rows.tolist()]
             seen = Batch(qpos=qpos, images=torch.from_numpy(np.stack(parts)))
         return SceneBatch(seen, self.points[rows], self.visible[rows])
 
 
-def _features(path: Path, labels: SceneLabels, policy: Policy, file: Path) -> Tensor:
+def _feature_name(path: Path) -> str:
+    """The name of the file of features, which changes when the scenes do."""
+    stat = path.stat()
+    return f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns}.safetensors"
+
+
+def _features(labels: SceneLabels, policy: Policy, file: Path) -> Tensor:
     """(S, N, C, h, w) bf16, mapped from `file`, which is made when it is missing or broken."""
-    if (kept := _kept(file, len(labels))) is not None:
+    if (kept := kept_features(file, (len(labels), len(policy.spec.cameras)))) is not None:
         return kept
     parts: list[Tensor] = []
     with torch.no_grad(), tqdm(total=len(labels), desc="features of scenes", unit="scene") as bar:
         for start in range(0, len(labels), SCENES_AT_ONCE):
             stop = min(start + SCENES_AT_ONCE, len(labels))
-            images = read_sized(path, policy.spec.cameras, start, stop, policy.spec.image_size)
+            images = read_sized(labels, policy.spec.cameras, start, stop, policy.spec.image_size)
             seen = policy.encode_images(torch.from_numpy(images)[:, None].to(policy.device))[:, 0]
             parts.append(seen.bfloat16().cpu())
             bar.update(stop - start)
-    with whole_file(file) as temporary:
-        save_file({"features": torch.cat(parts)}, temporary)
-    return load_file(file)["features"]
+    return keep_features(file, torch.cat(parts))
 
 
-def read_sized(path: Path, cameras: Sequence[str], start: int, stop: int, size: tuple[int, int]) -> np.ndarray:
+def read_sized(labels: SceneLabels, cameras: Sequence[str], start: int, stop: int, size: tuple[int, int]) -> np.ndarray:
     """(stop - start, N, H, W, 3) uint8 of these scenes at the policy's size (H, W)."""
-    images = read_images(path, cameras, start, stop)
+    images = read_images(labels, cameras, start, stop)
     if images.shape[2:4] == size:
         return images
     return np.stack([[resize_image(image, size) for image in scene] for scene in images])
-
-
-def _kept(file: Path, count: int) -> Tensor | None:
-    if not file.exists():
-        return None
-    try:
-        features = load_file(file)["features"]
-    except (OSError, SafetensorError, KeyError):
-        return None
-    return features if len(features) == count else None

@@ -20,12 +20,11 @@ from typing import Annotated, Any, Literal
 import cv2
 import numpy as np
 import tyro
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from act import command_line
 from act.files import lock_folder, whole_file, write_json
+from act.nn.tensors import read_with_digest, tensors_digest, write_with_digest
 from act.nn.vision import KeypointConfig
 from act.training.pretraining import Pretraining, Recipe
 from act.training.scenes import Scenes, read_scenes
@@ -102,26 +101,37 @@ def _about(training: Pretraining) -> dict[str, Any]:
     return {"scenes": len(training.scenes.images), "task": training.scenes.task_name}
 
 
+def _belongs_to(training: Pretraining) -> dict[str, Any]:
+    """What must be the same when a pretraining is resumed, as JSON values."""
+    labels = {"points": training.scenes.points, "visible": training.scenes.visible}
+    header = {"recipe": asdict(training.recipe), "labels": tensors_digest(labels), **_about(training)}
+    return json.loads(json.dumps(header))
+
+
 def _save(training: Pretraining, path: Path) -> None:
-    header = json.dumps({"step": training.step, "recipe": asdict(training.recipe), **_about(training)})
-    with whole_file(path) as temporary:
-        save_file(training.state(), temporary, metadata={"state": header})
+    header = json.dumps({"step": training.step, **_belongs_to(training)})
+    write_with_digest(path, training.state(), {"state": header})
 
 
 def _resume(training: Pretraining, path: Path) -> None:
-    """Continues from `path`, if it exists. Raises ValueError when it belongs to another recipe or other scenes."""
+    """Continues from `path`, if it exists.
+
+    Raises ValueError, with the path, when it is damaged or belongs to another recipe or other scenes.
+    """
     if not path.exists():
         return
     try:
-        with safe_open(path, "pt") as file:
-            header = json.loads(file.metadata()["state"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); delete {path.parent} to start again") from error
-    expected = json.loads(json.dumps({"recipe": asdict(training.recipe), **_about(training)}))
-    if any(header.get(key) != value for key, value in expected.items()):
-        raise ValueError(f"{path} belongs to another recipe or other scenes; repeat those, or delete {path.parent}")
-    training.restore(header["step"], tensors)
+        tensors, texts = read_with_digest(path)
+        header = json.loads(texts["state"])
+        expected = _belongs_to(training)
+        same = all(header.get(key, value) == value for key, value in expected.items())  # earlier versions: no labels
+        if same and "recipe" in header:
+            training.restore(header["step"], tensors)
+            return
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        reason = str(error).removeprefix(f"{path} cannot be read: ")
+        raise ValueError(f"{path} cannot be read ({reason}); delete {path.parent} to start again") from error
+    raise ValueError(f"{path} belongs to another recipe or other scenes; repeat those, or delete {path.parent}")
 
 
 def _mean_error(errors: dict[str, dict[str, float]]) -> float:

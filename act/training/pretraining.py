@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from act.nn.device import bf16_is_fast, choose_device, one_core_each
+from act.nn.tensors import check_finite, check_form
 from act.nn.vision import KeypointConfig, to_float
 from act.training.keypoint_networks import CellNetwork, HeatMapNetwork, KeypointNetwork
-from act.training.optimizer_state import optimizer_tensors, restore_optimizer
+from act.training.optimizer_state import PREFIX, optimizer_tensors, restore_optimizer
 from act.training.scenes import Scenes
 
 N_PARTS = 2  # of a batch; fixed, so that the number of cores changes nothing
@@ -127,7 +128,15 @@ class Pretraining:
         return {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
 
     def restore(self, step: int, state: dict[str, Tensor]) -> None:
-        """Continues after `step` steps from what `state` returned."""
+        """Continues after `step` steps from what `state` returned.
+
+        Raises ValueError for an impossible step, and unless all tensors are there, finite and of the right form.
+        """
+        if type(step) is not int or not 0 <= step <= self.recipe.steps:
+            raise ValueError(f"its step is {step!r}, expected 0 to {self.recipe.steps}")
+        networks = _without_optimizer(state)
+        check_form(networks, _without_optimizer(self.state()))
+        check_finite(networks)
         for i, network in enumerate(self.replicas):
             prefix = f"network{i}."
             network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
@@ -138,6 +147,10 @@ class Pretraining:
             self.optimizer.step()  # changes nothing without gradients; the schedule expects it
             self.schedule.step()
         self.step = step
+
+
+def _without_optimizer(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if not name.startswith(PREFIX)}
 
 
 def make_network(scenes: Scenes, recipe: Recipe) -> KeypointNetwork:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 import torch
@@ -107,6 +108,18 @@ def test_features_of_scenes_are_computed_once(folder, monkeypatch):
     again = CoTraining(folder / "scenes.hdf5", policy, key)
     assert first.features is not None and again.features is not None
     assert torch.equal(again.features, first.features)
+
+
+def test_features_of_scenes_that_were_recorded_again_are_computed_again(folder, monkeypatch):
+    episodes, _, spec = load_data(config_of(folder, "unused"))
+    policy = make_policy(config_of(folder, "unused"), episodes, spec)
+    CoTraining(folder / "scenes.hdf5", policy, "recorded")
+    os.utime(folder / "scenes.hdf5", ns=(0, 0))  # as many scenes under the same name, but others
+    calls = []
+    encode = type(policy).encode_images
+    monkeypatch.setattr(type(policy), "encode_images", lambda *given: calls.append(1) or encode(*given))
+    CoTraining(folder / "scenes.hdf5", policy, "recorded")
+    assert calls
 
 
 @pytest.mark.parametrize(

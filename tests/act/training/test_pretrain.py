@@ -1,10 +1,14 @@
 """Pretraining a visual backbone: the losses are right, a blob is found, an interrupted run resumes exactly."""
 
 import json
+import shutil
+from itertools import islice
+from typing import NoReturn
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from act.nn.resnet import ResNet18Trunk
 from act.nn.vision import KeypointTrunk, peaks
@@ -148,3 +152,84 @@ def test_a_file_that_holds_no_scenes_is_refused_with_one_sentence(tmp_path, caps
     assert "holds no scenes" in capsys.readouterr().err
     assert main([str(tmp_path / "missing.hdf5")]) == 2
     assert "missing.hdf5 not found; create it with record_sim_episodes.py" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------- states that were damaged
+SMALL = Recipe("keypoints", 10, 4, 1e-3, (4, 4, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def half_done(tmp_path_factory):
+    """A folder with scenes, a whole pretraining of 10 steps, and one that ended after step 5."""
+    folder = tmp_path_factory.mktemp("half_done")
+    recording = Recording("sim_blob_scripted", cameras=CAMERAS, image_size=SIZE)
+    record_scenes(recording, BlobSampler, folder / "scenes.hdf5", 12, workers=1)
+    scenes, train = read_scenes(folder / "scenes.hdf5"), Pretraining.train
+    pretrain.pretrain(scenes, SMALL, folder / "whole", "cpu")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretrain, "SAVE_EVERY", 5)
+        patch.setattr(Pretraining, "train", lambda self: islice(train(self), 5))
+        patch.setattr(pretrain, "_mean_error", lambda _: stop())
+        pretrain.pretrain(scenes, SMALL, folder / "parts", "cpu")
+    return folder
+
+
+@pytest.fixture
+def stopped(half_done, tmp_path):
+    """The interrupted pretraining in a folder of its own, and the scenes."""
+    shutil.copytree(half_done / "parts", tmp_path / "parts")
+    return tmp_path / "parts", read_scenes(half_done / "scenes.hdf5"), SMALL
+
+
+def stop() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def read_state(folder):
+    with safe_open(folder / "last" / "state.safetensors", "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+@pytest.mark.parametrize("place", [0.001, 0.4, 0.9])
+def test_one_flipped_bit_of_a_state_is_refused(stopped, place):
+    folder, scenes, recipe = stopped
+    path = folder / "last" / "state.safetensors"
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"state.safetensors cannot be read .*; delete .* to start again"):
+        pretrain.pretrain(scenes, recipe, folder, "cpu")
+
+
+def test_a_state_of_an_earlier_version_is_continued_exactly(stopped, half_done):
+    folder, scenes, recipe = stopped
+    tensors, texts = read_state(folder)
+    header = json.loads(texts["state"])
+    del header["labels"]
+    save_file(tensors, folder / "last" / "state.safetensors", {"state": json.dumps(header)})
+    pretrain.pretrain(scenes, recipe, folder, "cpu")
+    whole, parts = (load_file(path / "trunk.safetensors") for path in (half_done / "whole", folder))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, header: tensors.pop("network0.trunk.head"), "it lacks the tensor network0.trunk.head"),
+        (lambda tensors, header: tensors.pop("optimizer.0.exp_avg"), "the state of the optimizer is not complete"),
+        (lambda tensors, header: tensors["network0.trunk.head"].fill_(torch.nan), "values that are not finite"),
+        (lambda tensors, header: header.update(step=11), "its step is 11, expected 0 to 10"),
+        (lambda tensors, header: header.update(step="5"), "its step is '5'"),
+        (lambda tensors, header: header.pop("step"), "'step'"),
+        (lambda tensors, header: header.pop("recipe"), "belongs to another recipe or other scenes"),
+        (lambda tensors, header: header.update(labels="0" * 16), "belongs to another recipe or other scenes"),
+    ],
+)
+def test_a_state_that_is_not_whole_is_refused_without_a_digest(stopped, change, message):
+    folder, scenes, recipe = stopped
+    tensors, texts = read_state(folder)
+    header = json.loads(texts["state"])
+    change(tensors, header)
+    save_file(tensors, folder / "last" / "state.safetensors", {"state": json.dumps(header)})
+    with pytest.raises(ValueError, match=message):
+        pretrain.pretrain(scenes, recipe, folder, "cpu")
