@@ -22,8 +22,10 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
+from act.data.checksums import DamagedFile
 from act.data.hdf5 import whole_hdf5
 from act.data.images import encode_image
+from act.data.source import open_hdf5
 from act.recording.attempts import Recording
 from act.workers import Worker, close_all, use_one_core
 
@@ -153,13 +155,13 @@ def _attributes(recording: Recording) -> dict[str, Any]:
 
 
 def _count_scenes(path: Path, recording: Recording) -> int:
-    """How many scenes of this recording a file holds; 0 when it must be recorded again."""
+    """How many scenes of this recording a file holds; 0 when it must be recorded again, e.g. because it is damaged."""
     try:
-        with h5py.File(path) as file:
-            actual = {"quality": "fast", **file.attrs}  # the only quality that files could have before they named it
-            lengths = file.get("compress_len")
+        with open_hdf5(path) as source:
+            actual = {"quality": "fast", **source.root.attrs}  # the only one that files had before they named it
+            lengths = source.root.get("compress_len")
             count = lengths.shape[1] if isinstance(lengths, h5py.Dataset) else 0
-    except OSError:  # not an HDF5 file, or broken
+    except DamagedFile:
         return 0
     expected = _attributes(recording)
     differing = [key for key, value in expected.items() if not np.array_equal(np.asarray(actual.get(key)), value)]

@@ -24,6 +24,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import websockets.asyncio.server
 
+from sim_envs.teleop.strangers import Lobby, RefusalLog
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_TOKEN = 12  # characters
 MAX_HEAD = 16 * 1024  # [bytes] of a request's head
@@ -51,6 +53,8 @@ class AccessProxy:
         self._secret = secrets.token_hex(16)
         # The cookie holds a digest of the token, since browsers also send it to the other ports of this host.
         self.cookie_value = hmac.digest(token.encode(), b"teleop", "sha256").hex()
+        self.refused = RefusalLog(log)
+        self._lobby = Lobby(self.refused)
 
     # -- checks -------------------------------------------------------------------------------------------------------
 
@@ -86,7 +90,7 @@ class AccessProxy:
         def serve_guarded(*args: Any, process_request: Any = None, **options: Any) -> Any:
             async def check_secret(connection: Any, request: Any) -> Any:
                 if not any(_equal(value, self._secret) for value in request.headers.get_all(SECRET_HEADER)):
-                    log.warning("refused a connection that did not come through the proxy")
+                    self.refused("refused a connection that did not come through the proxy")
                     return connection.respond(http.HTTPStatus.FORBIDDEN, "")
                 answer = process_request(connection, request) if process_request else None
                 return await answer if inspect.isawaitable(answer) else answer
@@ -114,15 +118,23 @@ class AccessProxy:
         return await asyncio.start_server(handle, host, port, limit=MAX_HEAD)
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inner_port: int) -> None:
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_TIMEOUT)
+        head = await self._request_head(reader, writer)
         status, reason = self.check(head)
         if status == http.HTTPStatus.OK:
             await self._forward(head, reader, writer, inner_port)
             return
         if reason:
-            log.warning("refused a connection from %s: %s", writer.get_extra_info("peername"), reason)
+            self.refused("refused a connection from %s: %s", writer.get_extra_info("peername"), reason)
         writer.write(self._refusal(status, _headers(head.decode("ascii", "replace")).get("host", "")))
         await writer.drain()
+
+    async def _request_head(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        """The head of the first request; until it comes, the connection may have to make room for others."""
+        self._lobby.enter(writer, (writer.get_extra_info("peername") or ("?",))[0])
+        try:
+            return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_TIMEOUT)
+        finally:
+            self._lobby.leave(writer)
 
     async def _forward(
         self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inner_port: int

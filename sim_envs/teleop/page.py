@@ -200,6 +200,7 @@ def serve(connection: Any, config: PageConfig) -> None:
         while True:
             page.show(connection.recv())
             send(("shown",))
+    proxy.refused.close()
     server.stop()
 
 

@@ -9,6 +9,7 @@ import pytest
 from act.data.images import decode_image
 from act.recording.attempts import Recording
 from act.recording.scenes import record_scenes
+from act.training.scenes import read_scenes
 from tests.fakes.toy_scenes import CAMERAS, DOT_SIZE, DotSampler, blind, deadly
 
 RECORDING = Recording("sim_dot_scripted", cameras=CAMERAS, image_size=DOT_SIZE, seed=7)
@@ -50,6 +51,11 @@ def test_a_file_grows_is_never_cut_short_and_never_replaced_by_other_scenes(tmp_
     record_scenes(RECORDING, DotSampler, path, 4, workers=1)
     with h5py.File(path) as file:
         assert "hidden_by" in file.attrs
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(ValueError, match="differ from their checksum"):
+        read_scenes(path)
     path.write_bytes(b"half")
     record_scenes(RECORDING, DotSampler, path, 4, workers=1)
     with h5py.File(path) as file:
