@@ -30,13 +30,22 @@ METHODS = (
     Method("VINN", "vinn", modes=MODES),
     Method("Diffusion", "diffusion"),
     Method("Flow matching", "diffusion", flags=("--objective", "flow")),
-    Method("Two-step regression", "diffusion", flags=("--objective", "regression")),
+    Method("Two-step regression", "diffusion", flags=("--objective", "regression"), modes=MODES),
     Method("GMM", "gmm"),
     Method("Categorical per dimension", "categorical"),
     Method("Categorical joint", "categorical", flags=("--joint",)),
-    Method("VAE", "vae"),
+    Method("VAE", "vae", modes=MODES),
     Method("BeT", "bet"),
     Method("RT-1", "rt1", 10),  # its head has one number per action, dimension and class
+    # What the baselines gain from ACT's smooth chunks, longer training or other answers; and ACT with relative targets.
+    Method("RT-1, trained 4 times as long", "rt1", 10, length=4),
+    Method("BC-ConvMLP, spline", "bc_convmlp", flags=("--actions_per_point", "4"), modes=MODES),
+    Method("BC-ConvMLP, spline, l1", "bc_convmlp", flags=("--actions_per_point", "4", "--loss", "l1"), modes=MODES),
+    Method("BeT, most probable bin", "bet", flags=("--decode", "argmax"), modes=MODES),
+    Method("Categorical per dimension, most probable", "categorical", flags=("--decode", "argmax"), modes=MODES),
+    Method("Categorical per dimension, mean", "categorical", flags=("--decode", "mean"), modes=MODES),
+    Method("VINN, distance of joints added", "vinn", 1, ("--state_weight", "10"), tracks=("images",)),
+    Method("ACT, relative targets", "act", flags=("--relative_actions",), human=("--use_cvae",), modes=MODES),
 )
 Form = tuple[Method, Mode]  # a method and the mode in which it is executed
 COLUMNS = {"single step": ("o", "#0072b2"), "chunks of 60": ("s", "#e69f00"), "chunks, ensembled": ("D", "#009e73")}

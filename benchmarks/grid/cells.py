@@ -35,6 +35,7 @@ class Method:
     modes: tuple[Mode, ...] = ("chunk",)
     length: int = 1  # number of training steps, as a multiple of the other methods'
     tasks: tuple[str, ...] = TASKS
+    tracks: tuple[str, ...] = tuple(PRESETS)
 
     def form(self, mode: Mode = "chunk") -> str:
         """Returns how it acts: "single step", "chunks of 60" or "chunks of 60, ensembled"."""
@@ -129,5 +130,5 @@ def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
         for style in options.styles
         for task in options.tasks
         for method in chosen
-        if task in method.tasks
+        if task in method.tasks and options.track in method.tracks
     ]
