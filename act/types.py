@@ -13,7 +13,7 @@ An action is a (14,) array of absolute joint-position targets in the units of qp
 This module imports only numpy, because it also runs on robots.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -29,9 +29,20 @@ JOINT_NAMES = tuple(
     for side in SIDES
     for joint in ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper")
 )
+_WRISTS = {f"{side}_wrist": f"cam_{side}_wrist" for side in SIDES}  # names of act++ -> those of ALOHA
+CAMERA_ALIASES = _WRISTS | {aloha: plus for plus, aloha in _WRISTS.items()}  # sim_envs/env.py knows both names, too
 
 Observation = dict[str, Any]
 Info = Mapping[str, Any]
+
+
+def camera_named(name: str, available: Collection[str]) -> str | None:
+    """Returns which of the available cameras `name` means: that camera, or the same one under its other name.
+
+    act++ calls the wrist cameras "left_wrist", ALOHA and this project "cam_left_wrist". None where there is neither.
+    """
+    wanted = (name, CAMERA_ALIASES.get(name, ""))
+    return next((camera for want in wanted for camera in available if camera == want), None)
 
 
 def task_of(name: str) -> str:

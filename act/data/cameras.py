@@ -17,6 +17,7 @@ import numpy as np
 from act.data.checksums import DamagedFile, Seal, verify_rows
 from act.data.images import MOST_PIXELS
 from act.data.source import Source, find_dataset, hdf5_errors
+from act.types import camera_named
 
 FOLDER = "observations/images"
 
@@ -26,6 +27,7 @@ class Camera:
     """How the frames of one camera are stored."""
 
     encoded: bool  # JPEG or PNG, not raw
+    name: str = ""  # of its dataset in the file
     number: int = 0  # its place among the checksums
     row_shape: tuple[int, ...] = ()
     rows_per_block: int = 0  # where blocks hold whole rows, deflated or as they are, so that they are read without HDF5
@@ -48,11 +50,12 @@ def find_cameras(
 ) -> tuple[Cameras, list[str]]:
     """Returns the chosen cameras, and notes on what else is stored beside them.
 
-    With `chosen` None these are all cameras whose frames fit to `length` control steps, in the recorded order. Raises
-    ValueError for a chosen camera that is missing or does not fit, and when none of several fits.
+    A camera may be chosen under its other name (act.types.camera_named). With `chosen` None these are all cameras whose
+    frames fit to `length` control steps, in the recorded order. Raises ValueError for a chosen camera that is missing
+    or does not fit, and when none of several fits.
     """
     stored = _stored_cameras(source, attrs)
-    missing = [camera for camera in chosen or () if camera not in stored]
+    missing = [camera for camera in chosen or () if camera_named(camera, stored) is None]
     if missing:
         names = ", ".join(stored) or "none"
         raise ValueError(f"{source.path}: unknown camera {missing[0]!r}; available: {names}")
@@ -60,7 +63,7 @@ def find_cameras(
     refused: list[str] = []
     for camera in stored if chosen is None else chosen:
         try:
-            found[camera] = _find_camera(source, camera, length)
+            found[camera] = _find_camera(source, camera_named(camera, stored) or camera, length)
         except ValueError as error:
             if chosen is not None or isinstance(error, DamagedFile):
                 raise
@@ -98,10 +101,9 @@ def _find_camera(source: Source, camera: str, length: int) -> Camera:
     if raw and math.prod(shape[1:3]) > MOST_PIXELS:
         raise ValueError(f"{source.path}: camera {camera} declares images of {shape[1:3]} pixels")
     if source.seal is None:
-        return Camera(not raw)
-    return Camera(
-        not raw, source.images.index(f"{FOLDER}/{camera}"), tuple(shape[1:]), *_block_layout(dataset, shape, dtype)
-    )
+        return Camera(not raw, camera)
+    number = source.images.index(f"{FOLDER}/{camera}")
+    return Camera(not raw, camera, number, tuple(shape[1:]), *_block_layout(dataset, shape, dtype))
 
 
 def _block_layout(dataset: h5py.Dataset, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, bool]:
@@ -128,7 +130,7 @@ def read_rows(path: Path, cameras: Cameras, camera: str, start: int, stop: int) 
             first = start - start % about.rows_per_block
             return rows[start - first : stop - first]
     with hdf5_errors(path), h5py.File(path, "r") as root:
-        return root[f"{FOLDER}/{camera}"][start:stop]  # type: ignore[index]
+        return root[f"{FOLDER}/{about.name}"][start:stop]  # type: ignore[index]
 
 
 def _rows_of_blocks(blocks: list[bytes], about: Camera) -> np.ndarray | None:

@@ -35,6 +35,7 @@ from act.data.images import Colors, decode_image, encode_image, resize_image
 from act.data.source import Source, open_hdf5, read_attributes
 from act.data.vectors import read_labels, read_vectors
 from act.data.writing import FRAMES_PER_CHUNK, LABELS, versions, write_episode
+from act.types import camera_named
 
 __all__ = ["FRAMES_PER_CHUNK", "LABELS", "Episode", "decode_image", "encode_image", "episode_index", "episode_path"]
 __all__ += ["files_left_out", "find_episodes", "read_episode", "versions", "write_episode"]
@@ -125,9 +126,9 @@ class Episode:
         return self.read_images(self.cameras[0], 0, 1).shape[1:3] if self.cameras else None
 
     def _known(self, camera: str) -> str:
-        if camera not in self.cameras:
+        if (known := camera_named(camera, self.cameras)) is None:
             raise ValueError(f"{self.path}: unknown camera {camera!r}; available: {', '.join(self.cameras) or 'none'}")
-        return camera
+        return known
 
 
 def _row_bytes(row: Any) -> bytes:
@@ -173,7 +174,8 @@ def read_episode(
     """Reads an episode of this project, ALOHA, ACT or act++, after its checksums, if it has any, were verified.
 
     Args:
-        cameras: chooses cameras and their order, and only these are judged; None takes all cameras of the file whose
+        cameras: chooses cameras and their order, by this project's names or those of act++ ("left_wrist"), and only
+            these are judged; None takes all cameras of the file whose
             frames fit, in the recorded order.
         jpeg_colors: the order in which OpenCV returns the channels of its JPEGs; None takes what the file says, or
             "rgb" where it says nothing, as in files of act++.

@@ -8,7 +8,7 @@ import numpy as np
 
 from act.data.episodes import Episode
 from act.runtime.agents import DescribedPolicy
-from act.types import Observation
+from act.types import Observation, camera_named
 
 QUERIES = 8  # per episode, evenly spaced
 Chunks = Mapping[int, np.ndarray]  # control step of the query -> actions (K, A)
@@ -45,7 +45,7 @@ def check(policy: DescribedPolicy, episode: Episode) -> None:
     for name, needed, found in sizes:
         if needed != found:
             raise ValueError(f"{episode.path}: {found} {name}, but the policy has {needed}; leave --chunks out")
-    missing = [camera for camera in spec.cameras if camera not in episode.cameras]
+    missing = [camera for camera in spec.cameras if camera_named(camera, episode.cameras) is None]
     if missing:
         raise ValueError(f"{episode.path} has no camera {missing[0]!r}, which the policy looks at; leave --chunks out")
 

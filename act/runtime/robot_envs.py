@@ -9,7 +9,7 @@ from act.runtime.checks import wrong_reading
 from act.runtime.envs import Change, Envs, Start
 from act.runtime.limits import TargetGuard, declared_max_step
 from act.runtime.pace import Clock, Pace
-from act.types import CONTROL_TIMESTEP, EnvSpec, Observation
+from act.types import CONTROL_TIMESTEP, EnvSpec, Observation, camera_named
 
 FIRST_READINGS = 50  # tries, one per control period, for a sound reading at the start of an episode
 
@@ -65,7 +65,7 @@ class RobotEnvs:
     before is repeated, and the robot gets its last target, too. `held`, `limited` and `unread` list the control steps
     of the episode in which a target was held back or limited, and in which a reading was bad. `say` gets one sentence
     about the first of each. The info of a step holds "sent", the target (A,) that went to the robot; observers get it
-    in place of the action.
+    in place of the action. `env_spec` may call a camera by its other name (act.types.camera_named).
     """
 
     num_envs = 1
@@ -121,7 +121,7 @@ class RobotEnvs:
     def _first_reading(self) -> Observation:
         wrong = ""
         for _ in range(FIRST_READINGS):
-            obs = self.robot.observe()
+            obs = self._observe()
             wrong = wrong_reading(obs)
             if not wrong:
                 return obs
@@ -130,7 +130,7 @@ class RobotEnvs:
 
     def _reading(self) -> Observation:
         """The present observation, or the last sound one in its place."""
-        obs = self.robot.observe()
+        obs = self._observe()
         wrong = wrong_reading(obs, like=self._obs)
         self._sound = not wrong
         if self._sound:
@@ -141,6 +141,14 @@ class RobotEnvs:
             )
         self.unread.append(self._t)
         return self._obs
+
+    def _observe(self) -> Observation:
+        """The robot's observation, with its images also under the names that `env_spec` has for these cameras."""
+        obs = self.robot.observe()
+        images = obs.get("images", {})
+        wanted = [(camera, camera_named(camera, images)) for camera in self.env_spec.cameras if camera not in images]
+        other = {camera: images[name] for camera, name in wanted if name is not None}
+        return obs | {"images": images | other} if other else obs
 
     def close(self) -> None:
         if hasattr(self.robot, "close"):

@@ -20,6 +20,7 @@ from act.data.images import resize_image
 from act.data.kept_features import keep_features, kept_features
 from act.policies.base.policy import Policy
 from act.training.scenes import SceneLabels, read_images, read_labels
+from act.types import camera_named
 
 SCENES_AT_ONCE = 16
 
@@ -34,11 +35,12 @@ class CoTraining:
         """
         self.labels = read_labels(path)
         cameras = policy.spec.cameras
-        missing = [camera for camera in cameras if camera not in self.labels.cameras]
+        named = [camera_named(camera, self.labels.cameras) for camera in cameras]
+        missing = [camera for camera, name in zip(cameras, named, strict=True) if name is None]
         if missing:
             available = ", ".join(self.labels.cameras)
             raise ValueError(f"{path}: unknown camera {missing[0]!r}; available: {available}")
-        order = [self.labels.cameras.index(camera) for camera in cameras]
+        order = [self.labels.cameras.index(name) for name in named if name is not None]
         height, width = self.labels.image_size
         self.points = (self.labels.points[:, order] + 0.5) * (2 / torch.tensor([width, height])) - 1
         self.visible = self.labels.visible[:, order]
