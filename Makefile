@@ -1,5 +1,6 @@
 # make demo    from nothing to runs/demo/report.html: record, pretrain, train, evaluate (resumes if interrupted);
-#              make demo TASK=slide_ziploc does another task (docs/tasks.md), in runs/demo_slide_ziploc
+#              make demo TASK=slide_ziploc does another task (docs/tasks.md), in runs/demo_slide_ziploc;
+#              make demo PRESET=aloha trains the published network (docs/pixels.md), in runs/demo_aloha: about an hour
 # make quick   the tests that take less than a minute together
 # make test    style, types, all tests but those of `make realtime`, which need a quiet machine (emulated motors)
 # make setup   only .venv, for development; every target creates what it needs
@@ -13,12 +14,15 @@ TASK := transfer_cube
 TASK_NAME := $(if $(filter sim_%,$(TASK)),$(TASK),sim_$(TASK)_scripted)
 ENDING := $(if $(filter sim_transfer_cube_scripted,$(TASK_NAME)),,_$(TASK_NAME:sim_%=%))
 ENDING := $(ENDING:%_scripted=%)
+# Preset fast sees through a keypoint detector, preset aloha through the ResNet-18 of the paper.
+PRESET := fast
+ENDING := $(ENDING)$(if $(filter fast,$(PRESET)),,_$(PRESET))
 DEMOS := data/demo$(ENDING)
 RUN := runs/demo$(ENDING)
 # For a smaller or larger demo (after one: make clean-demo): make demo EPISODES=10 SCENES=500 TRAIN="--steps 500" ROLLOUTS=10
 EPISODES := 50
-SCENES := 3000
-PRETRAIN := --steps 500
+SCENES := $(if $(filter aloha,$(PRESET)),6000,3000)
+PRETRAIN := $(if $(filter aloha,$(PRESET)),--backbone resnet18 --steps 1300,--steps 500)
 TRAIN :=
 ROLLOUTS := 50
 
@@ -81,7 +85,7 @@ $(RUN)/backbone/trunk.json: $(DEMOS)/scenes.hdf5
 	$(PY) -m act pretrain $< --out $(@D) $(PRETRAIN)
 
 $(RUN)/.trained: $(DEMOS)/.recorded $(RUN)/backbone/trunk.json
-	$(PY) train.py --preset fast --task_name $(TASK_NAME) --dataset_dir $(DEMOS) --trunk $(RUN)/backbone --ckpt_dir $(RUN) $(TRAIN)
+	$(PY) train.py --preset $(PRESET) --task_name $(TASK_NAME) --dataset_dir $(DEMOS) --trunk $(RUN)/backbone --ckpt_dir $(RUN) $(TRAIN)
 	@touch $@
 
 $(RUN)/report.html: $(RUN)/.trained
