@@ -193,7 +193,7 @@ def moves(bus: EmulatedBus) -> np.ndarray:
     return np.array(list(bus.positions().values()))
 
 
-@pytest.mark.parametrize("fault", ["unplug", "silence"])
+@pytest.mark.parametrize("fault", ["unplug", "silence", "drop"])
 def test_followers_hold_within_a_tenth_of_a_second_when_a_leader_is_lost(whole_robot, prompt, fault: str):
     robot, pair, follower_buses, leader_buses = whole_robot()
     envs = RobotEnvs(robot, EnvSpec("my_task", (), episode_len=500))
@@ -201,7 +201,8 @@ def test_followers_hold_within_a_tenth_of_a_second_when_a_leader_is_lost(whole_r
     with pytest.raises(HardwareError) as raised, pair, robot:
         list(rollout(envs, Puppeteers(LeaderAgent(pair, wait=False), wave), seeds=[0]))
     assert "\n" not in str(raised.value)
-    time.sleep(max(0.0, wave.failed + 0.1 - time.monotonic()))
+    lost = time.monotonic() if fault == "drop" else wave.failed  # single packets are missed before a bus counts as lost
+    time.sleep(max(0.0, lost + 0.1 - time.monotonic()))
     held = [moves(bus) for bus in follower_buses]
     time.sleep(0.2)
     for bus, before in zip(follower_buses, held, strict=True):
@@ -226,6 +227,8 @@ class Wave:
             self.failed = time.monotonic()
             if self.fault == "unplug":
                 self.buses[0].unplug()
+            elif self.fault == "drop":
+                self.buses[0].drop = 0.05
             else:
                 self.buses[0].silent = True
 
