@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -47,7 +47,11 @@ class LeRobotRobot:
         self.max_step = np.concatenate([body.max_step for body in bodies])  # (A,), which RobotEnvs obeys, too
         self._ends = np.cumsum([len(body.axes) for body in bodies])[:-1]
         self.start, self.rest = (None if pose is None else self._checked(pose, "pose") for pose in (start, rest))
-        self.say, self._said, self._blind = say, False, False
+        self.say, self._said = say, False
+        self._blind = False  # whether a robot did not answer the last time
+        self._numbers: list[Mapping[str, Any]] = []  # what LeRobot gave last, by part
+        self._obs: dict[str, Any] | None = None  # the last observation and its time
+        self._target = np.zeros(len(self.limits))  # what was sent last
         self._check_cameras()
 
     def connect(self) -> Self:
@@ -55,7 +59,7 @@ class LeRobotRobot:
         try:
             for part in self.parts:
                 part.connect()
-            self._numbers, self._obs = [{}] * len(self.parts), None
+            self._numbers, self._obs = [], None
             self._target = self.observe()["qpos"].astype(np.float64)
         except BaseException:
             self.close()
@@ -109,10 +113,9 @@ class LeRobotRobot:
 
     def hold(self) -> None:
         """Makes every robot that still answers stay where it was read last."""
-        for part, numbers in zip(self.parts, getattr(self, "_numbers", ()), strict=False):
+        for part, numbers in zip(self.parts, self._numbers, strict=False):  # none before the first observation
             with contextlib.suppress(*FAILURES):
-                if numbers:
-                    part.send(part.body.values(numbers))
+                part.send(part.body.values(numbers))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
