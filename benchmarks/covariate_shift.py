@@ -36,7 +36,7 @@ SMALLEST = 0.02  # [rad, m, ...] standard deviation of a number that hardly diff
 class Options:
     """Which policy is followed."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a policy that sees object poses."""
     dataset_dir: Path
     """Folder of the demonstrations that it learned from."""
