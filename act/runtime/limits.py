@@ -15,7 +15,9 @@ MAX_GRIPPER_STEP = 0.2  # of a gripper's opening
 EXPERT_ARM_STEP = 0.15  # [rad]
 EXPERT_GRIPPER_STEP = 1.0  # experts open and close a gripper within one control step, and its servo follows as it can
 ARM = len(JOINT_NAMES) // len(SIDES)  # numbers of one arm: six joints and a gripper
-CATCH_UP = 4  # [control steps] that a target may be ahead of the last one, e.g. after a late answer: 0.6 rad
+# [control steps at full speed] that a target may be ahead of the last one: 2.1 rad. Within 100 control steps, the
+# longest chunk, the experts' targets go 1.98 rad at most (13.2 such steps; 36 episodes of six tasks).
+CATCH_UP = 14
 
 
 def grippers(width: int) -> list[int]:
@@ -47,8 +49,10 @@ class TargetGuard:
     """Decides what is sent to a robot: a target near the last one, or else the last one again.
 
     A target that is not finite, not of the robot's width, or more than CATCH_UP control steps at full speed away is
-    held back. A target less far away is approached by no more than `max_step` (A,) per control step, because chunks
-    that come late begin a little ahead of the robot.
+    held back. A target less far away is approached by no more than `max_step` (A,) per control step, because a chunk
+    that comes late begins ahead of the robot, which has held its last target. CATCH_UP is so large that no late answer
+    is held back whose targets go as far as those of the experts: with 4 instead, the robot would never have followed
+    again after 6 % of answers that came 30 control steps late, and after 17 % of those 60 late.
 
     `held` and `limited` list the control steps of the episode in which that happened; `say` gets one sentence about the
     first target of each kind.

@@ -1,6 +1,7 @@
 """What goes to a robot: finite targets of its width, near the last one; everything else is held back and counted."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from act.runtime.limits import (
     towards,
 )
 from act.types import GRIPPERS
+
+FIDELITY = Path(__file__).parents[2] / "sim_envs" / "fidelity"
 
 
 def guard(width: int = 3, max_step: float = 0.1) -> tuple[TargetGuard, list[str]]:
@@ -96,12 +99,34 @@ def test_what_must_not_reach_a_robot_is_held_back_counted_and_said_once(action: 
 
 def test_a_target_a_little_ahead_is_approached_no_faster_than_the_limit() -> None:
     made, said = guard()
-    ahead = CATCH_UP * 0.1 * np.array([1, -1, 0.5])
+    ahead = (CATCH_UP - 0.01) * 0.1 * np.array([1, -1, 0.5])
     sent = np.stack([made.target(t, ahead) for t in range(CATCH_UP + 2)])
     assert np.abs(np.diff(np.concatenate([np.zeros((1, 3)), sent]), axis=0)).max() <= 0.1 + 1e-6
     np.testing.assert_allclose(sent[-1], ahead, rtol=1e-6)
     assert made.held == [] and made.limited == list(range(CATCH_UP - 1)) and len(said) == 1
-    assert "joint 0 is 0.4 from the last one (at most 0.1 per control step of 0.02 s)" in said[0]
+    assert "joint 0 is 1.4 from the last one (at most 0.1 per control step of 0.02 s)" in said[0]
+
+
+@pytest.mark.parametrize(("ahead", "follows"), [(CATCH_UP - 0.01, True), (CATCH_UP + 0.01, False)])
+def test_a_target_is_followed_up_to_the_distance_that_a_late_answer_may_be_ahead(ahead: float, follows: bool) -> None:
+    made, _ = guard()
+    for t in range(CATCH_UP + 1):
+        sent = made.target(t, np.array([0, -ahead * 0.1, 0]))
+    np.testing.assert_allclose(sent[1], -ahead * 0.1 if follows else 0, rtol=1e-5)
+    assert len(made.held) == (0 if follows else CATCH_UP + 1)
+
+
+@pytest.mark.parametrize("late", [15, 60, 99])
+def test_an_expert_is_followed_again_however_late_an_answer_within_its_chunk_comes(late: int) -> None:
+    """The expert of the original code moves both arms through 400 control steps."""
+    targets = np.load(FIDELITY / "transfer_cube.npz")["action"][0].astype(np.float32)
+    made = TargetGuard(default_max_step(14), lambda _: None)
+    for start in range(0, len(targets) - late - CATCH_UP, 9):
+        made.start(targets[start])
+        for t, target in enumerate(targets[start + late :][: 2 * CATCH_UP]):
+            sent = made.target(t, target)
+        assert made.held == []
+        np.testing.assert_allclose(sent, target, atol=1e-5)
 
 
 def test_no_step_is_ever_longer_than_the_limit_whatever_an_agent_wants() -> None:
