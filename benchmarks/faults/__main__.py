@@ -1,4 +1,4 @@
-"""Damages files, sends hostile messages and kills programs, and counts what is lost: `python -m benchmarks.faults`."""
+"""Damages files, sends hostile messages, kills programs and fills disks: `python -m benchmarks.faults`."""
 
 import math
 import sys
@@ -14,10 +14,10 @@ from tqdm import tqdm
 from act.command_line import parse, run
 from act.files import write_json
 from act.provenance import git_commit, provenance
-from benchmarks.faults import damages, kills, messages
+from benchmarks.faults import damages, disks, kills, messages
 from benchmarks.programs import check_values, seconds
 
-Part = Literal["damages", "messages", "kills"]
+Part = Literal["damages", "messages", "kills", "disks"]
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,16 @@ PROGRAMMES: dict[Part, Programme] = {
     "damages": Programme("files", lambda *of: damages.run_damages(*of), _damage_is_right, damages.make_table),
     "messages": Programme("messages", messages.run_messages, lambda a: a.outcome != "wrong", messages.make_table),
     "kills": Programme("trials", kills.run_kills, lambda trial: trial.outcome == "equal", kills.make_table),
+    "disks": Programme("trials", disks.run_disks, lambda trial: trial.outcome != "wrong", disks.make_table),
 }
 
 
 @dataclass(frozen=True)
 class Options:
     parts: tuple[Part, ...] = ("damages", "messages", "kills")
-    """What is tried, in this order."""
+    """What is tried, in this order; disks needs root on Linux."""
     count: int = 10_000
-    """How many files are damaged, messages sent, or programs killed."""
+    """How many files are damaged, messages sent, programs killed, or disks filled."""
     seed: int = 0
     """Fault i depends on (seed, i) alone, so a run can be repeated; a kill also depends on how fast the machine is."""
     budget: str = ""
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Options,
         arguments,
         program="python -m benchmarks.faults",
-        description="Damages recorded episodes, sends hostile messages and kills programs; counts what is lost.",
+        description="Damages episodes, sends hostile messages, kills programs and fills disks; counts what is lost.",
         example="python -m benchmarks.faults --budget 10m",
         page="docs/reliability.md",
     )

@@ -1,13 +1,19 @@
-"""Damaged files, hostile messages and killed programs change nothing; and the programme notices when that is not so."""
+"""Damages, hostile messages, kills and full disks change nothing; and the programme notices when that is not so."""
 
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from act.data.inspection import Finding
-from benchmarks.faults import damages, kills, messages
+from benchmarks.faults import damages, disks, kills, messages
 from benchmarks.faults.__main__ import main
+from benchmarks.faults.programs import Program, run_and_kill
 
 
 @pytest.mark.slow
@@ -80,35 +86,85 @@ def test_only_a_sentence_or_finite_chunks_of_the_right_size_are_right(answer: di
 
 
 # ---------------------------------------------------------------------------------------------------------------- kills
-COUNTING = """
-import sys, time
-from pathlib import Path
-path = Path(sys.argv[1]) / "out"
-path.mkdir(parents=True, exist_ok=True)
-for number in range(4):
-    (path / str(number)).write_text("done" if len(sys.argv) < 3 else str(time.time()))
-    time.sleep(0.05)
-"""
+def count(write: Callable[[Path], str]) -> Program:
+    """A program that makes four files, 0.05 s each, and `write(path)` says what is in them."""
+
+    def run(inputs: Path, out: Path) -> int:
+        for number in range(4):
+            (out / str(number)).write_text(write(out / str(number)))
+            time.sleep(0.05)
+        return 0
+
+    return Program(run, lambda out: "".join(path.read_text() for path in sorted(out.iterdir())))
 
 
-def use_program(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    def result(folder: Path) -> str:
-        return "".join(path.read_text() for path in sorted((folder / "out").iterdir()))
-
-    program = (lambda folder: ["-c", COUNTING, str(folder), *words], result, "out")
-    monkeypatch.setattr(kills, "PROGRAMS", {"counting": program})
+def trials_of(program: Program, folder: Path, count: int) -> list[kills.Trial]:
+    return list(kills.run_kills(folder, count, 0, {"counting": program}, ("counting",)))
 
 
-def test_a_program_that_goes_on_after_kills_has_an_equal_result(monkeypatch, tmp_path: Path) -> None:
-    use_program(monkeypatch)
-    trials = list(kills.run_kills(tmp_path, 3, seed=0))
-    assert [trial.outcome for trial in trials] == ["equal"] * 3 and sum(trial.kills for trial in trials) > 0
-    assert f"| all | 3 | {sum(trial.kills for trial in trials)} | 3 | 0 | 0 |" in kills.make_table(trials)
+def test_a_program_that_goes_on_after_kills_has_an_equal_result(tmp_path: Path) -> None:
+    trials = trials_of(count(lambda path: "done"), tmp_path, 4)
+    hit = sum(trial.kills for trial in trials)
+    assert [trial.outcome for trial in trials] == ["equal"] * 4 and hit > 0
+    assert f"| all | 4 | {hit} | 4 | 0 | 0 |" in kills.make_table(trials)
 
 
-def test_another_result_after_a_kill_and_a_program_that_fails_are_noticed(monkeypatch, tmp_path: Path) -> None:
-    use_program(monkeypatch, "with times")
-    assert next(kills.run_kills(tmp_path, 1, seed=0)).outcome == "another result"
-    monkeypatch.setattr(kills, "PROGRAMS", {"failing": (lambda folder: ["-c", "1 / 0"], lambda folder: "", "out")})
-    with pytest.raises(RuntimeError, match="failing failed, although nobody killed it: ZeroDivisionError"):
-        next(kills.run_kills(tmp_path, 1, seed=0))
+def test_another_result_after_a_kill_and_a_program_that_fails_are_noticed(tmp_path: Path) -> None:
+    assert trials_of(count(lambda path: str(time.time())), tmp_path, 1)[0].outcome == "another result"
+    with pytest.raises(RuntimeError, match="counting failed, although nobody disturbed it: ZeroDivisionError"):
+        trials_of(Program(lambda inputs, out: 1 // 0, str), tmp_path / "failing", 1)
+
+
+def test_a_program_is_killed_with_its_children_and_leaves_its_last_line(tmp_path: Path) -> None:
+    def wait() -> int:
+        subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(2); open({str(tmp_path / 'late')!r}, 'w')"])
+        print("a first line\nthe last line", flush=True)
+        time.sleep(60)
+        return 0
+
+    end = run_and_kill(wait, 0.5, tmp_path / "log")
+    assert end.killed and end.code == -signal.SIGKILL and end.said == "the last line"
+    time.sleep(2)
+    assert not (tmp_path / "late").exists()
+    assert run_and_kill(lambda: 7, None, tmp_path / "log").code == 7
+
+
+# ---------------------------------------------------------------------------------------------------------------- disks
+def fill(path_in_sentence: bool = True, spoil: bool = False) -> Program:
+    """A program that writes 200 kB, and says in one sentence, if the disk is full, which file did not fit."""
+
+    def run(inputs: Path, out: Path) -> int:
+        if spoil:
+            (out / "before").write_text("other")
+        try:
+            (out / "large").write_bytes(bytes(200_000))
+        except OSError:
+            print(f"fill: no space left on device: {out / 'large' if path_in_sentence else ''}", file=sys.stderr)
+            return 2
+        return 0
+
+    return Program(run, lambda out: str((out / "large").stat().st_size), "before")
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before" / "before").write_text("here")
+    if not disks.can_mount(tmp_path):
+        pytest.skip("mounting a tmpfs needs root on Linux")
+    return tmp_path
+
+
+def trial_on_disk(program: Program, folder: Path) -> disks.Trial:
+    return next(disks.run_disks(folder, 1, 0, {"filling": program}, ("filling",)))
+
+
+def test_a_full_disk_that_is_named_and_continued_is_right(before: Path) -> None:
+    trial = trial_on_disk(fill(), before)
+    assert trial.outcome == "sentence" and trial.room < 200_000
+    assert "| all | 1 | 1 | 0 | 0 |" in disks.make_table([trial])
+
+
+def test_a_full_disk_without_a_path_or_with_a_changed_file_is_wrong(before: Path) -> None:
+    assert "it ended with code 2" in trial_on_disk(fill(path_in_sentence=False), before).sentence
+    assert "files have changed: before" in trial_on_disk(fill(spoil=True), before).sentence
