@@ -101,9 +101,11 @@ def measure(task: str, rate: int, num: int) -> dict[str, Any]:
     env.env_spec = replace(env.env_spec, episode_len=LONGEST)
     agent, seeds = ScriptedOperator(task, round(1 / CONTROL_TIMESTEP / rate)), range(FIRST_SEED, FIRST_SEED + num)
     results = list(tqdm(rollout(SerialEnvs([UntilDone(env)]), agent, seeds=seeds), total=num, desc=f"{task} {rate}"))
-    stages = {name: [r.stages[k] for r in results] for k, name in enumerate(env.env_spec.stage_names)}
-    seconds = [None if r.stages[-1] is None else round(CONTROL_TIMESTEP * r.stages[-1], 2) for r in results]
-    return {"reached": {name: sum(t is not None for t in ts) for name, ts in stages.items()}, "seconds": seconds}
+    reached = {name: sum(r.stages[k] is not None for r in results) for k, name in enumerate(env.env_spec.stage_names)}
+    return {
+        "reached": reached,
+        "seconds": [r.stages[-1] and round(CONTROL_TIMESTEP * r.stages[-1], 2) for r in results],
+    }
 
 
 def work(options: Options) -> None:
