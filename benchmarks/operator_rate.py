@@ -1,7 +1,6 @@
 """The same operator at 50 Hz and at 5 Hz, as in Fig. 8d of Zhao et al. 2023: `python -m benchmarks.operator_rate`
 
-A script at two leader arms sees everything 0.2 s late, wants what the scripted expert wants there, and moves smoothly.
-The followers get the leaders' joints at each rate, through real_envs.puppeteer. It writes results/operator_rate.json.
+A script at two leader arms sees everything 0.2 s late; the followers get its joints at each rate (real_envs.puppeteer).
 """
 
 import sys
@@ -102,10 +101,8 @@ def measure(task: str, rate: int, num: int) -> dict[str, Any]:
     agent, seeds = ScriptedOperator(task, round(1 / CONTROL_TIMESTEP / rate)), range(FIRST_SEED, FIRST_SEED + num)
     results = list(tqdm(rollout(SerialEnvs([UntilDone(env)]), agent, seeds=seeds), total=num, desc=f"{task} {rate}"))
     reached = {name: sum(r.stages[k] is not None for r in results) for k, name in enumerate(env.env_spec.stage_names)}
-    return {
-        "reached": reached,
-        "seconds": [r.stages[-1] and round(CONTROL_TIMESTEP * r.stages[-1], 2) for r in results],
-    }
+    seconds = [r.stages[-1] and round(CONTROL_TIMESTEP * r.stages[-1], 2) for r in results]
+    return {"reached": reached, "seconds": seconds}
 
 
 def work(options: Options) -> None:
