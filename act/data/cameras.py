@@ -133,10 +133,11 @@ def read_rows(path: Path, cameras: Cameras, camera: str, start: int, stop: int) 
         return root[f"{FOLDER}/{about.name}"][start:stop]  # type: ignore[index]
 
 
-def _rows_of_blocks(blocks: list[bytes], about: Camera) -> np.ndarray | None:
+def _rows_of_blocks(blocks: list[bytes], about: Camera) -> list[np.ndarray] | None:
     """Returns the rows of verified blocks; None where they are not what the layout says, and HDF5 must read them.
 
-    HDF5 would open the file and find the rows first, which takes longer than decoding a small image.
+    HDF5 would open the file and find the rows first, which takes longer than decoding a small image. Raw images are
+    large, so the rows are views of the blocks and not a copy.
     """
     size = about.rows_per_block * int(np.prod(about.row_shape))
     try:
@@ -145,5 +146,5 @@ def _rows_of_blocks(blocks: list[bytes], about: Camera) -> np.ndarray | None:
         return None
     if not contents or any(len(content) != size for content in contents):
         return None
-    whole = contents[0] if len(contents) == 1 else b"".join(contents)
-    return np.frombuffer(whole, np.uint8).reshape(-1, *about.row_shape)
+    shape = (about.rows_per_block, *about.row_shape)
+    return [row for content in contents for row in np.frombuffer(content, np.uint8).reshape(shape)]
