@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from act.files import check_regular
 from act.interop.checkpoints.keys import from_original
 from act.interop.checkpoints.network import Statistics, build, config_of
 from act.interop.checkpoints.numpy_pickle import read_arrays
 from act.interop.lerobot.layout import camera_name, read_json
 from act.nn.resnet import IMAGENET_MEAN, IMAGENET_STD
+from act.nn.tensors import check_finite, read_tensors
 from act.policies.act import Policy
 from act.types import PolicySpec
 
@@ -51,11 +51,23 @@ def read_lerobot(folder: Path) -> Policy:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a safetensors file. Raises ValueError, with the path, for one that cannot be read."""
+    """Returns the tensors of a safetensors file.
+
+    Raises ValueError, with the path, for one that cannot be read or whose network has weights that are not finite.
+    """
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        tensors = read_tensors(path)[0]
+    except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
+    _check_finite(path, {name: value for name, value in tensors.items() if name.startswith("model.")})
+    return tensors
+
+
+def _check_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
+    try:
+        check_finite(weights)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _number(folder: Path, values: Mapping[str, Any], name: str, default: int) -> int:
@@ -165,6 +177,7 @@ def read_original(checkpoint: Path, cameras: tuple[str, ...], image_size: tuple[
     Raises ValueError for files that cannot be read or are not the original's ACT.
     """
     try:
+        check_regular(checkpoint)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
         raise ValueError(
@@ -172,6 +185,7 @@ def read_original(checkpoint: Path, cameras: tuple[str, ...], image_size: tuple[
         ) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{checkpoint}: holds no dictionary of weights")
+    _check_finite(checkpoint, state)
     renamed = from_original(state)
     arrays = read_arrays(checkpoint.with_name("dataset_stats.pkl"))
     found = {}

@@ -19,6 +19,8 @@ from pathlib import Path, PurePosixPath
 from reprlib import repr as short
 from typing import Any
 
+from act.files import check_regular
+
 INFO = "meta/info.json"
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
@@ -149,6 +151,7 @@ def safe_path(root: Path, template: str, values: Mapping[str, str | int]) -> Pat
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object. Raises ValueError, with the path and the reason, for anything else."""
     try:
+        check_regular(path)
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable JSON file ({error})") from None
@@ -160,6 +163,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Reads a file with one JSON object per line. Raises ValueError like `read_json`."""
     try:
+        check_regular(path)
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable JSON lines ({error})") from None
