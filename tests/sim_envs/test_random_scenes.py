@@ -1,5 +1,7 @@
 """The keypoint labels of random scenes are at the pixels where the objects are rendered."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,23 @@ from sim_envs.random_scenes import SceneSampler, project
 @pytest.fixture(scope="module")
 def sampler():
     return SceneSampler(sim_envs.load("transfer_cube"), cameras=("cam_high", "top"), image_size=(120, 160))
+
+
+class Grey:
+    """Renders the height of the cube as a shade of grey."""
+
+    def render(self, data: Any, camera: str, appearance: Any) -> np.ndarray:
+        return np.full((120, 160, 3), min(255, int(1000 * data.qpos[18])), np.uint8)
+
+
+def test_another_renderer_changes_images_and_no_label(sampler: SceneSampler):
+    other = SceneSampler(sim_envs.load("transfer_cube"), ("cam_high", "top"), (120, 160), renderer=Grey())
+    for k in range(4):
+        here, there = (each.sample(np.random.default_rng((4, k))) for each in (sampler, other))
+        assert np.all(there.images["top"] == min(255, int(1000 * there.env_state[2])))
+        for camera in sampler.cameras:
+            assert np.array_equal(here.keypoints[camera], there.keypoints[camera])
+            assert np.array_equal(here.visible[camera], there.visible[camera])
 
 
 def test_the_cube_is_red_where_its_label_says(sampler):
