@@ -14,7 +14,9 @@ import sim_envs
 from act.interop.environments.opening import open_env
 from act.runtime.envs import ParallelEnvs
 from act.runtime.rollout import rollout
-from benchmarks.gym_aloha import AT_REST, PlacedEnv, start_of
+from act.workers import Worker, close_all
+from benchmarks.gym_aloha import AT_REST, PlacedEnv, make_sampler, start_of
+from sim_envs.random_scenes import SceneSampler
 
 pytestmark = pytest.mark.slow
 HOME = np.array([0, -0.96, 1.16, 0, -0.3, 0, 0.1] * 2)
@@ -42,6 +44,21 @@ def test_the_expert_of_the_simulator_here_wins_in_gym_aloha(placed: tuple[str, P
     (result,) = rollout(envs, sim_envs.make_expert(task), seeds=[3_000_000])
     assert result.success and result.max_reward == 4 and result.length < 300
     assert all(stage is not None for stage in result.stages)
+
+
+@pytest.mark.skipif(find_spec("gym_aloha") is None, reason="gym-aloha is not installed")
+def test_the_cube_is_red_in_gym_aloha_where_the_label_of_a_random_scene_says():
+    worker, red = Worker(partial(make_sampler, "transfer_cube"), "sampler of scenes"), []
+    try:
+        for k in range(10):
+            scene = worker.call(SceneSampler.sample, np.random.default_rng(k))
+            x, y = np.round(scene.keypoints["top"][0]).astype(int)
+            if scene.visible["top"][0]:
+                patch = scene.images["top"][y - 2 : y + 3, x - 2 : x + 3].astype(int)
+                red.append(bool(np.any(patch[..., 0] > 2 * patch[..., 1])))
+    finally:
+        close_all([worker], patience=0)
+    assert len(red) > 5 and all(red)
 
 
 @pytest.mark.skipif(find_spec("aloha_sim") is None, reason="aloha_sim is not installed")
