@@ -88,6 +88,8 @@ def evaluate(inputs: Path, out: Path) -> int:
 
 def convert(inputs: Path, out: Path) -> int:
     words = ("--video", "none", "--workers", "1")
+    if (out / "converted").exists():  # it appears whole, and a second conversion into the same folder is refused
+        return 0
     return act(["convert", str(inputs / "recording"), str(out / "converted"), *words])
 
 
