@@ -2,12 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
 
-from real_envs.errors import HardwareError
+from real_envs.errors import HardwareError, holding_on_errors
 from real_envs.lerobot_body import CONTROL_TIMESTEP, Body
 from real_envs.lerobot_part import FAILURES, Part
 
@@ -73,7 +73,7 @@ class LeRobotRobot:
 
         If a robot does not answer, the last observation comes again. Raises HardwareError when that lasts `SILENCE`.
         """
-        with self._holding_on_errors():
+        with holding_on_errors(self.hold):
             read = [part.read() for part in self.parts]
             self._blind = any(numbers is None for numbers in read)
             if not self._blind:
@@ -137,7 +137,7 @@ class LeRobotRobot:
             return
         goal = np.clip(goal, *self.limits.T)
         self._target = self._target + np.clip(goal - self._target, -step, step)
-        with self._holding_on_errors():
+        with holding_on_errors(self.hold):
             for part, values in zip(self.parts, np.split(self._target, self._ends), strict=True):
                 if not part.send(values) and not self._said:
                     self._said = True
@@ -158,14 +158,6 @@ class LeRobotRobot:
             for feature in part.body.cameras.values():
                 if len(shapes.get(feature, ())) != 3 or shapes[feature][2] != 3:
                     raise ValueError(f"{part.name} has no colour camera {feature!r}; it has {shapes or 'none'}")
-
-    @contextlib.contextmanager
-    def _holding_on_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self.hold()
-            raise
 
     def __enter__(self) -> Self:
         return self.connect()

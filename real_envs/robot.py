@@ -1,13 +1,13 @@
 """ALOHA's robot: two follower arms and cameras, as the `robot` of act.runtime.robot_envs.RobotEnvs."""
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from real_envs.cameras import Camera
+from real_envs.errors import holding_on_errors
 from real_envs.follower import CONTROL_TIMESTEP, SLOW, Follower
 
 HOME = np.array([0.0, -0.96, 1.16, 0.0, -0.3, 0.0, 0.1])  # of one arm: where the simulated episodes begin, too
@@ -62,7 +62,7 @@ class AlohaRobot:
 
         Raises HardwareError when an arm or a camera is lost; both arms hold then.
         """
-        with self._holding_on_errors():
+        with holding_on_errors(self.hold):
             for arm in self.arms:
                 arm.ask()
             readings = [arm.reading() for arm in self.arms]
@@ -100,7 +100,7 @@ class AlohaRobot:
 
     def wake(self) -> None:
         """Starts the watchdogs of both arms."""
-        with self._holding_on_errors():
+        with holding_on_errors(self.hold):
             for arm in self.arms:
                 arm.wake()
 
@@ -128,7 +128,7 @@ class AlohaRobot:
             arm.let_go()
 
     def _send(self, action: np.ndarray, speed: float | None) -> None:
-        with self._holding_on_errors():
+        with holding_on_errors(self.hold):
             action = np.asarray(action)
             if action.shape != (14,):
                 raise ValueError(f"action has shape {action.shape}; expected (14,) joint targets")
@@ -137,14 +137,6 @@ class AlohaRobot:
                     arm.aim(target, speed)
             for arm in self.arms:
                 arm.send()
-
-    @contextlib.contextmanager
-    def _holding_on_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self.hold()
-            raise
 
     def __enter__(self) -> Self:
         return self.connect()
