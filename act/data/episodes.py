@@ -175,8 +175,7 @@ def read_episode(
 
     Args:
         cameras: chooses cameras and their order, by this project's names or those of act++ ("left_wrist"), and only
-            these are judged; None takes all cameras of the file whose
-            frames fit, in the recorded order.
+            these are judged; None takes all cameras of the file whose frames fit, in the recorded order.
         jpeg_colors: the order in which OpenCV returns the channels of its JPEGs; None takes what the file says, or
             "rgb" where it says nothing, as in files of act++.
         base_action: appends the velocities of a mobile base (T, 2) to the actions, as act++ does.

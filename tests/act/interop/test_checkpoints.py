@@ -3,7 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,20 +129,24 @@ def test_statistics_before_lerobot_0_4_stand_beside_the_weights(tmp_path: Path) 
     np.testing.assert_allclose(answers(read_lerobot(folder)), answers(policy), atol=1e-5)
 
 
+@dataclass
 class Program:
-    """Pickles as a call of a program."""
+    """Pickles as a call of a program, which makes a file."""
+
+    makes: Path
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         import os
 
-        return os.system, ("touch /tmp/should_not_exist",)
+        return os.system, (f"touch '{self.makes}'",)
 
 
 def test_a_pickle_that_runs_a_program_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "stats.pkl"
-    path.write_bytes(pickle.dumps({"qpos_mean": np.ones(2), "x": Program()}))
+    path, made = tmp_path / "stats.pkl", tmp_path / "made"
+    path.write_bytes(pickle.dumps({"qpos_mean": np.ones(2), "x": Program(made)}))
     with pytest.raises(ValueError, match="only NumPy arrays are read"):
         read_arrays(path)
+    assert not made.exists()
     path.write_bytes(pickle.dumps({"qpos_mean": np.ones(2, np.float64)}, protocol=2))
     np.testing.assert_array_equal(read_arrays(path)["qpos_mean"], [1, 1])
     path.write_bytes(b"\x80\x04junk")
