@@ -1,7 +1,7 @@
-"""Writes the tables and figures of docs/results.md from benchmarks/results: `python -m benchmarks.doc_tables`.
+"""Writes the tables and figures of docs/ from benchmarks/results: `python -m benchmarks.doc_tables`.
 
-A table stands under a mark such as `<!-- setting: state transfer_cube scripted -->`, which names a table, a track and,
-for some tables, a task and a style. The figures are written beside the results. Numbers are never written by hand.
+There a table stands under a mark such as `<!-- setting: state transfer_cube scripted -->`, which names a table, a track
+and, for some tables, a task and a style. The figures are written beside the results. Numbers are never written by hand.
 """
 
 import json
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks import ablations, table1
+from benchmarks import ablations, lecture_table, table1
 from benchmarks.grid import cells
 from benchmarks.grid.run import RESULTS
-from benchmarks.grid.statistics import SETTINGS, TRACKS, Rows
+from benchmarks.grid.statistics import TRACKS, Rows
 from benchmarks.programs import main
 
-PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("results.md",)]
 MARK = re.compile(r"(<!-- (\w+): (\w+)(?: (\w+) (\w+))? -->\n)\n?(?:(?:\|.*\n)+\n?)?")
-GRIDS = {"table1": table1, "ablations": ablations}
+GRIDS = {"table1": table1, "ablations": ablations, "lecture_table": lecture_table}
+FIGURES = {"table1": "table1", "ablations": "fig8", "lecture_table": "lecture_table"}
 
 
 def fill(text: str) -> str:
@@ -29,7 +30,7 @@ def fill(text: str) -> str:
         name, track, *setting = filter(None, found.groups()[1:])
         for grid, module in GRIDS.items():
             table = (module.SETTING_TABLES if setting else module.TABLES).get(name)
-            if table and track in TRACKS and (not setting or tuple(setting) in SETTINGS):
+            if table and track in TRACKS and (not setting or tuple(setting) in module.SETTINGS):
                 return f"{found[1]}\n{table(results(grid), track, *setting)}\n"
         known = (name for module in GRIDS.values() for name in (*module.TABLES, *module.SETTING_TABLES))
         raise ValueError(f"{found[1].strip()} names no table; choose from {', '.join((*known, *TRACKS))}")
@@ -48,8 +49,9 @@ class Options:
 
 
 def write_all(_: Options) -> None:
-    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    for grid, name in (("table1", "table1"), ("ablations", "fig8")):
+    for page in PAGES:
+        page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for grid, name in FIGURES.items():
         rows = results(grid)
         for track in rows.tracks():
             GRIDS[grid].figure(rows, track).savefig(RESULTS / f"{name}_{track}.png", dpi=130)

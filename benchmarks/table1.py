@@ -5,6 +5,7 @@ training seeds. The rows go to benchmarks/results/table1.json.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
@@ -52,9 +53,14 @@ COLUMNS = {"single step": ("o", "#0072b2"), "chunks of 60": ("s", "#e69f00"), "c
 HOLLOW = {"markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.6, "linestyle": "none"}
 
 
+def all_forms(methods: Sequence[Method]) -> list[Form]:
+    """Returns every method in every mode."""
+    return [(method, mode) for method in methods for mode in method.modes]
+
+
 def forms(rows: Rows, track: str) -> list[Form]:
     """Returns the methods and modes that have results in any setting."""
-    return [(m, mode) for m in METHODS for mode in m.modes if any(rows.settings(m, track, mode))]
+    return [form for form in all_forms(METHODS) if any(rows.settings(form[0], track, form[1]))]
 
 
 def column(method: Method, mode: Mode) -> int:
@@ -62,9 +68,9 @@ def column(method: Method, mode: Mode) -> int:
     return 0 if method.chunk_size == 1 else 1 + MODES.index(mode)
 
 
-def counts_of(rows: Rows, track: str, task: str, style: str) -> dict[Form, Counts]:
+def counts_of(rows: Rows, track: str, task: str, style: str, methods: Sequence[Method] = METHODS) -> dict[Form, Counts]:
     """Returns all results of one setting."""
-    found = {form: rows.counts(form[0], task, style, track, form[1]) for form in forms(rows, track)}
+    found = {form: rows.counts(form[0], task, style, track, form[1]) for form in all_forms(methods)}
     return {form: counts for form, counts in found.items() if counts}
 
 
@@ -123,33 +129,40 @@ def figure(rows: Rows, track: str) -> Figure:
     lines = (len(settings) + 1) // 2
     made, axes = panels((9.6, (0.32 * len(labels) + 0.5) * lines + 0.5), lines, 2, sharex=True)
     for panel, setting in zip(axes, settings, strict=False):
-        draw(panel, rows, track, *setting, labels)
+        figures = {form: paper_success(*form, *setting) for form in forms(rows, track)}
+        draw(panel, counts_of(rows, track, *setting), figures, labels, SETTINGS[setting])
     for panel in axes[len(settings) :]:
         panel.set_axis_off()
-    for name, (marker, colour) in COLUMNS.items():
-        axes[0].plot([], [], marker, color=colour, label=name.removesuffix(" of 60"))
-    axes[0].plot([], [], "o", color="0.25", label="hollow: the paper's, from images", **HOLLOW)
-    made.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
-    made.supxlabel("success [%], 95 % interval", fontsize=10)
+    explain(made, axes[0], "the paper's, from images")
     return made
 
 
-def draw(axes: Axes, rows: Rows, track: str, task: str, style: str, labels: list[str]) -> None:
+def explain(made: Figure, axes: Axes, hollow: str) -> None:
+    """Adds the legend and the name of the axis of success; `hollow` says what the hollow marks are."""
+    for name, (marker, colour) in COLUMNS.items():
+        axes.plot([], [], marker, color=colour, label=name.removesuffix(" of 60"))
+    axes.plot([], [], "o", color="0.25", label=f"hollow: {hollow}", **HOLLOW)
+    made.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    made.supxlabel("success [%], 95 % interval", fontsize=10)
+
+
+def draw(
+    axes: Axes, found: Mapping[Form, Counts], figures: Mapping[Form, float | None], labels: Sequence[str], title: str
+) -> None:
     """Draws the panel of one setting; forms of one method stand a little apart, so that intervals stay visible."""
-    found = counts_of(rows, track, task, style)
-    for method, mode in forms(rows, track):
-        marker, colour = list(COLUMNS.values())[column(method, mode)]
-        y = 0.22 * (1 - column(method, mode)) - labels.index(method.label)
-        if counts := found.get((method, mode)):
+    for form in dict.fromkeys((*figures, *found)):
+        marker, colour = list(COLUMNS.values())[column(*form)]
+        y = 0.22 * (1 - column(*form)) - labels.index(form[0].label)
+        if counts := found.get(form):
             rate, each = counts.rate(), [100 * rate for rate in counts.rates]
             axes.plot([100 * rate.low, 100 * rate.high], [y, y], color=colour, linewidth=1.6)
             axes.plot(100 * rate.rate, y, marker, color=colour, markersize=5)
             if len(each) > 1:
                 axes.plot(each, [y] * len(each), ".", color=colour, alpha=0.5, markersize=4)
-        if (paper := paper_success(method, mode, task, style)) is not None:
+        if (paper := figures.get(form)) is not None:
             axes.plot(paper, y, marker, color=colour, **HOLLOW)
     axes.set(xlim=(-2, 102), ylim=(0.5 - len(labels), 0.6))
-    axes.set_title(SETTINGS[task, style], fontsize=10)
+    axes.set_title(title, fontsize=10)
     axes.set_yticks([-i for i in range(len(labels))], labels)
     axes.grid(axis="x", color="0.9")
 

@@ -16,8 +16,11 @@ from act.workers import available_cores
 from benchmarks.programs import check_values
 from sim_envs import STYLES
 
-TASKS = ("transfer_cube", "insertion")
+Task = Literal["transfer_cube", "insertion", "slide_ziploc", "slot_battery", "open_cup"]
+Style = Literal["scripted", "human"]
+TASKS: tuple[Task, ...] = ("transfer_cube", "insertion")  # of the grids, unless they name others
 STEPS = {"transfer_cube": 3000, "insertion": 6000}  # of training, as in benchmarks/fast.sh
+STEPS |= {"slide_ziploc": 3000, "slot_battery": 3000, "open_cup": 3000}
 PRESETS = {"state": "state", "images": "fast"}
 ENSEMBLE_EVERY = {"state": 1, "images": 4}  # control steps between queries, because images take time to render
 DATA, RUNS = Path("data/grid"), Path("runs/grid")
@@ -89,8 +92,8 @@ class Options:
 
     policies: tuple[str, ...] = ()
     """Names of policies (act, bet, ...) or of methods ("flow matching"); all of them by default."""
-    tasks: tuple[Literal["transfer_cube", "insertion"], ...] = TASKS
-    styles: tuple[Literal["scripted", "human"], ...] = STYLES
+    tasks: tuple[Task, ...] = TASKS
+    styles: tuple[Style, ...] = STYLES
     """Styles of the demonstrations; "human" demonstrations vary in speed, pauses, grasps and hand-over."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds; all cells of the first seed are run before any of the second."""
@@ -99,7 +102,7 @@ class Options:
     track: Literal["state", "images"] = "state"
     """What the policy observes: object poses, or four cameras through a keypoint backbone (preset fast)."""
     steps: int | None = None
-    """Training steps; by default 3000 (transfer) or 6000 (insertion), and 4 times that for RT-1 in single steps."""
+    """Training steps; by default 3000 (insertion: 6000), and 4 times that for RT-1 in single steps."""
     budget: str = ""
     """Stop cleanly after this time, such as 90m; by default the grid runs to its end. 0s only prints the tables."""
     jobs: int = min(2, available_cores())
@@ -123,6 +126,9 @@ def plan(methods: Sequence[Method], options: Options) -> list[Cell]:
     wanted, known = {name.lower() for name in options.policies}, set().union(*names.values())
     if unknown := sorted(wanted - known):
         raise ValueError(f"--policies {unknown[0]}: choose from {', '.join(sorted(known))}")
+    possible = list(dict.fromkeys(task for method in methods for task in method.tasks))
+    if others := [task for task in options.tasks if task not in possible]:
+        raise ValueError(f"--tasks {others[0]}: this grid has {', '.join(possible)}")
     chosen = [m for m in methods if names[m] & (wanted or known) and m.policy in policies.available()]
     return [
         Cell(method, task, style, options.track, seed, options.steps_of(method, task))

@@ -22,12 +22,12 @@ from act.provenance import provenance
 from act.run_folder import RunFolder
 from act.workers import available_cores
 from benchmarks import programs
-from benchmarks.grid.cells import DATA, RUNS, Cell, Method, Mode, Options, plan
+from benchmarks.grid.cells import DATA, RUNS, STEPS, Cell, Method, Mode, Options, plan
 from benchmarks.grid.statistics import Row, Rows
 
 RESULTS = Path(__file__).parents[1] / "results"
 DEMOS = 50  # for each task and style, as in the paper
-SCENES = {"transfer_cube": (3000, 500), "insertion": (4000, 1000)}  # random scenes, and steps of pretraining
+SCENES = dict.fromkeys(STEPS, (3000, 500)) | {"insertion": (4000, 1000)}  # random scenes, and steps of pretraining
 VIEWS: dict[str, list[object]] = {"state": ["--cameras"], "images": ["--image_size", 240, 320]}
 KEPT = ("chunk_size", "n_action_steps", "ensemble_m", "seed_set", "backbone_weights", "weights", "train_commit")
 
@@ -145,9 +145,16 @@ Tables = Mapping[str, Callable[[Rows, str], str]]  # the documentation of the fu
 
 
 def main(
-    name: str, methods: Sequence[Method], tables: Tables, doc: str | None, argv: Sequence[str] | None = None
+    name: str,
+    methods: Sequence[Method],
+    tables: Tables,
+    doc: str | None,
+    argv: Sequence[str] | None = None,
+    *,
+    kind: type[Options] = Options,
+    page: str = "docs/results.md",
 ) -> int:
-    """The program of the grid `name`."""
+    """The program of the grid `name`, with options of this kind, whose tables stand on this page."""
 
     def work(options: Options) -> int:
         cells, results = plan(methods, options), Results(options.results or RESULTS / f"{name}.json")
@@ -160,4 +167,4 @@ def main(
                 for table in tables.values():
                     print(f"**{table.__doc__}** ({track})\n\n{table(rows, track)}")
 
-    return programs.main(name, Options, work, doc, "docs/results.md", argv)
+    return programs.main(name, kind, work, doc, page, argv)

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from act.evaluation.paper import PAPER
 from act.evaluation.rates import PRELIMINARY_BELOW, PairedComparison, Rate, holm
-from benchmarks.grid.cells import Cell, Method, Mode, Options
+from benchmarks.grid.cells import TASKS, Cell, Method, Mode, Options
 
 STYLES = {"scripted": "scripted", "human": "varied"}  # of demonstrations, as prose and tables call them
-SETTINGS = {(task, style): f"{PAPER[task].title}, {STYLES[style]}" for style in STYLES for task in PAPER}
+SETTINGS = {(task, style): f"{PAPER[task].title}, {STYLES[style]}" for style in STYLES for task in TASKS}
 TRACKS = ("state", "images")
 SIGNIFICANT = 0.05  # family-wise error of the paired tests (Holm 1979)
 Row = dict[str, Any]  # of results: one training run, executed in one mode

@@ -59,7 +59,7 @@ results |= {"settings": settings, "provenance": made, "single_query": None}
 
 
 def row(method: Method, rewards: str, task: str = "transfer_cube", style: str = "scripted", **more) -> Row:
-    """Returns a row of results; `more`: seed, mode."""
+    """Returns a row of results; `more`: seed, mode, stages (their names)."""
     seed, mode = more.get("seed", 0), more.get("mode", "chunk")
     cell = Cell(method, task, style, "state", seed, Options().steps_of(method, task))
     recipe, *_, every = cell.key(mode)
@@ -68,6 +68,7 @@ def row(method: Method, rewards: str, task: str = "transfer_cube", style: str = 
     made |= {"n_action_steps": every, "chunk_size": method.chunk_size}
     made |= {"steps": cell.steps, "track": "state"}
     made |= {"n": len(rewards), "first_seed": 2_000_000, "rewards": rewards, "strict": "0" * len(rewards)}
-    made |= {"stages": list("abcd"), "single_query": {"p50_ms": 5.0, "p99_ms": 30.0}, "commands": ["train", "eval"]}
+    made |= {"stages": more.get("stages", list("abcd"))}
+    made |= {"single_query": {"p50_ms": 5.0, "p99_ms": 30.0}, "commands": ["train", "eval"]}
     made |= {"train_s": 100.0, "eval_s": 50.0, "train_commit": "c"}
     return made | {"provenance": {"git": "c", "hardware": {"cpu": "toy"}, "versions": {}}}

@@ -14,7 +14,7 @@ from act import policies
 from act.data.episodes import read_episode, write_episode
 from act.files import lock_folder
 from act.training.config import parse
-from benchmarks import ablations, programs, table1
+from benchmarks import ablations, lecture_table, programs, table1
 from benchmarks.grid.cells import RUNS, TASKS, Method, Options, plan
 from benchmarks.grid.run import RESULTS, Grid, Results, make_runner
 from benchmarks.grid.statistics import Row, Rows
@@ -150,6 +150,11 @@ def test_a_method_is_run_on_its_own_tasks_only():
     ]
 
 
+def test_a_task_of_another_grid_is_refused():
+    with pytest.raises(ValueError, match="--tasks open_cup: this grid has transfer_cube, insertion"):
+        plan(table1.METHODS, Options(tasks=("open_cup",)))
+
+
 def test_rows_of_other_demonstrations_are_never_joined(folder: Path):
     assert run() == 0
     before, last = rows(), Path("data/grid/state/transfer_cube_scripted/episode_49.hdf5")
@@ -162,9 +167,9 @@ def test_rows_of_other_demonstrations_are_never_joined(folder: Path):
 
 
 # -------------------------------------------------------------------------------------------- the cells of both grids
-@pytest.mark.parametrize("program", [table1, ablations])
+@pytest.mark.parametrize("program", [table1, ablations, lecture_table])
 def test_no_two_cells_share_a_folder(program):
-    cells = plan(program.METHODS, Options())
+    cells = plan(program.METHODS, getattr(program, "Options", Options)())
     assert len({cell.run for cell in cells}) == len(cells)
 
 

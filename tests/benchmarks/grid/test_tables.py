@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from act.evaluation.paper import PAPER
-from benchmarks import ablations, doc_tables, table1
+from benchmarks import ablations, doc_tables, lecture_table, table1
 from benchmarks.grid.cells import Options
 from benchmarks.grid.statistics import SETTINGS, Counts, Rows
 from tests.fakes.toy_grid import ACT, row
@@ -76,9 +76,20 @@ def test_act_on_all_demonstrations_is_compared_with_table_1s_on_the_training_see
     ]
 
 
+def test_the_lectures_table_counts_every_stage_beside_the_papers_figures():
+    act, cloned = lecture_table.METHODS[0], next(m for m in lecture_table.METHODS if m.policy == "bc_convmlp")
+    three = {"task": "slot_battery", "stages": ("grasp", "place", "insert")}
+    found = rows(row(act, "3310", **three, mode="ensemble"), row(cloned, "1000", **three))
+    table = lines(lecture_table.stages(found, "state", "slot_battery", "scripted"))
+    assert table[0][:3] == ["ACT, chunks of 60, ensembled", "75.0", "50.0"] and table[0][3].startswith("**50.0*** (")
+    assert table[0][-1] == "100 / 100 / 96" and table[1][-1] == "0 / 0 / 0"
+    assert lines(lecture_table.overview(found, "state"))[0][1::2] == ["–", "–"]
+
+
 # ------------------------------------------------------------------------------------------------------ documentation
-def test_the_tables_of_the_documentation_are_those_of_the_results():
-    text = doc_tables.PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", doc_tables.PAGES, ids=lambda page: page.stem)
+def test_the_tables_of_the_documentation_are_those_of_the_results(page: Path):
+    text = page.read_text(encoding="utf-8")
     assert doc_tables.MARK.search(text)
     assert doc_tables.fill(text) == text, "run python -m benchmarks.doc_tables"
 
@@ -115,20 +126,19 @@ def test_an_unknown_mark_is_named(mark: str):
         doc_tables.fill(f"<!-- {mark} -->\n")
 
 
-@pytest.mark.parametrize("program", [table1, ablations])
+@pytest.mark.parametrize("program", [table1, ablations, lecture_table])
 def test_all_tables_of_a_grid_have_rows_of_equal_length(program):
     made = [
         row(method, "4440" * 5, task, style, mode=mode)
         for method in program.METHODS
         if "state" in method.tracks
         for mode in method.modes
-        for task, style in SETTINGS
+        for task, style in program.SETTINGS
     ]
     for some in (made, made[:1], []):
         found = [table(rows(*some), "state") for table in program.TABLES.values()]
-        found += [
-            table(rows(*some), "state", *where) for table in program.SETTING_TABLES.values() for where in SETTINGS
-        ]
+        for table in program.SETTING_TABLES.values():
+            found += [table(rows(*some), "state", *where) for where in program.SETTINGS]
         assert "nan" not in "".join(found) and ("75.0*" in "".join(found)) == bool(some)
         for table in found:
             assert len({line.count("|") for line in table.splitlines()}) == 1
