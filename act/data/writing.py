@@ -69,10 +69,7 @@ def _write_images(root: h5py.File, images: Mapping[str, Frames], compress: bool,
     for camera, frames in images.items():
         name = f"observations/images/{camera}"
         if not compress:
-            shape = (len(frames), *np.shape(frames[0]))
-            raw = root.create_dataset(name, shape, np.uint8, chunks=(1, *shape[1:]))
-            for t, frame in enumerate(frames):
-                raw[t] = frame
+            _write_raw(root, name, frames)
             continue
         encoded = [frame if isinstance(frame, bytes) else encode_image(frame, jpeg_quality) for frame in frames]
         lengths.append([len(frame) for frame in encoded])
@@ -84,6 +81,17 @@ def _write_images(root: h5py.File, images: Mapping[str, Frames], compress: bool,
         root.create_dataset(name, data=padded, chunks=chunk, compression="gzip", compression_opts=1)
     if lengths:
         root.create_dataset("compress_len", data=np.asarray(lengths, np.int32))
+
+
+def _write_raw(root: h5py.File, name: str, frames: Frames) -> None:
+    """Writes raw images past the cache and the conversions of HDF5, which take as long as the writing itself."""
+    shape = np.shape(frames[0])
+    raw = root.create_dataset(name, (len(frames), *shape), np.uint8, chunks=(1, *shape))
+    for t, frame in enumerate(frames):
+        image = np.ascontiguousarray(frame)
+        if image.shape != shape or image.dtype != np.uint8:  # HDF5 would write whatever bytes it is given
+            raise ValueError(f"{name}: image {t} is {image.dtype} {image.shape}; images are uint8 {shape} here")
+        raw.id.write_direct_chunk((t, *(0,) * len(shape)), image)
 
 
 def versions() -> dict[str, str]:

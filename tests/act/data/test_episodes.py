@@ -70,6 +70,24 @@ def test_raw_images_are_exact_and_not_available_as_jpeg(tmp_path: Path) -> None:
         episode.encoded(0)
 
 
+def test_raw_images_in_any_order_of_memory_are_exact_and_hdf5_reads_them(tmp_path: Path) -> None:
+    images = content()["images"]["cam_low"]
+    turned = {"rgb": images[:, ::-1, :, ::-1], "columns": [np.asfortranarray(image) for image in images]}
+    path = write_episode(tmp_path / "episode_0.hdf5", **{**content(), "images": turned}, compress=False)
+    with h5py.File(path) as root:
+        for camera, expected in (("rgb", turned["rgb"]), ("columns", images)):
+            np.testing.assert_array_equal(root[f"observations/images/{camera}"], expected)
+
+
+def test_a_raw_image_of_another_size_or_type_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    images = content()["images"]["cam_low"]
+    for odd, said in ((images[2][:-1], r"uint8 \(31, 48, 3\)"), (images[2].astype(np.float32), "float32")):
+        frames = {"cam_low": [images[0], images[1], odd, *images[3:]]}
+        with pytest.raises(ValueError, match=f"images/cam_low: image 2 is {said}"):
+            write_episode(tmp_path / "episode_0.hdf5", **{**content(), "images": frames}, compress=False)
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_encoded_frames_decode_to_the_same_image(tmp_path: Path) -> None:
     episode = read_episode(write_episode(tmp_path / "episode_0.hdf5", **content()))
     frames = episode.encoded(2)
