@@ -113,20 +113,21 @@ def _check_storage(source: Source, dataset: h5py.Dataset, name: str) -> None:
 
 
 def read_floats(source: Source, name: str, ndim: int) -> np.ndarray:
-    """Returns the dataset /`name` as float32 with `ndim` axes, time first.
+    """Returns the dataset /`name` as float32 with `ndim` axes, time first; (T, 1) counts as (T,).
 
     Raises ValueError for another shape or type, and for values that are not finite.
     """
     dataset = find_dataset(source, name)
     path, dtype, shape = source.path, dataset.dtype, dataset.id.shape
-    if shape is None or len(shape) != ndim or dtype.kind not in "fiu" or shape[0] == 0:
+    column = ndim == 1 and shape is not None and shape[1:] == (1,)  # act++ and robomimic: reward (T, 1)
+    if not shape or not (len(shape) == ndim or column) or dtype.kind not in "fiu" or shape[0] == 0:
         raise ValueError(f"{path}: /{name} has shape {shape} and type {dtype}, expected {ndim}-D numbers")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, which is refused below
         array = np.asarray(read_whole(source, dataset, name), np.float32)
     if not np.isfinite(array).all():
         t = int(np.argwhere(~np.isfinite(array))[0][0])
         raise ValueError(f"{path}: /{name} is not finite at step {t}")
-    return array
+    return array[:, 0] if column else array
 
 
 def read_whole(source: Source, dataset: h5py.Dataset, name: str) -> np.ndarray:

@@ -57,12 +57,10 @@ def _read_base_action(source: Source, length: int) -> np.ndarray:
 
 
 def _read_optional(source: Source, name: str, ndim: int, length: int) -> np.ndarray:
-    dataset = find_dataset(source, name)
-    column = ndim == 1 and len(dataset.shape) == 2 and dataset.shape[1] == 1  # act++ and robomimic: reward (T, 1)
-    array = read_floats(source, name, 2 if column else ndim)
+    array = read_floats(source, name, ndim)
     if len(array) != length:
         raise ValueError(f"{source.path}: /{name} has {len(array)} steps, /action has {length}")
-    return array[:, 0] if column else array
+    return array
 
 
 def check_joints(source: Source, name: str, array: np.ndarray) -> Iterable[str]:
