@@ -1,9 +1,12 @@
 """Chooses the OpenGL library that MuJoCo renders with; where none can be used, physics works without."""
 
+import contextlib
 import ctypes.util
 import os
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 
 def choose_gl_backend() -> None:
@@ -20,6 +23,18 @@ def choose_gl_backend() -> None:
             return
 
 
+def load_triton_first() -> None:
+    """Loads Triton's library, where it is installed; it must run before `import mujoco`, which starts OpenGL.
+
+    Both contain LLVM. In the other order, what loads Triton later crashes the interpreter, and every optimizer of
+    torch does so (seen with Mesa's software renderer and Triton 3.8.0).
+    """
+    if found := find_spec("triton"):
+        for folder in found.submodule_search_locations or ():
+            with contextlib.suppress(OSError):  # what cannot be loaded here cannot be loaded later, either
+                ctypes.CDLL(str(Path(folder, "_C", "libtriton.so")))
+
+
 @cache
 def load_mujoco() -> str:
     """Imports MuJoCo and dm_control, and returns why they cannot render; "" where nothing is known to be wrong.
@@ -27,6 +42,7 @@ def load_mujoco() -> str:
     Both look for OpenGL when they are imported, and dm_control cannot be imported when that fails, for example without
     a driver, or with PYOPENGL_PLATFORM for another library. They are then imported without OpenGL: physics needs none.
     """
+    load_triton_first()
     try:
         import_module("dm_control.mujoco")
         return ""

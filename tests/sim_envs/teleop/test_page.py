@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import time
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from sim_envs.teleop.messages import PageConfig
 from sim_envs.teleop.session import Session
 
 pytest.importorskip("viser", reason="the page needs viser: pip install -e '.[teleop]'")
-from tests.fakes.teleop_people import Chromium, Demonstrator, FakeBrowser
+from tests.fakes.teleop_people import Attended, Chromium, FakeBrowser
 
 SQUARE = (1.0, 0.0, 0.0, 0.0)
 FACING_LEFT = (0.0, 0.0, 0.0, 1.0)
@@ -30,31 +29,6 @@ needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="ch
 
 
 # -- a whole recording, with the program ------------------------------------------------------------------------------
-
-
-class Attended(Session):
-    """A session with a person at its page who records one episode; it runs at half speed for slow renderers."""
-
-    browser_type: Any = FakeBrowser
-
-    def run(self):
-        assert isinstance(self.link, PageProcess)
-        self.pace.period /= 2
-        self.browser = self.browser_type(self.link.url)
-        self.demonstrator = Demonstrator(self, "transfer_cube")
-        super().run()
-        assert "● transfer" in self.browser.text()
-        self.browser.close()
-
-    def tick(self, deadline):
-        super().tick(deadline)
-        assert self.seed < 3, "three attempts failed"
-        if self._steps % 8 or self.saved:
-            return
-        if self.recording:
-            self.demonstrator.act(self.browser)
-        elif self.browser.ready():
-            self.browser.press("Record")
 
 
 @pytest.mark.parametrize("browser_type", [FakeBrowser, pytest.param(Chromium, marks=needs_chromium)])
