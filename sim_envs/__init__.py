@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from sim_envs.opengl import choose_gl_backend, load_mujoco
+from sim_envs.opengl import choose_gl_backend, load_mujoco, load_triton_first
 
 if TYPE_CHECKING:
     from sim_envs.env import BimanualEnv
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sim_envs.task import BimanualTask
 
 choose_gl_backend()  # now, because MuJoCo reads the choice when it is imported
+load_triton_first()  # now, because MuJoCo may start OpenGL when it is imported
 
 STYLES = ("scripted", "human")  # of experts: one clean way, or varied in speed, pauses, grasps and hand-over
 

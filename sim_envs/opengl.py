@@ -42,7 +42,6 @@ def load_mujoco() -> str:
     Both look for OpenGL when they are imported, and dm_control cannot be imported when that fails, for example without
     a driver, or with PYOPENGL_PLATFORM for another library. They are then imported without OpenGL: physics needs none.
     """
-    load_triton_first()
     try:
         import_module("dm_control.mujoco")
         return ""

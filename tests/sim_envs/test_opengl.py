@@ -20,7 +20,7 @@ except RenderingUnavailableError as error:
     print("refused:", error)
 """
 RENDER_THEN_TRAIN = """
-import sim_envs
+import sim_envs.kinematics  # imports MuJoCo
 env = sim_envs.make("transfer_cube", cameras=("top",), image_size=(24, 32))
 print(env.reset(seed=0)[0]["images"]["top"].shape)
 import torch
