@@ -30,7 +30,7 @@ from act.files import write_json
 from act.interop.environments.opening import open_env
 from act.provenance import provenance
 from act.recording.attempts import Recording
-from act.recording.recorder import EpisodeRecorder
+from act.recording.recorder import EpisodeRecorder, is_strict_success
 from act.recording.scenes import record_scenes
 from act.run_folder import RunFolder
 from act.runtime.envs import ParallelEnvs
@@ -49,6 +49,7 @@ RESULTS = Path(__file__).parent / "results" / "gym_aloha.json"
 DROP_HEIGHT = 0.05  # [m] of an object's origin at gym-aloha's own starts
 VIEW: dict[str, Any] = {"cameras": ("top",), "image_size": (240, 320)}
 NUM_ENVS, IMAGE_EVERY = 50, 4
+AFTER = 80  # [control steps] of a recorded episode after success; more than a chunk of preset `fast` has
 SOURCE = {"sim": True, "source": "scripted", "image_every": IMAGE_EVERY}
 
 
@@ -118,9 +119,30 @@ class SlowCamera(gymnasium.Wrapper[Any, Any, Any, Any]):
         return obs | {"images": self._images}, *rest
 
 
-def slow_camera(task: str) -> SlowCamera:
+class AfterSuccess(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Continues for AFTER control steps. gym-aloha ends at the first touch: the hand has closed for six steps only."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self._left = AFTER
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._left -= terminated or self._left < AFTER
+        return obs, reward, False, truncated or self._left < 0, info
+
+
+def held(cameras: tuple[str, ...] = ("top",), image_size: tuple[int, int] = VIEW["image_size"]) -> AfterSuccess:
+    """For eval.py --env benchmarks.gym_aloha:held. The transfer, whose strict success is that of the last control step.
+
+    gym-aloha counts a transfer when the left hand touches the cube above the table, be it open or closed.
+    """
+    return AfterSuccess(open_env(IDS["transfer_cube"], cameras, image_size))
+
+
+def recorded_env(task: str) -> SlowCamera:
     """gym-aloha whose objects start where the seed puts them here, 3 cm higher, as gym-aloha's own do."""
-    return SlowCamera(PlacedEnv(task, FALLING, **VIEW))
+    return SlowCamera(AfterSuccess(PlacedEnv(task, FALLING, **VIEW)))
 
 
 def start_of(task: str, seed: int, falls: bool = False) -> np.ndarray:
@@ -167,12 +189,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def record(options: Options) -> None:
-    """Adds episodes in which the expert succeeds, in gym-aloha's own pictures; seeds 0 to num - 1, objects fall."""
+    """Adds episodes of seeds 0 to num - 1 that end in success, AFTER control steps after the first moment of it."""
     folder = options.out / options.record
     missing = [seed for seed in range(options.num) if not (folder / f"episode_{seed}.hdf5").exists()]
-    make = partial(slow_camera, options.record)
+    make = partial(recorded_env, options.record)
     with ParallelEnvs(make, options.num_workers, options.num_workers) as envs:
-        recorder = EpisodeRecorder(lambda result: folder / f"episode_{result.seed}.hdf5", envs.env_spec, attrs=SOURCE)
+        how: Any = {"keep": is_strict_success, "attrs": SOURCE}
+        recorder = EpisodeRecorder(lambda result: folder / f"episode_{result.seed}.hdf5", envs.env_spec, **how)
         for result in rollout(envs, sim_envs.make_expert(options.record), [recorder], seeds=missing):
             print(f"seed {result.seed}: reward {result.max_reward:g} after {result.length} control steps")
 

@@ -57,6 +57,21 @@ def test_a_slow_camera_shows_every_fourth_control_step_and_repeats_it():
     assert [obs["t"] for obs in seen] == list(range(10)), "joints are those of every control step"
 
 
+def test_a_recorded_episode_continues_after_success(monkeypatch: pytest.MonkeyPatch):
+    class Won(Counting):
+        def step(self, action: Any) -> Any:
+            obs, *_ = super().step(action)
+            return obs, 4.0, self.t == 3, self.t == limit, {"is_success": self.t == 3}
+
+    monkeypatch.setattr(program, "AFTER", 2)
+    for limit, length in ((400, 5), (4, 4)):
+        env = program.AfterSuccess(Won())
+        for _ in range(2):
+            env.reset()
+            ends = [env.step(None)[1:4] for _ in range(length)]
+            assert ends == [(4.0, False, False)] * (length - 1) + [(4.0, False, True)], f"limit {limit}"
+
+
 def test_pairs_are_counted_by_start_and_shown_in_the_table():
     here, there = summary({1: True, 2: True, 3: True, 4: False}), summary({1: True, 2: False, 3: True, 4: True})
     row = {"task": "transfer_cube", "mode": "chunk", "place": program.AT_REST, **program.compared(here, there)}
