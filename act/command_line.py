@@ -5,10 +5,13 @@ program (github.com/tonyzhaozh/act) are accepted through one table, `ORIGINAL_FL
 """
 
 import dataclasses
+import os
 import platform
+import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from io import TextIOWrapper
 from typing import Any, TypeVar
 
 import tyro
@@ -93,8 +96,9 @@ def run(
 
     A ValueError is wrong input. `failures` are the other exceptions that the program ends with one sentence and
     `failure_code` for; anything else is a fault of ours and keeps its traceback. `stopped` says what happens to
-    unfinished work after Ctrl-C.
+    unfinished work after Ctrl-C. Where nobody reads the output any more (`| head`), the program ends with code 1.
     """
+    _print_any_name()
     try:
         check_system()
         return work() or 0
@@ -102,11 +106,37 @@ def run(
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except failures as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 1
+        print(f"{program}: {_sentence(error)}", file=sys.stderr)
         return failure_code
     except KeyboardInterrupt:
         print(f"\n{program}: stopped{'; ' if stopped else ''}{stopped}", file=sys.stderr)
         return 130
+
+
+def _print_any_name() -> None:
+    """Prints bytes of file names that are no text, and letters that a terminal lacks, as \\udcff instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nobody_reads() -> bool:
+    """Whether whoever read the output has gone; what is printed from now on goes nowhere."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+    return gone
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; one of the operating system without its number: "File name too long: PATH"."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error)
 
 
 def check_system() -> None:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 MOST_JSON_BYTES = 64 << 20  # of a JSON file; those of this project have kilobytes, the results of 500 rollouts 1 MB
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what the system says when the disk, or this user's part of it, is full
@@ -107,7 +107,7 @@ def lock_file(path: Path) -> Iterator[None]:
     import fcntl  # here, because this module must also be imported where fcntl does not exist (Windows)
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    with _open_lock(path.with_name(f".{path.name}.lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -116,15 +116,19 @@ def lock_file(path: Path) -> Iterator[None]:
 def lock_folder(folder: Path, done: str, flag: str) -> Iterator[None]:
     """Holds an exclusive lock on `folder`, without waiting. The lock of a program that died is released by the system.
 
-    Raises ValueError when another process holds the lock. The message is made from `done`, what that process does with
-    the folder ("trained"), and `flag`, the flag that chooses another folder.
+    Raises ValueError when another process holds the lock, and where no folder can be. The message is made from `done`,
+    what that process does with the folder ("trained"), and `flag`, the flag that chooses another folder.
     """
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        reason = "a file or a broken link is in its place or above it"
+        raise ValueError(f"{folder} is no folder: {reason}; choose another {flag}") from error
     path = folder / ".lock"
     while True:
-        with path.open("w") as lock:
+        with _open_lock(path) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -138,6 +142,25 @@ def lock_folder(folder: Path, done: str, flag: str) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    """Opens the file of a lock, which is made where it is missing and never written to.
+
+    Raises ValueError for a link, a FIFO or a folder in its place: a run from the network may hold one, and the link
+    may name any file of this user.
+    """
+    refused = f"{path} cannot be locked, because it is no regular file; remove it"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a link, a folder, a socket
+            raise ValueError(refused) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(refused)
+    return os.fdopen(descriptor, "rb+")
 
 
 def _is_open_as(path: Path, descriptor: int) -> bool:

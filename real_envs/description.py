@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from real_envs.motors import RAD_PER_TICK, TICKS
+from real_envs.yaml_file import read_mapping
 
 JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")  # and then the gripper
 GRIPPER = 6  # place of the gripper among the seven values of an arm
@@ -168,7 +169,7 @@ class Scale:
 
 def save(arm: ArmDescription, path: Path) -> None:
     """Writes the description as YAML; the file is the old one or the new one, never half of it."""
-    import yaml  # here and below: who only needs the limits of an arm has no YAML
+    import yaml  # here: who only needs the limits of an arm has no YAML
 
     arm.check()
     values = asdict(arm)
@@ -181,10 +182,8 @@ def save(arm: ArmDescription, path: Path) -> None:
 
 def load(path: Path) -> ArmDescription:
     """Reads a description. ValueError, which names the file and the value, if it is none."""
-    import yaml
-
     try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_mapping(path)
         joints = _fields(dict, values.pop("joints"))
         if set(joints) != set(JOINTS):
             raise ValueError(f"joints {sorted(joints)}; give {', '.join(JOINTS)}")
@@ -193,7 +192,7 @@ def load(path: Path) -> ArmDescription:
         rest = tuple(values.pop("rest", VIPERX_300S.rest))
         arm = ArmDescription(**_fields(ArmDescription, values), joints=built, gripper=gripper, rest=rest)
         arm.check()
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; write it with: python -m real_envs.calibrate") from None
     return arm
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from real_envs.yaml_file import read_mapping
+
 ANY_STEP = math.inf  # of a number that no motor follows
 GRIPPER_STEP = 1.0  # a gripper opens and closes within one control step, and its motor follows as it can
 CONTROL_TIMESTEP = 0.02  # [s]
@@ -168,15 +170,13 @@ def units_of(device: Any) -> dict[str, str]:
 
 def load(path: Path) -> Body:
     """Reads a declaration; docs/real_robot.md shows one. Raises ValueError, which names the file, if it is none."""
-    import yaml
-
     try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or not isinstance(values.get("axes"), list):
+        values = read_mapping(path)
+        if not isinstance(values.get("axes"), list):
             raise ValueError("there is no list `axes`")
         axes = tuple(_axis(item) for item in values.pop("axes"))
         return _called(Body, {**values, "axes": axes, "unused": tuple(values.get("unused", ()))})
-    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; docs/real_robot.md shows a file that works") from None
 
 

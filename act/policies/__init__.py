@@ -13,6 +13,6 @@ def available() -> tuple[str, ...]:
 
 def load(name: str) -> ModuleType:
     """The module of policy `name` (any case), with `Config` and `Policy`. Raises ValueError listing the choices."""
-    if name.lower() not in available():
+    if not isinstance(name, str) or name.lower() not in available():  # a policy.json may hold anything
         raise ValueError(f"unknown policy {name!r}; available: {', '.join(available())}")
     return import_module(f"{__name__}.{name.lower()}")

@@ -1,10 +1,17 @@
 """What all programs share on the command line: help, errors in one sentence, flags without effect, original flags."""
 
+import os
+import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from act import command_line
+
+ROOT = Path(command_line.__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,31 @@ def test_errors_are_one_sentence_and_an_exit_code(capsys: pytest.CaptureFixture[
     assert command_line.run("toy", lambda: None) == 0 and command_line.run("toy", lambda: 1) == 1
     with pytest.raises(TypeError):
         fail(TypeError("a fault of ours"))
+
+
+def test_an_error_of_the_system_is_its_sentence_and_the_path_without_a_number(tmp_path, capsys):
+    path = tmp_path / ("x" * 300)
+    assert command_line.run("toy", lambda: path.touch()) == 2
+    assert capsys.readouterr().err == f"toy: File name too long: {path}\n"
+
+
+def run_toy(work: str, ends: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program whose work is an expression, in a shell; `ends` is what follows it there."""
+    code = f"import sys, os; from act.command_line import run; sys.exit(run('toy', lambda: {work}))"
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} -c {shlex.quote(code)} {ends}"
+    given = {**os.environ, **environment}
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=given, cwd=ROOT)
+
+
+def test_a_name_that_is_no_text_and_letters_that_a_terminal_lacks_are_printed():
+    done = run_toy("print(os.fsdecode(b'da\\xff'), '\u00e9')", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "da\\udcff \\xe9\n", "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_program_whose_output_nobody_reads_any_more_ends_without_a_word(unbuffered: str):
+    done = run_toy("[print(i) for i in range(10**5)] and 0", "| head -n 1", PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "0\n", "")
 
 
 def test_a_system_without_file_locks_is_refused_at_once_and_named(monkeypatch, capsys):

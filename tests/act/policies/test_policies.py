@@ -247,6 +247,9 @@ def test_registration_is_the_file_name():
     assert policies.load("ACT").Policy is Policy
     with pytest.raises(ValueError, match="unknown policy 'pi0'; available: act"):
         policies.load("pi0")
+    for name in (3, None, ["act"], "../act", "base.storage", "__init__"):  # what a policy.json may hold
+        with pytest.raises(ValueError, match="unknown policy .*; available: act"):
+            policies.load(name)  # type: ignore[arg-type]
 
 
 def test_the_paper_network_has_the_papers_parameters():
