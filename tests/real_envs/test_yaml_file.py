@@ -26,8 +26,8 @@ def test_a_mapping_is_read_with_its_aliases(tmp_path: Path):
     [
         (BOMB + "joints: *i\naxes: *i\n", "more than 10000 values"),
         ("a: &a [*a]", "contain themselves"),
-        ("[" * 400, "too deep"),
-        ("{a: " * 400, "too deep"),
+        ("[" * 600, "too deep"),
+        ("{a: " * 600, "too deep"),
         ("[]", "it holds a list, and no mapping"),
         ("", "it holds a NoneType, and no mapping"),
         ("!!python/object/apply:os.abort []", "could not determine a constructor for the tag"),

@@ -248,7 +248,7 @@ def test_registration_is_the_file_name():
     with pytest.raises(ValueError, match="unknown policy 'pi0'; available: act"):
         policies.load("pi0")
     for name in (3, None, ["act"], "../act", "base.storage", "__init__"):  # what a policy.json may hold
-        with pytest.raises(ValueError, match="unknown policy .*; available: act"):
+        with pytest.raises(ValueError, match=r"unknown policy .*; available: act"):
             policies.load(name)  # type: ignore[arg-type]
 
 
