@@ -203,7 +203,8 @@ class Attended(Session):
         self.browser = self.browser_type(self.link.url)
         self.demonstrator = Demonstrator(self, self.env.env_spec.task_name)
         super().run()
-        assert f"● {self.env.env_spec.stage_names[-1]}" in self.browser.text()
+        if self.saved > self.plan.saved:
+            assert "saved, " in self.browser.text()
         self.browser.close()
 
     def tick(self, deadline):
