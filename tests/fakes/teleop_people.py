@@ -129,7 +129,7 @@ class Chromium:
         self._chromium = self._playwright.chromium.launch(executable_path=program, args=self.FLAGS.split())
         self.page = self._chromium.new_page(viewport={"width": 320, "height": 240})
         self.page.add_init_script(self.LISTEN)
-        self.page.goto(url)
+        self.page.goto(url, timeout=120_000)  # [ms], for a busy machine
 
     def ready(self):
         return self.page.evaluate("'gizmos' in window")
