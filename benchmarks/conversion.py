@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import Positional, arg
 
@@ -27,7 +27,8 @@ from act.data.episodes import find_episodes
 from act.files import write_json
 from act.provenance import provenance
 
-PEERS = ("lerobot", "lerobot_streaming", "lerobot_equal", "lerobot_equal_streaming")
+Peer = Literal["lerobot", "lerobot_streaming", "lerobot_equal", "lerobot_equal_streaming"]
+PEERS: tuple[Peer, ...] = get_args(Peer)
 ROOT = Path(__file__).parents[1]
 # Both programs time themselves after their imports, which take LeRobot several seconds.
 TIMER = """
@@ -88,6 +89,8 @@ class Options:
     """Number of episodes in a round."""
     rounds: int = 3
     """Rounds, in each of which every writer has one turn."""
+    peers: tuple[Peer, ...] = PEERS
+    """Writers beside ours."""
     out: Path = ROOT / "benchmarks" / "results" / "conversion.json"
     """JSON file of the results."""
 
@@ -98,7 +101,7 @@ def commands(options: Options, source: Path, paths: Sequence[Path], target: Path
     files = list(map(str, paths))
     return {
         "ours": [sys.executable, "-c", TIMER + OURS, str(source), str(target)],
-        **{name: [*peer, name, *files] for name in PEERS},
+        **{name: [*peer, name, *files] for name in options.peers},
     }
 
 
