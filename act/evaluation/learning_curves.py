@@ -6,6 +6,7 @@ from typing import Any
 from act.evaluation.charts import Series, curves
 from act.evaluation.page import section
 from act.evaluation.results import Evaluation
+from act.evaluation.results_form import LARGEST
 
 CURVE_POINTS = 300  # per line; more are averaged in bins
 
@@ -35,7 +36,9 @@ def _series(
     keys = dict.fromkeys(key for line in metrics for key in line if wanted(key))
     series = []
     for key in keys:
-        pairs = [(line["step"], line[key]) for line in metrics if "step" in line and _is_number(line.get(key))]
+        pairs = [
+            (line["step"], line[key]) for line in metrics if _is_number(line.get("step")) and _is_number(line.get(key))
+        ]
         if pairs:
             bins = binned(pairs)
             scale = 100 if "%" in label else 1
@@ -48,7 +51,7 @@ def _prefix(run: str, runs: Mapping[str, Any]) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def binned(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -46,6 +46,7 @@ def render(evaluations: Sequence[Evaluation], folder: Path) -> str:
     sections = ["".join(_headline(evaluation) for evaluation in evaluations)]
     for task in tasks:
         of_task = [evaluation for evaluation in evaluations if evaluation.results["task"] == task]
+        _check_stages(task, of_task)
         kinds = list(dict.fromkeys(evaluation.backbone_weights for evaluation in of_task))
         for weights in kinds:
             group = [evaluation for evaluation in of_task if evaluation.backbone_weights == weights]
@@ -56,6 +57,15 @@ def render(evaluations: Sequence[Evaluation], folder: Path) -> str:
     sections += [learning_curves(evaluations), _positions(evaluations), _videos(evaluations, folder)]
     sections += [_latency(evaluations), _settings(evaluations)]
     return page(title[:1].upper() + title[1:], sections)
+
+
+def _check_stages(task: str, evaluations: Sequence[Evaluation]) -> None:
+    """Raises ValueError for an evaluation that has not the stages of its task."""
+    expected = PAPER[task].stages[-1][1] if task in PAPER else len(evaluations[0].results["stages"])
+    for evaluation in evaluations:
+        if (found := len(evaluation.results["stages"])) != expected:
+            file = evaluation.folder / "results.json"
+            raise ValueError(f"{file} cannot be read: {task} has {expected} stages, and this file {found}")
 
 
 def _headline(evaluation: Evaluation) -> str:
@@ -137,7 +147,7 @@ def _objects(results: Mapping[str, Any]) -> list[tuple[str, list[Placement]]]:
     if not episodes:
         return []
     count = min(len(episode["env_state0"]) for episode in episodes) // 7
-    names = results.get("objects", ())  # older results do not name them
+    names = results.get("objects") or ()  # older results do not name them
     names = names if len(names) == count else tuple(f"object {i + 1}" for i in range(count))
     objects = []
     for i, name in enumerate(names):
@@ -151,7 +161,7 @@ def _videos(evaluations: Sequence[Evaluation], folder: Path) -> str:
     figures = []
     for evaluation in evaluations:
         by_seed = {episode["seed"]: episode for episode in evaluation.results["episodes"]}
-        for file in sorted(evaluation.folder.rglob("*.mp4")):
+        for file in sorted(filter(_is_video, evaluation.folder.rglob("*.mp4"))):
             numbers = [int(number) for number in re.findall(r"\d+", file.stem)]
             episode = next((by_seed[number] for number in reversed(numbers) if number in by_seed), None)
             caption = f"{evaluation.name} · " + (_outcome(episode) if episode else file.stem)
@@ -162,6 +172,11 @@ def _videos(evaluations: Sequence[Evaluation], folder: Path) -> str:
                 f"<figcaption><i{mark}></i>{escape(caption)}</figcaption></figure>"
             )
     return section("Videos", f'<div class="videos">{"".join(figures)}</div>') if figures else ""
+
+
+def _is_video(file: Path) -> bool:
+    """Whether a file of that name can be one: a link may name any file of this machine, and a FIFO waits for ever."""
+    return file.is_file() and not file.is_symlink()
 
 
 def _video_source(file: Path, folder: Path) -> str:

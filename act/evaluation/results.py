@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from act.evaluation.execution import Execution
+from act.evaluation.results_form import misfit
 from act.files import read_json
 from act.run_folder import RunFolder
 
@@ -82,6 +83,8 @@ def _read_results(file: Path) -> dict[str, Any]:
     missing += [key for key in ("settings", "provenance") if not isinstance(results.get(key, {}), dict)]
     if missing:
         raise ValueError(f"{file} lacks {', '.join(missing)}: it was not written by eval.py of this repository")
+    if wrong := misfit(results):
+        raise ValueError(f"{file} cannot be read: {wrong}, which eval.py of this repository does not write")
     return results
 
 
@@ -91,5 +94,8 @@ def _read(file: Path) -> Evaluation:
     settings, above = results["settings"], (file.parent.resolve(), *list(file.resolve().parents)[1:4])
     named = Path(settings.get("run") or file.parent).resolve()
     run_path, metrics = next(((path, found) for path in above if (found := RunFolder(path).metrics())), (named, []))
-    execution = Execution.from_settings(settings) if settings.get("mode") else None
+    try:
+        execution = Execution.from_settings(settings) if settings.get("mode") else None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: its settings describe no execution ({error})") from None
     return Evaluation(file.parent, results, metrics, run_path, execution=execution)
