@@ -37,6 +37,7 @@ def changed(values: Any, at: tuple[Any, ...], value: Any) -> Any:
     return values
 
 
+@pytest.mark.slow
 def test_a_results_file_with_one_wrong_value_makes_a_page_or_a_sentence_that_names_the_file(tmp_path: Path):
     run = write_run(tmp_path / "demo", n=2)
     file, refused = run / "eval" / "chunk" / "results.json", 0
