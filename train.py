@@ -24,11 +24,12 @@ from act.evaluation.validation import ValidationRollouts
 from act.files import lock_folder, write_json
 from act.interop.importing import open_dataset
 from act.policies.base.policy import Policy
+from act.run_folder import RunFolder
 from act.seeds import VALIDATION_SEEDS
 from act.training.checkpoint import MetricsLog
 from act.training.config import TrainConfig, parse
 from act.training.fit import Metrics, fit, saved_state
-from act.training.preparation import load_data, make_policy
+from act.training.preparation import load_data, make_policy, start_poses
 from act.types import PolicySpec
 
 
@@ -54,6 +55,8 @@ def train(config: TrainConfig, run: Path, processes: Processes) -> None:
         saved = saved_state(policy, episodes, held_out, config)
         start = saved.step if saved else 0
         del saved  # as large as the weights and their moments together
+        if processes.is_main and (starts := start_poses(episodes)):
+            write_json(RunFolder(run).starts_file, {"train": starts})
         if start == config.steps:
             if processes.is_main:
                 print(f"{run} is already trained ({start} steps); evaluate it with: python eval.py {run}")

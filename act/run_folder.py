@@ -7,6 +7,7 @@ RUN/config.json              options of the training
 RUN/metrics.jsonl            one line per act.training.fit.Metrics
 RUN/policy.json              policy name and config, PolicySpec, step, seed, git, training options, digest of weights
 RUN/policy.safetensors       weights of the deployed policy, normalizer included
+RUN/starts.json              poses of the objects (7 numbers each) at the beginning of every training episode
 RUN/last/state.safetensors   what a resumed training continues from
 RUN/eval/NAME/               results.json, episodes.jsonl and videos of one evaluation
 RUN/report.html              all evaluations on one page
@@ -14,6 +15,7 @@ RUN/report.html              all evaluations on one page
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,10 @@ class RunFolder:
     @property
     def metrics_file(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def starts_file(self) -> Path:
+        return self.path / "starts.json"
 
     @property
     def report(self) -> Path:
@@ -84,6 +90,17 @@ class RunFolder:
             return read_json(self.path / "config.json")
         except FileNotFoundError:
             raise ValueError(f"{self.path} holds no config.json; train.py writes it") from None
+
+    def starts(self) -> list[list[float]]:
+        """The lists in starts.json; none where there is no such file. Raises ValueError for a file of another form."""
+        if not self.starts_file.exists():
+            return []
+        starts: Any = read_json(self.starts_file).get("train")
+        lists = isinstance(starts, list) and all(isinstance(start, list) for start in starts)
+        numbers = [value for start in starts for value in start] if lists else [None]
+        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers):
+            raise ValueError(f"{self.starts_file} holds no lists of numbers; delete it, and train.py writes it again")
+        return starts
 
     def digest(self) -> str:
         """`file_digest` of the weights. Raises FileNotFoundError where there are none."""

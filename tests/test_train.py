@@ -3,6 +3,8 @@
 import pytest
 
 import train
+from act.distributed import ALONE
+from act.run_folder import RunFolder
 from act.training.preparation import load_data
 from tests.act.training.test_fit import make
 
@@ -43,3 +45,13 @@ def test_a_lerobot_folder_is_imported_before_the_training(tmp_path, monkeypatch:
     flags = ["--preset", "state", "--task_name", "sim_toy_scripted", "--dataset_dir", "one", "two"]
     assert train.main([*flags, "--run_dir", str(tmp_path / "run"), "--device", "cpu"]) == 0
     assert folders == [tmp_path / "one.episodes", tmp_path / "two.episodes"]
+
+
+def test_a_run_says_where_its_training_episodes_began_also_when_it_is_finished(tmp_path):
+    config, run = make(tmp_path, steps=2, val_fraction=0.2), RunFolder(tmp_path / "run")
+    train.train(config, run.path, ALONE)
+    starts = run.starts()
+    assert len(starts) == 4 and all(start == [start[0]] * 7 for start in starts)
+    run.starts_file.unlink()
+    train.train(config, run.path, ALONE)
+    assert run.starts() == starts

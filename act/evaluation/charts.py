@@ -115,8 +115,11 @@ def table_top(objects: Sequence[tuple[str, Sequence[Placement]]], workspace: Wor
     return svg(width, height, parts, "positions of the objects on the whole table")
 
 
-def region_zoom(placements: Sequence[Placement]) -> str:
-    """One object's sampled region enlarged: green dots succeeded, red crosses failed; ticks in metres."""
+def region_zoom(placements: Sequence[Placement], demonstrated: Sequence[Sequence[float]] = ()) -> str:
+    """One object's sampled region enlarged: green dots succeeded, red crosses failed; ticks in metres.
+
+    demonstrated: x and y [m] of the object in training episodes; they are circles.
+    """
     low_x, high_x, low_y, high_y = _region(placements)
     scale = 300 / max(high_x - low_x, high_y - low_y)
     left, bottom, top = 46, 34, 10
@@ -131,6 +134,9 @@ def region_zoom(placements: Sequence[Placement]) -> str:
     y_ticks = [y for y in round_ticks(low_y, high_y, 4) if low_y <= y <= high_y]
     parts += [svg_text(at(x, 0)[0], height - 12, f"{x:.2f}", "tick middle") for x in x_ticks]
     parts += [svg_text(left - 6, at(0, y)[1] + 4, f"{y:.2f}", "tick end") for y in y_ticks]
+    inside = [(x, y) for x, y in demonstrated if low_x <= x <= high_x and low_y <= y <= high_y]
+    circles = [at(x, y) for x, y in inside]
+    parts += [f'<circle class="start" cx="{px:.1f}" cy="{py:.1f}" r="8"/>' for px, py in circles]
     parts += [_placement(*at(p.x, p.y), p, 5.0) for p in sorted(placements, key=lambda p: not p.success)]
     return svg(width, height, parts, "positions of the object, enlarged")
 

@@ -102,6 +102,7 @@ svg .mark { stroke: var(--dim); stroke-width: 1.5; }
 svg .table { fill: var(--wood); stroke: var(--rule); }
 svg .arm { fill: var(--arm); }
 svg .region { fill: none; stroke: var(--dim); stroke-dasharray: 4 4; }
+svg .start { fill: none; stroke: var(--ink); stroke-width: 1.5; }
 svg .good { fill: var(--good); fill-opacity: .8; }
 svg .bad { stroke: var(--bad); stroke-linecap: round; fill: none; }
 footer { color: var(--dim); font-size: 13px; margin: 24px 4px 0; }

@@ -19,6 +19,7 @@ from tyro.conf import Positional, arg
 
 from act import command_line
 from act.evaluation.charts import Placement, interval_strip, region_zoom, table_top
+from act.evaluation.coverage import coverage
 from act.evaluation.learning_curves import learning_curves
 from act.evaluation.page import heads, page, row, section, table
 from act.evaluation.paper import PAPER, PaperTask
@@ -54,8 +55,8 @@ def render(evaluations: Sequence[Evaluation], folder: Path) -> str:
             if task in PAPER and (comparable := [e for e in group if e.paper_column is not None]):
                 sections.append(_paper_table(PAPER[task], comparable, suffix))
             sections.append(_stage_table(group, suffix))
-    sections += [learning_curves(evaluations), _positions(evaluations), _videos(evaluations, folder)]
-    sections += [_latency(evaluations), _settings(evaluations)]
+    sections += [learning_curves(evaluations), _positions(evaluations), coverage(evaluations)]
+    sections += [_videos(evaluations, folder), _latency(evaluations), _settings(evaluations)]
     return page(title[:1].upper() + title[1:], sections)
 
 
@@ -130,12 +131,15 @@ def _positions(evaluations: Sequence[Evaluation]) -> str:
         objects = _objects(evaluation.results)
         if objects:
             zooms = "".join(
-                f"<figure>{region_zoom(p)}<figcaption>{escape(n)}</figcaption></figure>" for n, p in objects
+                f"<figure>{region_zoom(p, [s[7 * i : 7 * i + 2] for s in evaluation.starts])}"
+                f"<figcaption>{escape(n)}</figcaption></figure>"
+                for i, (n, p) in enumerate(objects)
             )
             heading = f"<h3>{escape(evaluation.name)}</h3>" if len(evaluations) > 1 else ""
             figures.append(f'{heading}<div class="table-top"><figure>{table_top(objects)}</figure>{zooms}</div>')
     note = (
-        '<span class="key good">●</span> success <span class="key bad">✕</span> failure. '
+        '<span class="key good">●</span> success <span class="key bad">✕</span> failure, '
+        '<span class="key">○</span> training episode. '
         "Positions at the start, seen from above, in metres; the dashed line encloses all of them."
     )
     return section("Success by object position", "".join(figures), note) if figures else ""

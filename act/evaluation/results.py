@@ -23,6 +23,7 @@ class Evaluation:
     results: content of results.json, see act.evaluation.evaluate.write_results.
     metrics: lines of metrics.jsonl of the run; none where there is no such file.
     run_path: folder of the run, or where the settings say that it was.
+    starts: poses of the objects at the beginning of every training episode of the run; none where nobody wrote them.
     run: name of the run on the page.
     execution: how chunks were executed; None where the settings do not say it.
     """
@@ -31,6 +32,7 @@ class Evaluation:
     results: dict[str, Any]
     metrics: list[dict[str, Any]] = field(default_factory=list)
     run_path: Path = Path()
+    starts: list[list[float]] = field(default_factory=list)
     run: str = ""
     execution: Execution | None = None
 
@@ -98,4 +100,5 @@ def _read(file: Path) -> Evaluation:
         execution = Execution.from_settings(settings) if settings.get("mode") else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file} cannot be read: its settings describe no execution ({error})") from None
-    return Evaluation(file.parent, results, metrics, run_path, execution=execution)
+    starts = RunFolder(run_path).starts()
+    return Evaluation(file.parent, results, metrics, run_path, starts, execution=execution)

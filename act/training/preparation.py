@@ -63,6 +63,14 @@ def load_data(config: TrainConfig) -> tuple[EpisodeDataset, EpisodeDataset | Non
     return train, validation if validation is not None and len(validation.trainable) else None, spec
 
 
+def start_poses(dataset: EpisodeDataset) -> list[list[float]]:
+    """Poses of the objects at the beginning of each episode, rounded to 0.1 mm; none where a file lacks them."""
+    starts = [episode.env_state[0] for episode in dataset.episodes if episode.env_state is not None]
+    if len(starts) < len(dataset.episodes):
+        return []
+    return [start.astype(float).round(4).tolist() for start in starts]
+
+
 def make_policy(config: TrainConfig, train: EpisodeDataset, spec: PolicySpec) -> Policy:
     """A fresh policy with the statistics of the training episodes; its initial weights follow from the seed.
 
