@@ -1,7 +1,8 @@
 """Writes the tables and figures of docs/ from benchmarks/results: `python -m benchmarks.doc_tables`.
 
-There a table stands under a mark such as `<!-- setting: state transfer_cube scripted -->`, which names a table, a track
-and, for some tables, a task and a style. The figures are written beside the results. Numbers are never written by hand.
+In results.md and lecture.md, a table stands under a mark such as `<!-- setting: state transfer_cube scripted -->`. It
+names a table, a track and, for some tables, a task and a style. The figures are written beside the results. Numbers
+are never written by hand.
 """
 
 import json
@@ -17,7 +18,7 @@ from benchmarks.grid.run import RESULTS
 from benchmarks.grid.statistics import TRACKS, Rows
 from benchmarks.programs import main
 
-PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("results.md",)]
+PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("results.md", "lecture.md")]
 MARK = re.compile(r"(<!-- (\w+): (\w+)(?: (\w+) (\w+))? -->\n)\n?(?:(?:\|.*\n)+\n?)?")
 GRIDS = {"table1": table1, "ablations": ablations, "lecture_table": lecture_table}
 FIGURES = {"table1": "table1", "ablations": "fig8", "lecture_table": "lecture_table"}
