@@ -10,13 +10,12 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from act.evaluation.rates import Rate
 from benchmarks import table1
 from benchmarks.figures import panels
 from benchmarks.grid import cells
 from benchmarks.grid.cells import Task
 from benchmarks.grid.run import main
-from benchmarks.grid.statistics import Counts, Rows, best, markdown, percent
+from benchmarks.grid.statistics import Rows, best, markdown, percent
 
 TITLES: dict[Task, str] = {"slide_ziploc": "Slide Ziploc", "slot_battery": "Slot Battery", "open_cup": "Open Cup"}
 SETTINGS = {(task, "scripted"): title for task, title in TITLES.items()}
@@ -46,20 +45,13 @@ def real(form: table1.Form, task: str) -> tuple[int, int, int] | None:
     return REAL[task].get(method.label) if same else None
 
 
-def reached(counts: Counts, stage: int) -> Rate:
-    """Returns how often stage 1, 2, ... was reached, over all training seeds."""
-    rewards = [int(digit) for row in counts.rows for digit in row["rewards"][: row["n"]]]
-    starts = [row["first_seed"] + i for row in counts.rows for i in range(row["n"])]
-    return Rate.of("", [reward >= stage for reward in rewards], starts)
-
-
 def stages(rows: Rows, track: str, task: str, style: str) -> str:
     """Rollouts that reached each stage [%], with the interval of the last one, strict success, and the paper's."""
     found, lines = table1.counts_of(rows, track, task, style, METHODS), []
     bold, names = best(found), next(iter(found.values())).rows[0]["stages"] if found else []
     for form, counts in found.items():
         method, mode = form
-        first = [f"{100 * reached(counts, stage).rate:.1f}" for stage in range(1, len(names))]
+        first = [f"{100 * counts.rate(stage=stage).rate:.1f}" for stage in range(1, len(names))]
         strict = f"{100 * counts.rate(strict=True).rate:.1f}"
         figures = " / ".join(map(str, real(form, task) or ()))
         name = f"{method.label}, {method.form(mode)}"

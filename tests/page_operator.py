@@ -2,8 +2,8 @@
 
     python -m tests.page_operator runs/operated --num 10        some minutes; the same command continues
 
-For each task it prints how many attempts it took, how long the episodes are, and how still and jerky. The same numbers
-of our own demonstrations: `python -m act view DIR`.
+For each task it prints the seeds of the episodes (an attempt has a seed of its own), how long they are, how still and
+how jerky. The same numbers of our own demonstrations: `python -m act view DIR`.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def operated(task: str, folder: Path, num: int) -> dict[str, int | list[float]]:
+def operated(task: str, folder: Path, num: int) -> dict[str, int | list[int] | list[float]]:
     """Records, checks and trains; returns what the episodes are like. Raises RuntimeError when a program fails."""
     data = ["--task_name", f"sim_{task}_human", "--dataset_dir", str(folder)]
     programs = [
@@ -56,7 +56,8 @@ def operated(task: str, folder: Path, num: int) -> dict[str, int | list[float]]:
     at_rest = [100 * find_stillness(episode).still.mean() for episode in episodes]
     jerks = [jerk(executed_action(episode), ARMS) for episode in episodes]
     found = {"length [s]": lengths, "at rest [%]": at_rest, "jerk [rad/s^3]": jerks}
-    return {"episodes": len(episodes), "strict": sum(bool(e.attrs["strict_success"]) for e in episodes)} | {
+    seeds = [int(episode.attrs["seed"]) for episode in episodes]
+    return {"seeds": seeds, "strict": sum(bool(e.attrs["strict_success"]) for e in episodes)} | {
         name: [round(float(value), 1) for value in np.percentile(values, (0, 50, 100))]
         for name, values in found.items()
     }

@@ -47,13 +47,9 @@ def rates(results: Mapping[str, Any], starts: Sequence[Sequence[float]]) -> list
 def coverage(evaluations: Sequence[Evaluation]) -> str:
     """The section of a report; empty where no run says where its training episodes began."""
     lines = [
-        row(f"{escape(evaluation.name)} <small>{rate.name}</small>", [f"{rate.successes} of {rate.n}", interval(rate)])
+        row(f"{escape(evaluation.name)} <small>{rate.name}</small>", [str(rate)])
         for evaluation in evaluations
         for rate in rates(evaluation.results, evaluation.starts)
     ]
-    header = heads("distance to the nearest demonstrated start", "succeeded", "success [%]")
+    header = heads("distance to the nearest demonstrated start", "success")
     return section("Success by distance from the demonstrations", table([header, *lines]), NOTE) if lines else ""
-
-
-def interval(rate: Rate) -> str:
-    return f"{100 * rate.rate:.1f} ({100 * rate.low:.1f}–{100 * rate.high:.1f})"

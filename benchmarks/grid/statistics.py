@@ -24,18 +24,21 @@ class Counts:
 
     rows: tuple[Row, ...]
 
-    def outcomes(self, strict: bool = False) -> dict[tuple[tuple[str, int], str, int], bool]:
-        """Returns success by rollout: ((task, seed of the start), style of the demonstrations, training seed)."""
+    def outcomes(self, strict: bool = False, stage: int = 0) -> dict[tuple[tuple[str, int], str, int], bool]:
+        """Returns success by rollout: ((task, seed of the start), style of the demonstrations, training seed).
+
+        With a `stage`, 1 or more, whether that stage was reached.
+        """
         return {
             ((row["task"], row["first_seed"] + i), row["style"], row["train_seed"]): int(digit) >= wanted
             for row in self.rows
-            for digits, wanted in [(row["strict"], 1) if strict else (row["rewards"], len(row["stages"]))]
+            for digits, wanted in [(row["strict"], 1) if strict else (row["rewards"], stage or len(row["stages"]))]
             for i, digit in enumerate(digits[: row["n"]])
         }
 
-    def rate(self, strict: bool = False) -> Rate:
-        """Returns the rate of success; several rollouts may have the same start."""
-        outcomes = self.outcomes(strict)
+    def rate(self, strict: bool = False, stage: int = 0) -> Rate:
+        """Returns the rate of success, or of a stage; several rollouts may have the same start."""
+        outcomes = self.outcomes(strict, stage)
         return Rate.of("", outcomes.values(), (start for start, *_ in outcomes))
 
     @property

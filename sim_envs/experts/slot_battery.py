@@ -1,7 +1,7 @@
 """Defines the expert for slot battery: the left hand holds the remote down, and the right hand inserts the battery.
 
-The battery slides over the lip, against the spring, and 5 mm farther than it must; then the hand presses it down.
-Policies that imitate this err by 2 mm, so without the margin most of them leave the battery on the lip.
+The battery slides over the lip, against the spring, and 4 to 5 mm farther than it must; then the hand presses it down.
+Policies that imitate this stop about 3 mm short, so without the margin most of them leave the battery on the lip.
 """
 
 from typing import ClassVar

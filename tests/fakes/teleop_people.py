@@ -204,7 +204,9 @@ class Attended(Session):
         self.demonstrator = Demonstrator(self, self.env.env_spec.task_name)
         super().run()
         if self.saved > self.plan.saved:
-            assert "saved, " in self.browser.text()
+            reached, shown = int(max(self._rewards)), self.browser.text()
+            assert "saved, " in shown
+            assert all(f"● {name}" in shown for name in self.env.env_spec.stage_names[:reached])
         self.browser.close()
 
     def tick(self, deadline):

@@ -45,7 +45,8 @@ def test_an_operator_drags_the_gizmos_through_a_whole_transfer_and_training_take
     assert "open http://127.0.0.1:" in capsys.readouterr().out
     assert episodes_command(["validate", str(tmp_path)]) == 0
     episode = read_episode(episode_path(tmp_path, 0))
-    assert episode.attrs["strict_success"]
+    assert episode.attrs["strict_success"] and episode.reward is not None
+    assert episode.reward.max() == 4, "the page has shown all four stages as reached"
     assert episode.attrs["source"] == "operator"
     assert episode.image_size == (24, 32)
     shutil.copy(episode.path, episode_path(tmp_path, 1))  # one for training, one for validation
