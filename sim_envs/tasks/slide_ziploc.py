@@ -18,9 +18,9 @@ AREA = np.array([[-0.075, 0.075], [0.4, 0.6]])
 AREA_YAW = 0.3  # [rad] largest turn of a bag that starts in the area
 HALF_BAG = 0.04  # [m] half the height of the bag
 CLOSED = np.array([-0.055, 0.0, 0.04])  # [m] place of the slider in the bag's frame when the zip is closed
-TRAVEL = 0.13  # [m] way of the slider along the rim
+TRAVEL = 0.13  # [m] length of the zip
 OPEN = TRAVEL - 0.005  # [m] from here on the zip counts as open
-PULLED = 0.9  # share of the travel that the slider must move while it is pinched and the bag is held
+PULLED = 0.9  # share of the zip along which the slider must move while it is pinched and the bag is held
 UPRIGHT = np.cos(np.radians(20.0))  # least cosine of the tilt of a bag that stands
 
 
@@ -94,7 +94,7 @@ class Task(BimanualTask):
 
 
 def opening(env_state: np.ndarray) -> float:
-    """Returns how far [m] the zip is open: the way of the slider along the rim, 0 to `TRAVEL`."""
+    """Returns how far [m] the zip is open: the way of the slider along the rim, up to 10 mm past `TRAVEL`."""
     bag, slider = np.asarray(env_state[:7], np.float64), np.asarray(env_state[7:14], np.float64)
     return float((quaternion_matrix(bag[3:]).T @ (slider[:3] - bag[:3]) - CLOSED)[0])
 
