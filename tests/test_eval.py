@@ -248,7 +248,7 @@ def test_an_error_about_the_task_ends_with_code_2(run: Path, capsys: pytest.Capt
         ("runs/x --temporal_agg --modes chunk ensemble", "--modes chunk ensemble is given; leave one of them out"),
         ("runs/x --modes chunk chunk", "--modes chunk chunk: give chunk once"),
         ("runs/x --modes chunk --ensemble_m 5", "--ensemble_m 5.0 has an effect only with --modes ensemble"),
-        ("runs/x --ensemble_m -1", "ensemble_m -1.0: give 0 or more"),
+        ("runs/x --ensemble_m inf", "ensemble_m inf: give a finite number"),
         ("runs/x --n_action_steps 0", "n_action_steps 0: give at least 1"),
         ("runs/x --num_rollouts 0", "--num_rollouts 0: must be at least 1"),
         ("runs/x --num_envs 0", "--num_envs 0: must be at least 1"),

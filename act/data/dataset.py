@@ -1,16 +1,14 @@
 """Training data: samples (episode, t) of recorded episodes, and batches that depend only on (seed, step).
 
-The frames of all episodes are concatenated: row starts[e] + t is control step t of episode e. frames.py holds the
+The frames of all episodes (loading.py) are concatenated: row starts[e] + t is control step t of episode e. frames.py holds the
 images, chunk_labels.py the chunks that an expert gave as labels in DAgger.
 Letters: B samples, T history, K chunk, A action, N cameras, F features of one camera, H W image, C h w feature map.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,10 +16,10 @@ from torch import Tensor
 
 from act.data.batch import Batch
 from act.data.chunk_labels import ChunkLabels
-from act.data.episodes import Episode, find_episodes, read_episode
+from act.data.episodes import Episode
 from act.data.frames import Frames
-from act.data.images import Colors
 from act.data.labels import Aggregation, Kind, frame_kinds, frame_weights, last_of_chunk
+from act.data.loading import check_widths, is_shifted
 from act.data.normalize import Normalizer
 
 VALIDATION_SAMPLES = 256  # (episode, t) pairs of the held-out episodes, evenly spread
@@ -216,89 +214,13 @@ class EpisodeDataset:
             yield self.take(part)
 
 
-def split(paths: Sequence[Path], val_fraction: float, seed: int) -> tuple[list[Path], list[Path]]:
-    """Splits episodes into training and held-out ones; there is at least one of each unless val_fraction is 0."""
-    if not 0 <= val_fraction < 1:
-        raise ValueError(f"val_fraction {val_fraction} must be in [0, 1)")
-    n_val = max(1, round(val_fraction * len(paths))) if val_fraction else 0
-    if n_val >= len(paths):
-        raise ValueError(
-            f"{len(paths)} episodes cannot be split with val_fraction {val_fraction}; record more, or use 0"
-        )
-    held_out = set(np.random.default_rng((seed, 0xE915)).permutation(len(paths))[:n_val].tolist())
-    train = [path for i, path in enumerate(paths) if i not in held_out]
-    return train, [path for i, path in enumerate(paths) if i in held_out]
-
-
-def is_shifted(episode: Episode) -> bool:
-    """Whether an episode is a demonstration on a real robot: there, leader and follower arms are one step apart."""
-    return episode.attrs.get("sim") is False and episode.executed_action is None
-
-
-def print_notes(episodes: Sequence[Episode], shift_real: bool = True) -> None:
-    """Prints on stderr, once for all files, what they hold beside what is used, and whether chunks are shifted."""
-    files: dict[str, list[Path]] = {}
-    for episode in episodes:
-        for note in episode.notes:
-            files.setdefault(note, []).append(episode.path)
-    for note, paths in files.items():
-        print(f"note: {paths[0]}: {note}" + f" (and in {len(paths) - 1} others)" * (len(paths) > 1), file=sys.stderr)
-    if shift_real and (real := sum(map(is_shifted, episodes))):
-        print(
-            f"note: {real} of {len(episodes)} episodes are of a real robot; the chunk at t begins with action[t - 1]",
-            file=sys.stderr,
-        )
-
-
-def load_episodes(
-    paths: Sequence[Path],
-    cameras: tuple[str, ...] | None = None,
-    jpeg_colors: Colors | None = None,
-    base_action: bool = False,
-) -> list[Episode]:
-    """Reads episodes, except for their images. Raises ValueError naming a file that does not fit the others.
-
-    `cameras` None keeps the cameras of each file; `jpeg_colors` and `base_action` are those of `read_episode`.
-    """
-    episodes = []
-    for path in paths:
-        try:
-            episode = read_episode(path, cameras, jpeg_colors, base_action)
-        except ValueError as error:
-            raise ValueError(
-                f"{error}; choose recorded ones with --cameras" if "unknown camera" in str(error) else error
-            ) from None
-        first = episodes[0] if episodes else episode
-        for key in ("qpos", "action"):
-            _check_widths(first, episode, key)
-        episodes.append(episode)
-    return episodes
-
-
-def find(directory: Path) -> list[Path]:
-    """The episodes in a folder. Raises ValueError that says how to record some when there are none."""
-    paths = find_episodes(directory)
-    if not paths:
-        raise ValueError(
-            f"{directory} has no episode_*.hdf5; record some with record_sim_episodes.py --dataset_dir {directory}"
-        )
-    return paths
-
-
 def _joined(episodes: Sequence[Episode], key: str) -> Tensor:
     values = [getattr(episode, key) for episode in episodes]
     for episode in episodes:
         if getattr(episode, key) is None:
             raise ValueError(f"{episode.path} has no {key}{_reason(episode, key)}")
-        _check_widths(episodes[0], episode, key)
+        check_widths(episodes[0], episode, key)
     return torch.from_numpy(np.concatenate(values).astype(np.float32))
-
-
-def _check_widths(first: Episode, episode: Episode, key: str) -> None:
-    if getattr(episode, key).shape[1] != getattr(first, key).shape[1]:
-        raise ValueError(
-            f"{episode.path}: {key} differs in width from {first.path}; keep them in different directories"
-        )
 
 
 def _reason(episode: Episode, key: str) -> str:

@@ -24,6 +24,7 @@ act/data/writing.py writes this layout.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +146,17 @@ def episode_path(directory: Path | str, index: int) -> Path:
 def find_episodes(directory: Path | str) -> list[Path]:
     """Returns all episode_<i>.hdf5 of a directory in the order of i, which is 0 to 999999.
 
-    Raises ValueError for a missing directory.
+    Raises ValueError for a missing directory, and for two files of one number, such as episode_1 and episode_01.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise ValueError(f"{directory} is not a directory; record episodes with record_sim_episodes.py")
-    return sorted((p for p in directory.glob("episode_*.hdf5") if _NAME.fullmatch(p.name)), key=episode_index)
+    found = sorted((p for p in directory.glob("episode_*.hdf5") if _NAME.fullmatch(p.name)), key=episode_index)
+    for path, following in pairwise(found):
+        if episode_index(path) == episode_index(following):
+            names = " and ".join(sorted((path.name, following.name)))
+            raise ValueError(f"{directory}: {names} have the same number; rename one of them")
+    return found
 
 
 def files_left_out(directory: Path | str) -> list[Path]:

@@ -202,13 +202,8 @@ def _candidates(folder: Path, path: Path) -> Iterator[Path]:
 
 
 def _renumber(directory: Path) -> None:
-    """Renames the episodes to 0, 1, 2, ... in their order. Raises ValueError when two have the same number."""
-    paths = find_episodes(directory)
-    numbers = [episode_index(path) for path in paths]
-    doubled = [path.name for path in paths if numbers.count(episode_index(path)) > 1]
-    if doubled:
-        raise ValueError(f"{directory}: {', '.join(doubled)} have the same number; rename one of them")
-    for index, path in enumerate(paths):
+    """Renames the episodes to 0, 1, 2, ... in their order."""
+    for index, path in enumerate(find_episodes(directory)):
         if path != (target := episode_path(directory, index)):
             path.rename(target)
             print(f"renamed {path.name} to {target.name}")

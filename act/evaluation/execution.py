@@ -26,10 +26,10 @@ class Execution:
     mode: "chunk" executes a chunk open loop; "ensemble" executes the weighted mean of all chunks that cover a control
         step, with weights exp(-m i), i = 0 the oldest.
     n_action_steps: control steps between two queries of the policy. None: a whole chunk, or 1 in an ensemble.
-    ensemble_m: m of the weights; only an ensemble has one.
+    ensemble_m: m of the weights; only an ensemble has one. A negative m prefers the newest chunks.
 
-    Raises ValueError for an unknown mode, for n_action_steps below 1, and for an m that is negative, infinite, or given
-    without an ensemble.
+    Raises ValueError for an unknown mode, for n_action_steps below 1, and for an m that is not finite or given without
+    an ensemble.
     """
 
     mode: Mode
@@ -41,8 +41,8 @@ class Execution:
             raise ValueError(f"unknown mode {self.mode!r}; available: {', '.join(MODES)}")
         if self.n_action_steps is not None and self.n_action_steps < 1:
             raise ValueError(f"n_action_steps {self.n_action_steps}: give at least 1, at most the policy's chunk_size")
-        if not 0 <= self.ensemble_m < math.inf:
-            raise ValueError(f"ensemble_m {self.ensemble_m}: give 0 or more, e.g. {PAPER_M}")
+        if not math.isfinite(self.ensemble_m):
+            raise ValueError(f"ensemble_m {self.ensemble_m}: give a finite number, e.g. {PAPER_M}")
         if self.mode != "ensemble" and self.ensemble_m != PAPER_M:
             raise ValueError(f"ensemble_m {self.ensemble_m:g} has an effect only with mode 'ensemble'; leave it out")
 

@@ -30,7 +30,7 @@ class ExecutionOptions:
     """Control steps between two queries of the policy, in every mode. An ensemble queries at every step by default, so
     that 4 instead is much faster for a policy that looks through cameras."""
     ensemble_m: float = PAPER_M
-    """Weights exp(-m i) of the chunks in an ensemble, i = 0 the oldest chunk."""
+    """Weights exp(-m i) of the chunks in an ensemble, i = 0 the oldest chunk; a negative m prefers the newest."""
 
     def check(self) -> None:
         """Raises ValueError for flags that contradict each other, and for flags that have no effect."""

@@ -71,11 +71,14 @@ def check_n_action_steps(n_action_steps: int, chunk_size: int) -> None:
 
 
 class TemporalEnsemble:
-    """Weighted mean of all chunks that cover a control step: w_i = exp(-m i), i = 0 the OLDEST (ACT, section IV.A)."""
+    """Weighted mean of all chunks that cover a control step: w_i = exp(-m i), i = 0 the OLDEST (ACT, section IV.A).
+
+    A negative m gives the newest chunks more weight, as in LeRobot.
+    """
 
     def __init__(self, m: float, chunk_size: int):
-        if not 0 <= m < math.inf or chunk_size < 1:
-            raise ValueError(f"ensemble_m {m}, chunk_size {chunk_size}: give m from 0, e.g. 0.01, and a size from 1")
+        if not math.isfinite(m) or chunk_size < 1:
+            raise ValueError(f"ensemble_m {m}, chunk_size {chunk_size}: give a finite m, e.g. 0.01, and a size from 1")
         self.m, self.chunk_size = m, chunk_size
         self._chunks: deque[tuple[int, np.ndarray]] = deque()
 
@@ -101,7 +104,8 @@ class TemporalEnsemble:
         covering = [chunks[:, t - start] for start, chunks in self._chunks if start <= t]
         if not covering:
             raise ValueError(f"no chunk covers control step {t}; add one every {self.chunk_size} steps or more often")
-        weights = np.exp(-self.m * np.arange(len(covering)))
+        exponents = -self.m * np.arange(len(covering))
+        weights = np.exp(exponents - exponents.max())
         return np.tensordot(weights / weights.sum(), np.stack(covering), axes=1).astype(np.float32)
 
 

@@ -62,7 +62,7 @@ def export_int8(run: Path, dataset_dir: Path | None = None) -> Path:
     Recorded histories from `dataset_dir` (None: the demonstrations of the run) scale the 8 bits and measure the
     difference. Raises ValueError for a policy without images, and when no demonstrations are found.
     """
-    from act.data.dataset import find
+    from act.data.loading import find
     from act.serving.graph import describe_graph, plain_arithmetic
 
     policy, _, weights = open_run(run, device="cpu")

@@ -10,7 +10,8 @@ import torch
 
 from act import policies
 from act.data.checksums import hdf5_bytes
-from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes, print_notes, split
+from act.data.dataset import EpisodeDataset, Sampling
+from act.data.loading import find, load_episodes, print_notes, split
 from act.data.normalize import Normalizer
 from act.policies.base.policy import Policy
 from act.policies.base.storage import load_policy

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import train
-from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes
+from act.data.dataset import EpisodeDataset, Sampling
+from act.data.loading import find, load_episodes
 from act.distributed import ALONE, averaged, joined
 from act.policies.base.storage import load_policy
 from act.run_folder import RunFolder

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes
+from act.data.dataset import EpisodeDataset, Sampling
+from act.data.loading import find, load_episodes
 from act.data.episodes import episode_path, read_episode, write_episode
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.recording.attempts import Recording

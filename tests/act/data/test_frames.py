@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from act.data import frames
-from act.data.dataset import EpisodeDataset, find, load_episodes
+from act.data.dataset import EpisodeDataset
+from act.data.loading import find, load_episodes
 from tests.act.data.test_dataset import LENGTHS, SIZE, make
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from act.data.dataset import EpisodeDataset, Sampling, find, load_episodes, print_notes
+from act.data.dataset import EpisodeDataset, Sampling
+from act.data.loading import find, load_episodes, print_notes
 from act.data.episodes import episode_path, write_episode
 
 

@@ -67,7 +67,7 @@ def test_the_settings_of_results_give_the_execution_back(execution: Execution):
     [
         (("best",), "unknown mode 'best'; available: chunk, ensemble"),
         (("chunk", 0), "n_action_steps 0: give at least 1"),
-        (("ensemble", None, -1.0), "ensemble_m -1.0: give 0 or more"),
+        (("ensemble", None, float("-inf")), "ensemble_m -inf: give a finite number"),
         (("ensemble", None, float("nan")), "ensemble_m nan"),
         (("chunk", None, 5.0), "ensemble_m 5 has an effect only with mode 'ensemble'; leave it out"),
     ],

@@ -41,7 +41,7 @@ def brute_force(chunks: dict[int, np.ndarray], t: int, m: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("period", [1, 2, 5])
-@pytest.mark.parametrize("m", [0.0, 0.01, 0.5])
+@pytest.mark.parametrize("m", [-0.5, 0.0, 0.01, 0.5])
 def test_the_ensemble_is_the_weighted_mean_of_all_chunks_that_cover_t(period: int, m: float) -> None:
     rng = np.random.default_rng(0)
     ensemble, chunks = TemporalEnsemble(m, K), {}
@@ -50,6 +50,14 @@ def test_the_ensemble_is_the_weighted_mean_of_all_chunks_that_cover_t(period: in
             chunks[t] = rng.normal(size=(3, K, 14))
             ensemble.add(t, chunks[t])
         np.testing.assert_allclose(ensemble.action(t), brute_force(chunks, t, m), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("m", "preferred"), [(1e3, 0.0), (-1e3, 2.0)])
+def test_however_large_m_is_the_weights_are_numbers(m: float, preferred: float) -> None:
+    ensemble = TemporalEnsemble(m, K)
+    for t in range(3):
+        ensemble.add(t, np.full((1, K, 14), float(t)))
+    np.testing.assert_array_equal(ensemble.action(2), np.full((1, 14), preferred))
 
 
 def test_an_ensemble_that_nothing_covers_says_so() -> None:

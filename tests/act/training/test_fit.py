@@ -14,8 +14,9 @@ import pytest
 import torch
 
 import train
-from act.data.dataset import EpisodeDataset, find, split
+from act.data.dataset import EpisodeDataset
 from act.data.episodes import episode_index, episode_path, write_episode
+from act.data.loading import find, split
 from act.distributed import ALONE
 from act.files import lock_folder
 from act.nn.device import choose_device
