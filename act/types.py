@@ -45,6 +45,13 @@ def camera_named(name: str, available: Collection[str]) -> str | None:
     return next((camera for want in wanted for camera in available if camera == want), None)
 
 
+def known_camera(name: str, available: Collection[str], where: object) -> str:
+    """Returns `camera_named`. Raises ValueError, which begins with `where` (a path), when there is no such camera."""
+    if (known := camera_named(name, available)) is None:
+        raise ValueError(f"{where}: unknown camera {name!r}; available: {', '.join(available) or 'none'}")
+    return known
+
+
 def task_of(name: str) -> str:
     """Returns the task of a name: "sim_transfer_cube_scripted" and "transfer_cube" both give "transfer_cube"."""
     return name.removeprefix("sim_").removesuffix("_scripted").removesuffix("_human")

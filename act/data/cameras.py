@@ -17,7 +17,7 @@ import numpy as np
 from act.data.checksums import DamagedFile, Seal, verify_rows
 from act.data.images import MOST_PIXELS
 from act.data.source import Source, find_dataset, hdf5_errors
-from act.types import camera_named
+from act.types import known_camera
 
 FOLDER = "observations/images"
 
@@ -55,15 +55,13 @@ def find_cameras(
     or does not fit, and when none of several fits.
     """
     stored = _stored_cameras(source, attrs)
-    missing = [camera for camera in chosen or () if camera_named(camera, stored) is None]
-    if missing:
-        names = ", ".join(stored) or "none"
-        raise ValueError(f"{source.path}: unknown camera {missing[0]!r}; available: {names}")
+    wanted = stored if chosen is None else chosen
+    known = {camera: known_camera(camera, stored, source.path) for camera in wanted}
     found: dict[str, Camera] = {}
     refused: list[str] = []
-    for camera in stored if chosen is None else chosen:
+    for camera, name in known.items():
         try:
-            found[camera] = _find_camera(source, camera_named(camera, stored) or camera, length)
+            found[camera] = _find_camera(source, name, length)
         except ValueError as error:
             if chosen is not None or isinstance(error, DamagedFile):
                 raise

@@ -36,7 +36,7 @@ from act.data.images import Colors, decode_image, encode_image, resize_image
 from act.data.source import Source, open_hdf5, read_attributes
 from act.data.vectors import read_labels, read_vectors
 from act.data.writing import FRAMES_PER_CHUNK, LABELS, versions, write_episode
-from act.types import camera_named
+from act.types import known_camera
 
 __all__ = ["FRAMES_PER_CHUNK", "LABELS", "Episode", "decode_image", "encode_image", "episode_index", "episode_path"]
 __all__ += ["files_left_out", "find_episodes", "read_episode", "versions", "write_episode"]
@@ -127,9 +127,7 @@ class Episode:
         return self.read_images(self.cameras[0], 0, 1).shape[1:3] if self.cameras else None
 
     def _known(self, camera: str) -> str:
-        if (known := camera_named(camera, self.cameras)) is None:
-            raise ValueError(f"{self.path}: unknown camera {camera!r}; available: {', '.join(self.cameras) or 'none'}")
-        return known
+        return known_camera(camera, self.cameras, self.path)
 
 
 def _row_bytes(row: Any) -> bytes:

@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from act.nn import device
 from act.nn.tensors import check_form
 from act.nn.trunk import Trunk, load_weights, read_trunk, save_trunk
-from act.types import camera_named
+from act.types import known_camera
 
 GATE = 20.0  # steepness of the sigmoid that turns the detector's confidence into visible or not
 
@@ -176,14 +176,8 @@ class KeypointTrunk(Trunk):
 
     def select(self, cameras: Sequence[str]) -> "KeypointTrunk":
         """A copy with the heads of `cameras` only, in that order. Raises ValueError for a camera without a head."""
-        named = [camera_named(camera, self.config.cameras) for camera in cameras]
-        unknown = [camera for camera, name in zip(cameras, named, strict=True) if name is None]
-        if unknown:
-            raise ValueError(
-                f"the keypoint detector was not trained on camera {unknown[0]!r}; "
-                f"available: {', '.join(self.config.cameras)}"
-            )
-        index = [self.config.cameras.index(name) for name in named if name is not None]
+        known = self.config.cameras
+        index = [known.index(known_camera(camera, known, "keypoint detector")) for camera in cameras]
         trunk = copy.deepcopy(self)
         trunk.config = dataclasses.replace(self.config, cameras=tuple(cameras))
         for name in ("head", "nowhere", "nowhere_bias"):

@@ -20,7 +20,7 @@ from act.data.images import resize_image
 from act.data.kept_features import keep_features, kept_features
 from act.policies.base.policy import Policy
 from act.training.scenes import SceneLabels, read_images, read_labels
-from act.types import camera_named
+from act.types import known_camera
 
 SCENES_AT_ONCE = 16
 
@@ -35,12 +35,7 @@ class CoTraining:
         """
         self.labels = read_labels(path)
         cameras = policy.spec.cameras
-        named = [camera_named(camera, self.labels.cameras) for camera in cameras]
-        missing = [camera for camera, name in zip(cameras, named, strict=True) if name is None]
-        if missing:
-            available = ", ".join(self.labels.cameras)
-            raise ValueError(f"{path}: unknown camera {missing[0]!r}; available: {available}")
-        order = [self.labels.cameras.index(name) for name in named if name is not None]
+        order = [self.labels.cameras.index(known_camera(name, self.labels.cameras, path)) for name in cameras]
         height, width = self.labels.image_size
         self.points = (self.labels.points[:, order] + 0.5) * (2 / torch.tensor([width, height])) - 1
         self.visible = self.labels.visible[:, order]

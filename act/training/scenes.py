@@ -17,7 +17,7 @@ from torch import Tensor
 from act.data.checksums import Seal, verify_rows
 from act.data.images import decode_image
 from act.data.source import Source, find_dataset, open_hdf5, read_attributes, read_floats, read_whole
-from act.types import camera_named
+from act.types import known_camera
 
 RECORD = "record_sim_episodes.py --random_scenes 3000"
 
@@ -136,10 +136,7 @@ def read_images(labels: SceneLabels, cameras: Sequence[str], start: int, stop: i
     images = np.empty((stop - start, len(cameras), *labels.image_size, 3), np.uint8)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for n, camera in enumerate(cameras):
-            name = camera_named(camera, labels.cameras)
-            if name is None:
-                available = ", ".join(labels.cameras)
-                raise ValueError(f"{labels.stored.path}: unknown camera {camera!r}; available: {available}")
+            name = known_camera(camera, labels.cameras, labels.stored.path)
             rows = _read_rows(labels, name, start, stop)
 
             def decode(s: int, n: int = n, name: str = name, rows: Sequence[Any] = rows) -> None:

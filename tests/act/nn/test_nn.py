@@ -132,7 +132,7 @@ def test_a_keypoint_detector_is_saved_loaded_and_reduced_to_some_cameras(tmp_pat
         )
         second = again.select(["b"]).keypoints(images(5, 2)[:, 1:])
     assert torch.allclose(second, found[:, 1:], atol=1e-3)
-    with pytest.raises(ValueError, match="not trained on camera 'c'; available: a, b"):
+    with pytest.raises(ValueError, match="the keypoint detector: unknown camera 'c'; available: a, b"):
         again.select(["c"])
     with pytest.raises(ValueError, match="needs 2 cameras"):
         again.keypoints(images(5, 3))
