@@ -33,6 +33,7 @@ SLOW = (
     "act/test_distributed.py",
     "act/training/test_cotraining.py",
     "act/training/test_fit.py",
+    "act/training/test_preparation.py",
     "act/training/test_pretrain.py",
     "act/training/test_unfreezing.py",
     "benchmarks/grid/test_cells.py",

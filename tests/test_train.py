@@ -6,7 +6,7 @@ import train
 from act.distributed import ALONE
 from act.run_folder import RunFolder
 from act.training.preparation import load_data
-from tests.act.training.test_fit import make
+from tests.fakes.tiny_run import make
 
 
 class Recorded:

@@ -177,7 +177,7 @@ class KeypointTrunk(Trunk):
     def select(self, cameras: Sequence[str]) -> "KeypointTrunk":
         """A copy with the heads of `cameras` only, in that order. Raises ValueError for a camera without a head."""
         known = self.config.cameras
-        index = [known.index(known_camera(camera, known, "keypoint detector")) for camera in cameras]
+        index = [known.index(known_camera(camera, known, "the keypoint detector")) for camera in cameras]
         trunk = copy.deepcopy(self)
         trunk.config = dataclasses.replace(self.config, cameras=tuple(cameras))
         for name in ("head", "nowhere", "nowhere_bias"):

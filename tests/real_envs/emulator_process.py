@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
-from tests.fakes.dynamixel_bus import EmulatedBus, Motor
+from tests.fakes.dynamixel_bus import EmulatedBus
+from tests.fakes.dynamixel_motor import Motor
 
 Shafts = Mapping[int, float]  # id of a motor -> its shaft [ticks]
 

@@ -18,7 +18,8 @@ from real_envs.motors import (
     VELOCITY_AND_POSITION,
     reported,
 )
-from tests.fakes.dynamixel_bus import EmulatedBus, Motor, arm, crc16, packet
+from tests.fakes.dynamixel_bus import EmulatedBus, crc16, packet
+from tests.fakes.dynamixel_motor import Motor, arm
 
 IDS = range(1, 10)
 

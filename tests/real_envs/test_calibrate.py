@@ -12,7 +12,8 @@ pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: 
 from real_envs.calibrate import main
 from real_envs.description import JOINTS, VIPERX_300S, WIDOWX_250S, ArmDescription, Gripper, Joint, load, save
 from real_envs.leader import Leader
-from tests.fakes.dynamixel_bus import EmulatedBus, arm
+from tests.fakes.dynamixel_bus import EmulatedBus
+from tests.fakes.dynamixel_motor import arm
 from tests.real_envs.conftest import HOME, PATIENT, shafts
 
 MOUNTED = {"zero": (2010, 2100, 1990, 2048, 3000, 77), "gripper": (1500, 2300)}  # how somebody built their arm

@@ -7,7 +7,7 @@ import torch
 
 from act.policies import act
 from act.training.preparation import load_data, make_policy
-from tests.act.training.test_fit import TINY, make
+from tests.fakes.tiny_run import TINY, make
 
 
 def test_the_loss_is_l1_and_the_weighted_divergence_from_the_prior(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from benchmarks import table1
 from benchmarks.grid.cells import Options, plan
 from tests.act.data.test_dataset import write
 from tests.act.policies import test_policies as contract
+from tests.fakes import tiny_policies
 
 PAGE = Path(__file__).parents[3] / "docs" / "adding_a_policy.md"
 NAME = "cosines"
@@ -27,8 +28,8 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     names = (*policies.available(), NAME)
     monkeypatch.setattr(policies, "available", lambda: names)
     module = policies.load(NAME)
-    tiny = eval(f"{{{entry}}}", {NAME: module, "STATE": contract.STATE})
-    monkeypatch.setitem(contract.TINY, NAME, tiny[NAME])
+    tiny = eval(f"{{{entry}}}", {NAME: module, "STATE": tiny_policies.STATE})
+    monkeypatch.setitem(tiny_policies.TINY, NAME, tiny[NAME])
     yield
     del sys.modules[module.__name__]
 

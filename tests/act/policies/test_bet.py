@@ -14,9 +14,9 @@ from act.policies.bet import Config, focal
 from act.runtime.agents import PolicyAgent
 from act.training.config import preset
 from tests.act.data.test_dataset import SIZE
-from tests.act.policies.test_policies import BET, make, make_batch
-from tests.act.training.test_fit import make as make_run
-from tests.act.training.test_fit import run
+from tests.fakes.tiny_policies import BET, make, make_batch
+from tests.fakes.tiny_run import make as make_run
+from tests.fakes.tiny_run import run
 from tests.fakes.two_ways import holds_both, learn
 
 STATE = 1  # of the tiny configurations of the contract tests: object poses, no images

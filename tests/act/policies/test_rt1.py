@@ -6,7 +6,7 @@ import torch
 
 from act.policies import rt1
 from act.policies.rt1 import Config, TokenLearner
-from tests.act.policies.test_policies import make, make_batch, observations
+from tests.fakes.tiny_policies import make, make_batch, observations
 from tests.fakes.two_ways import answers, learn
 
 RESNET, STATE = 0, 2  # of the tiny configurations of the contract tests

@@ -1,71 +1,20 @@
-"""Real time: exactly, with a clock that tests move; and for one second on the wall clock, in the simulator."""
+"""A policy that answers late: exactly, when a test says so; and for one second on the wall clock, in the simulator."""
 
 import os
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
 
 import numpy as np
 import pytest
 
-from act.runtime.agents import PolicyAgent, TemporalEnsemble
+from act.runtime.agents import TemporalEnsemble
 from act.runtime.envs import SerialEnvs
-from act.runtime.pace import Pace
 from act.runtime.realtime import QUERY_NICE, AsyncAgent, PolicyProcess
-from act.runtime.robot_envs import PacedEnvs, RobotEnvs
-from act.runtime.rollout import rollout
-from act.types import EnvSpec, Observation
-from tests.fakes.toy_env import ToyEnv
-
-K = 6
-
-
-class Clock:
-    """Moves only by `sleep` and when tests add to `time`."""
-
-    time = 100.0
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds >= 0
-        self.time += seconds
-
-
-class Later(Executor):
-    """An executor that works when `finish` is called: queries take as many control steps as a test wants."""
-
-    def __init__(self) -> None:
-        self.waiting: list = []
-
-    def submit(self, fn, /, *args, **kwargs) -> Future:
-        self.waiting.append((Future(), fn, args))
-        return self.waiting[-1][0]
-
-    def finish(self) -> None:
-        future, fn, args = self.waiting.pop(0)
-        try:
-            future.set_result(fn(*args))
-        except ValueError as error:
-            future.set_exception(error)
-
-
-class Plan:
-    """The action for control step t, asked at control step s (which qpos[0] says), is 100 s + t in every joint."""
-
-    def __init__(self, n_obs_steps: int = 1, needs_images: bool = False, duration: float = 0.0):
-        self.chunk_size, self.n_obs_steps, self.needs_images = K, n_obs_steps, needs_images
-        self.duration, self.shown = duration, []
-
-    def predict_chunk(self, histories: Sequence[Sequence[Observation]]) -> np.ndarray:
-        time.sleep(self.duration)
-        self.shown.append([float(obs["qpos"][0]) for obs in histories[0]])
-        asked = self.shown[-1][-1]
-        chunk = 100 * asked + asked + np.arange(K, dtype=np.float32)
-        return np.tile(chunk[None, :, None], (len(histories), 1, 14))
+from act.runtime.robot_envs import PacedEnvs
+from act.types import Observation
+from tests.fakes.late_answers import K, Later, Plan
 
 
 class Broken(Plan):
@@ -88,86 +37,6 @@ def drive(agent: AsyncAgent, later: Later, arrivals: Sequence[int], steps: int) 
     return actions
 
 
-# ------------------------------------------------------------------------------------------------------------ deadlines
-def test_every_period_ends_on_the_grid_whatever_the_work_in_it():
-    clock = Clock()
-    pace = Pace(clock)
-    for work in (0.0, 0.013, 0.0199):
-        clock.time += work
-        pace.wait()
-    assert clock.time == pytest.approx(100.06) and pace.missed == 0
-    np.testing.assert_allclose(pace.durations, 0.02)
-
-
-def test_a_little_late_shortens_the_next_period_and_much_too_late_moves_the_grid():
-    clock = Clock()
-    pace = Pace(clock)
-    for work in (0.025, 0.0, 0.07, 0.0):
-        clock.time += work
-        pace.wait()
-    np.testing.assert_allclose(pace.durations, [0.025, 0.015, 0.07, 0.02])
-    timing = pace.timing()
-    assert (timing.missed, timing.periods) == (2, 4) and timing.max_ms == pytest.approx(70)
-    assert "2 deadlines missed" in str(timing)
-
-
-def test_nothing_measured_and_impossible_periods_are_refused():
-    with pytest.raises(ValueError, match="no control period has ended"):
-        Pace(Clock()).timing()
-    with pytest.raises(ValueError, match="period=0 s: must be positive"):
-        Pace(Clock(), 0)
-
-
-class SlowToy(ToyEnv):
-    """A toy whose physics takes 5 ms, and 50 ms at t = 3."""
-
-    def __init__(self, clock: Clock):
-        super().__init__(episode_len=6)
-        self.clock = clock
-
-    def step(self, action: np.ndarray):
-        self.clock.time += 0.05 if self.t == 3 else 0.005
-        return super().step(action)
-
-
-def test_a_rollout_in_paced_environments_is_the_same_rollout_in_real_time():
-    clock = Clock()
-    agent = PolicyAgent(Plan())
-    free = list(rollout(SerialEnvs([SlowToy(Clock())]), agent, seeds=[3]))
-    paced = PacedEnvs(SerialEnvs([SlowToy(clock)]), clock)
-    assert list(rollout(paced, agent, seeds=[3])) == free
-    np.testing.assert_allclose(paced.pace.durations, [0.02, 0.02, 0.02, 0.05, 0.02, 0.02])
-    assert paced.pace.missed == 1
-
-
-class Arm:
-    """A robot that reaches its targets at once, and notes when they were sent."""
-
-    max_step = 1.0
-
-    def __init__(self, clock: Clock):
-        self.clock, self.qpos, self.sent = clock, np.zeros(14, np.float32), []
-
-    def observe(self) -> Observation:
-        self.clock.time += 0.004  # reading cameras takes time
-        return {"qpos": self.qpos, "qvel": np.zeros(14, np.float32)}
-
-    def act(self, action: np.ndarray) -> None:
-        self.sent.append(self.clock.time)
-        self.qpos = action
-
-
-def test_any_robot_gets_its_actions_on_the_grid():
-    clock = Clock()
-    arm = Arm(clock)
-    envs = RobotEnvs(arm, EnvSpec("arm", (), 5), clock)
-    (result,) = rollout(envs, PolicyAgent(Plan(), n_action_steps=K), seeds=[0])
-    assert result.length == 5 and float(arm.qpos[0]) == 4
-    np.testing.assert_allclose(np.diff(arm.sent)[1:], 0.02)  # the first one follows reset at once
-    assert envs.pace.missed == 0
-
-
-# ---------------------------------------------------------------------------------------------------------------- agent
 def test_a_late_chunk_counts_from_when_it_was_asked_for():
     later = Later()
     actions = drive(AsyncAgent(Plan(), n_action_steps=4, executor=later, say=lambda _: None), later, (2, 6), 8)

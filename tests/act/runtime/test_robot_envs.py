@@ -13,9 +13,9 @@ from act.runtime.realtime import AsyncAgent
 from act.runtime.robot_envs import FIRST_READINGS, RobotEnvs
 from act.runtime.rollout import rollout
 from act.types import EnvSpec, Observation, PolicySpec
-from tests.act.runtime.test_realtime import Clock, Later
 from tests.act.runtime.test_rollout import Notes
 from tests.fakes.constant_policy import ConstantPolicy
+from tests.fakes.late_answers import Clock, Later
 
 STEPS = 40
 

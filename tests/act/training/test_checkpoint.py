@@ -17,7 +17,7 @@ from act.run_folder import RunFolder
 from act.training import preparation
 from act.training.checkpoint import load_state, save_state
 from act.training.config import TrainConfig
-from tests.act.training.test_fit import make, run
+from tests.fakes.tiny_run import make, run
 
 Tensors = dict[str, torch.Tensor]
 CONSTANT = {"schedule": "constant", "steps": 4}

@@ -9,7 +9,7 @@ import pytest
 from act.policies import act as act_policy
 from act.training import config as configs
 from act.training.config import TrainConfig
-from tests.act.training.test_fit import make
+from tests.fakes.tiny_run import make
 
 
 @pytest.mark.parametrize(

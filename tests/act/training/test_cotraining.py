@@ -17,7 +17,7 @@ from act.training.cotraining import CoTraining
 from act.training.fit import fit
 from act.training.preparation import load_data, make_policy
 from tests.act.data.test_dataset import SIZE, write
-from tests.act.training.test_fit import TINY, make
+from tests.fakes.tiny_run import TINY, make
 from tests.fakes.toy_scenes import BLOB_SIZE, CAMERAS, BlobSampler
 
 N_SCENES = 24

@@ -14,7 +14,7 @@ from act.training.checkpoint import load_state
 from act.training.preparation import load_data, make_policy
 from act.training.trainer import Trainer
 from tests.act.data.test_dataset import SIZE
-from tests.act.training.test_fit import TINY, make, run
+from tests.fakes.tiny_run import TINY, make, run
 
 
 def trainer_of(directory: Path, **changes) -> tuple[Trainer, EpisodeDataset]:
