@@ -72,7 +72,7 @@ class Expert(ex.Expert):
     def open_zip(self, scene: Scene) -> Goals:
         """Moves the slider past the zip to the end of the rim, relative to the measured pose of the bag.
 
-        The zip is open 15 mm before that. Demonstrations that ended where it opens taught policies to stop short of it.
+        The zip is open 15 mm before that. Shown no more than what success needs, policies stop short of it.
         The goal is beyond the end until the slider is there; a hand that went on pulling would drag the bag along.
         """
         bag, slider = scene.objects["bag"], scene.objects["slider"]
