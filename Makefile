@@ -21,6 +21,7 @@ DEMOS := data/demo$(ENDING)
 RUN := runs/demo$(ENDING)
 # For a smaller or larger demo (after one: make clean-demo): make demo EPISODES=10 SCENES=500 TRAIN="--steps 500" ROLLOUTS=10
 EPISODES := 50
+RECORD := $(if $(filter aloha,$(PRESET)),--spread 500)
 SCENES := $(if $(filter aloha,$(PRESET)),6000,3000)
 PRETRAIN := $(if $(filter aloha,$(PRESET)),--backbone resnet18 --steps 1300,--steps 500)
 TRAIN :=
@@ -75,7 +76,7 @@ lock: setup
 # interrupted; rendering the random scenes, a minute or two, begins again.
 # The set-up is an order-only prerequisite (after the bar): a new library version does not throw demonstrations away.
 $(DEMOS)/.recorded: | .venv/.demo
-	$(PY) record_sim_episodes.py --task_name $(TASK_NAME) --dataset_dir $(DEMOS) --image_size 240 320 --num_episodes $(EPISODES)
+	$(PY) record_sim_episodes.py --task_name $(TASK_NAME) --dataset_dir $(DEMOS) --image_size 240 320 --num_episodes $(EPISODES) $(RECORD)
 	@touch $@
 
 $(DEMOS)/scenes.hdf5: | .venv/.demo
