@@ -16,7 +16,7 @@ OPENING = 0.606  # reading of the left gripper closed on the cup
 GRASP = np.array([-0.004, 0.0, 0.002])  # [m] of the left hand in the frame of the cup
 GRASP_PITCH = np.radians(30.0)  # [rad] how far the left hand looks down relative to the cup
 APPROACH = np.array([0.85, 0.0, -0.53])  # unit vector in the left hand's frame; flatter, the elbow would fold
-PITCH = np.radians(20.0)  # [rad] how far the right hand looks down
+PITCH = np.radians(30.0)  # [rad] how far the right hand looks down
 TIPS = np.array([0.0187, 0.0, 0.002])  # [m] middle of the finger tips in the frame of a hand
 TOUCH = np.array([0.020, 0.0, 0.013])  # [m] where the finger tips push the cup, below the tab
 READY = 0.05  # [m] distance from there at which they wait
@@ -30,7 +30,7 @@ ARM = 0.046  # [m] from the hinge to the finger tips under the tab
 BELOW = 0.008  # [m] of the finger tips' middle below the lid's when they touch
 LEAD = 0.35  # [rad] how far the finger tips are ahead of the lid
 WEIGHT = 0.03  # [kg] of the cup with its lid
-OPENED = (1.15, 1.09)  # [rad] angle of the lid at which the right hand goes away, and below which it comes back
+OPENED = (1.50, 1.44)  # [rad] angle of the lid at which the right hand goes away, and below which it comes back
 PRISING = 0.08  # [m/s] largest speed of the finger tips at the lid
 BACK = np.array([0.13, 0.5, 0.15])  # [m] where the right hand ends
 
