@@ -1,7 +1,7 @@
 """Training data: samples (episode, t) of recorded episodes, and batches that depend only on (seed, step).
 
-The frames of all episodes (loading.py) are concatenated: row starts[e] + t is control step t of episode e. frames.py holds the
-images, chunk_labels.py the chunks that an expert gave as labels in DAgger.
+The frames of all episodes (loading.py) are concatenated: row starts[e] + t is control step t of episode e. frames.py
+holds the images, chunk_labels.py the chunks that an expert gave as labels in DAgger.
 Letters: B samples, T history, K chunk, A action, N cameras, F features of one camera, H W image, C h w feature map.
 """
 
