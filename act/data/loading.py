@@ -1,7 +1,9 @@
 """The episodes of a training: found in their folder, split, read, and checked against each other.
 
     train, held_out = split(find(Path("data/sim_transfer_cube_scripted")), val_fraction=0.1, seed=0)
-    episodes = load_episodes(train)  # images stay in the files
+    episodes = load_episodes(train)
+
+Images stay in the files until dataset.py draws samples.
 """
 
 import sys

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from act.data.dataset import EpisodeDataset, Sampling
-from act.data.loading import find, load_episodes
 from act.data.episodes import episode_path, read_episode, write_episode
+from act.data.loading import find, load_episodes
 from act.nn.vision import KeypointConfig, KeypointTrunk
 from act.recording.attempts import Recording
 from act.recording.scenes import record_scenes

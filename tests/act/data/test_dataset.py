@@ -10,8 +10,8 @@ import torch
 from act.data.augment import augment, shift
 from act.data.batch import Batch
 from act.data.dataset import EpisodeDataset, Sampling
-from act.data.loading import find, load_episodes, split
 from act.data.episodes import write_episode
+from act.data.loading import find, load_episodes, split
 from act.data.normalize import Normalizer
 
 LENGTHS = (7, 4, 9)

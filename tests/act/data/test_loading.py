@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from act.data.dataset import EpisodeDataset, Sampling
-from act.data.loading import find, load_episodes, print_notes
 from act.data.episodes import episode_path, write_episode
+from act.data.loading import find, load_episodes, print_notes
 
 
 def test_chunks_of_a_real_robot_begin_one_step_earlier_as_in_the_original(tmp_path: Path, capsys) -> None:

@@ -69,7 +69,10 @@ def test_renumbering_never_writes_over_an_episode(tmp_path: Path, capsys: pytest
     for name in ("episode_0", "episode_1", "episode_01"):
         write_episode(tmp_path / f"{name}.hdf5", **content())
     assert main(["repair", "--renumber", str(tmp_path)]) == 2
-    assert "have the same number; rename one of them" in capsys.readouterr().err and len(list(tmp_path.glob("episode_*"))) == 3
+    assert (
+        "have the same number; rename one of them" in capsys.readouterr().err
+        and len(list(tmp_path.glob("episode_*"))) == 3
+    )
 
 
 def test_a_folder_that_is_being_recorded_into_is_not_repaired(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
