@@ -240,6 +240,6 @@ def test_episodes_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> Non
         find_episodes(tmp_path / "nowhere")
     (tmp_path / "episode_09.hdf5").touch()
     with pytest.raises(
-        ValueError, match="episode_09[.]hdf5 and episode_9[.]hdf5 have the same number; rename one of them"
+        ValueError, match=r"episode_09[.]hdf5 and episode_9[.]hdf5 have the same number; rename one of them"
     ):
         find_episodes(tmp_path)
