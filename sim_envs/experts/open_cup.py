@@ -30,7 +30,7 @@ ARM = 0.046  # [m] from the hinge to the finger tips under the tab
 BELOW = 0.008  # [m] of the finger tips' middle below the lid's when they touch
 LEAD = 0.35  # [rad] how far the finger tips are ahead of the lid
 WEIGHT = 0.03  # [kg] of the cup with its lid
-OPENED = (1.50, 1.44)  # [rad] lid angle at which the right hand goes away, and below which it comes back; open is 1.05
+OPENED = (1.40, 1.34)  # [rad] lid angle at which the right hand goes away, and below which it comes back; open is 1.05
 PRISING = 0.08  # [m/s] largest speed of the finger tips at the lid
 BACK = np.array([0.13, 0.5, 0.15])  # [m] where the right hand ends
 
