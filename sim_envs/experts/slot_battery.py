@@ -1,7 +1,7 @@
 """Defines the expert for slot battery: the left hand holds the remote down, and the right hand inserts the battery.
 
-The battery slides over the lip, against the spring, and 4 to 5 mm farther than it must; then the hand presses it down.
-Policies that imitate this stop about 3 mm short, so without the margin most of them leave the battery on the lip.
+The battery slides over the lip, against the spring, and 8 to 9 mm farther than it must; then the hand presses it down.
+Policies that imitate this stop 3 mm short or more, so without the margin most of them leave the battery on the lip.
 """
 
 from typing import ClassVar
@@ -21,8 +21,8 @@ SEAT = np.array([0.039, 0.0, 0.005])  # [m] of the inserted battery in the remot
 ENTRY = 0.007  # [m] to the right of the seat: there the battery comes down before the spring
 SLIDE = 0.0075  # [m] height above the seat at which the battery slides over the lip, which is 6 mm high
 GAP = 0.03  # [m] height above SLIDE at which the battery is lined up
-DRIVE = 0.006  # [m] how far behind the lip the battery is driven
-ROOM = (0.0035, 0.005)  # [m] behind the lip: above the first it begins to go down, above the second it goes all the way
+DRIVE = 0.011  # [m] how far behind the lip the battery is driven
+ROOM = (0.0075, 0.009)  # [m] behind the lip: above the first it begins to go down, above the second it goes all the way
 FUNNEL = (0.0015, 0.004)  # [m] alignment error below which the battery comes down, and above which it waits
 PUSH = 0.05  # [m/s] largest speed in the last centimetres
 BACK = np.array([0.16, 0.0, 0.14])  # [m] from the remote to where the right hand ends; its fingers point back
@@ -94,7 +94,8 @@ def insertion_place(local: Pose) -> np.ndarray:
     """Returns the next place (3,) [m] of a battery that is at `local` in the remote's frame, both from the seat."""
     right, beside, above = local.position - SEAT
     off = abs(beside) + 0.05 * float(np.linalg.norm(rotation_vector(local.rotation)))
-    over = ex.ramp(-abs(right - ENTRY), -0.02, -0.012) * ex.ramp(-abs(beside), -0.012, -0.008)
+    outside = max(right - ENTRY, -DRIVE - right)  # of the stretch that the battery slides along
+    over = ex.ramp(-outside, -0.02, -0.012) * ex.ramp(-abs(beside), -0.012, -0.008)
     # `low` is 1 in the compartment, at the height of the lip or below; `fits` is 1 when there is room behind the lip.
     low = over * ex.ramp(SLIDE + 0.008 - above, 0.0, 0.005)
     fits = low * ex.ramp(-right, *ROOM)
