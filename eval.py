@@ -51,7 +51,7 @@ def evaluate(options: Options) -> None:
     """Loads the policy once, evaluates every execution of it, and writes the report about all results in the folder."""
     run, plan, machine = options.folder, options.rollouts, options.machine
     trained_task = task_of(RunFolder(run).task_name())
-    task = env_name(options.env) if options.env else task_of(options.task_name or trained_task)
+    task = env_name(options.env) if options.env else task_of(options.task_name) if options.task_name else trained_task
     policy, about, weights = open_run(run, machine.engine, machine.device)
     engine, out = engine_name(machine.engine), RunFolder(options.out or run)
     cameras, image_size = evaluation.cameras_for(policy, 0 if options.env else plan.videos)

@@ -100,7 +100,7 @@ class PolicySpec:
     def from_json(cls, values: Mapping[str, Any]) -> "PolicySpec":
         """The spec that `to_json` wrote. Raises TypeError for unknown fields, and for values that no policy has."""
         spec = cls(**tuples(values))
-        names, sizes = spec.cameras, (spec.image_size, spec.recorded_size or spec.image_size)
+        names, sizes = spec.cameras, [spec.image_size] + [spec.recorded_size] * (spec.recorded_size is not None)
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise TypeError(f"cameras {names!r}: expected a list of names")
         if len(set(names)) < len(names) or len(names) > MOST_CAMERAS:

@@ -77,7 +77,8 @@ def counts_of(rows: Rows, track: str, task: str, style: str, methods: Sequence[M
 def paper_success(method: Method, mode: Mode, task: str, style: str) -> float | None:
     """Returns the paper's figure [%]: ACT is ensembled there, the other methods act in single steps."""
     same = mode == "ensemble" if method.label == "ACT" else method.chunk_size == 1
-    return PAPER[task].methods[method.label][-1][style == "human"] if same else None
+    figures = PAPER[task].methods.get(method.label) if same else None
+    return figures[-1][style == "human"] if figures else None
 
 
 def overview(rows: Rows, track: str) -> str:

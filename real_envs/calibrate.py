@@ -6,6 +6,7 @@ python -m real_envs.calibrate mine.yaml --arm other --port /dev/ttyUSB0 --motors
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -45,15 +46,15 @@ CLEAR = 100  # [ticks] 9 degrees, which a motion must have at least
 
 
 def main(arguments: Sequence[str] | None = None, ask: Ask = input) -> int:
-    """Returns the exit code: 0 written, 1 the arm failed, 2 wrong input, 130 stopped with Ctrl-C."""
+    """Returns the exit code: 0 written, 1 the arm failed, 2 wrong input, 130 stopped with Ctrl-C or Ctrl-D."""
     options = parser().parse_args(arguments)
     try:
         arm = calibrated(described(options), ask, find_signs=options.arm == "other")
         save(arm, options.file)
-    except (HardwareError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a HardwareError is an OSError
         print(f"calibrate: {error}", file=sys.stderr)
         return 1 if isinstance(error, HardwareError) else 2
-    except KeyboardInterrupt:
+    except (EOFError, KeyboardInterrupt):
         print("\ncalibrate: stopped; nothing is written", file=sys.stderr)
         return 130
     print(f"{options.file} describes the {arm.name} on {arm.port}")
@@ -76,7 +77,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def described(options: argparse.Namespace) -> ArmDescription:
-    """The arm before its calibration. ValueError for ids that are missing or have no effect."""
+    """The arm before its calibration. ValueError for a file that cannot be, and wrong --motors."""
+    if not options.file.parent.is_dir() or not os.access(options.file.parent, os.W_OK):
+        raise ValueError(
+            f"{options.file} cannot be written; {options.file.parent} must be a folder that you may write to"
+        )
     if (options.arm == "other") != (options.motors is not None):
         raise ValueError("--motors has an effect only with --arm other, which needs it: six joints, then the gripper")
     arm = KNOWN.get(options.arm) or ArmDescription(
@@ -93,7 +98,8 @@ def calibrated(arm: ArmDescription, ask: Ask, find_signs: bool) -> ArmDescriptio
     with Leader(arm) as measured:
 
         def ticks() -> np.ndarray:
-            measured.read()
+            while not measured.read().fresh:  # a lost reading would be a pose of before; HardwareError after 0.1 s
+                pass
             return measured.ticks
 
         ask(ZERO_POSE)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from real_envs.arm import Arm, Reading
+from real_envs.arm import Arm, Reading, signed
 from real_envs.bus import ANSWER_TIME, HardwareError
 from real_envs.description import GRIPPER, ArmDescription
 from real_envs.motors import (
@@ -89,7 +89,7 @@ class Follower(Arm):
             self._shadow_zeros[shadow] = self._present(shadow) + self._present(self.description.motors[place])
 
     def _present(self, motor: int) -> int:
-        return (self.bus.read(motor, PRESENT_POSITION) + 2**31) % 2**32 - 2**31
+        return signed(self.bus.read(motor, PRESENT_POSITION))
 
     def _switch_on(self) -> None:
         """Moves slowly to the present pose, which means that nothing moves, and only then allows the full speed."""

@@ -175,7 +175,12 @@ def load(path: Path) -> Body:
         if not isinstance(values.get("axes"), list):
             raise ValueError("there is no list `axes`")
         axes = tuple(_axis(item) for item in values.pop("axes"))
-        return _called(Body, {**values, "axes": axes, "unused": tuple(values.get("unused", ()))})
+        cameras, unused = values.get("cameras") or {}, values.get("unused") or []
+        if not isinstance(cameras, dict) or not all(isinstance(name, str) for pair in cameras.items() for name in pair):
+            raise ValueError(f"cameras {cameras!r:.80}: give a mapping of our names to LeRobot's, or leave it out")
+        if not isinstance(unused, list):
+            raise ValueError(f"unused {unused!r:.80}: give a list of features, or leave it out")
+        return _called(Body, {**values, "axes": axes, "cameras": cameras, "unused": tuple(unused)})
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; docs/real_robot.md shows a file that works") from None
 

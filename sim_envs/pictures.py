@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
                 raise ValueError(f"{path} cannot be written; does the folder exist?")
             print(path)
-    except (ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         print(f"pictures: {error}", file=sys.stderr)
         return 2
     return 0

@@ -21,7 +21,7 @@ class RayWorkers:
 
     Example:
         with connected("auto"):
-            record(recording, make_env, make_expert, Path("data/cube"), 500, workers=1, start_workers=RayWorkers)
+            record(recording, make_env, make_expert, Path("data/cube"), 500, RayWorkers)
     """
 
     def __init__(self, make_runner: MakeRunner, folder: Path):

@@ -1,7 +1,7 @@
 """Measures a data set, episode by episode: lengths, standing still, jerk, starts of objects, cameras that are stuck.
 
 data = measure(find_episodes("data/cube"))
-print(len(data.episodes), data.column("jerk").median())
+print(len(data.episodes), np.median(data.column("jerk")))
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,6 @@ class EpisodeStatistics:
     jerk: float  # root mean square of the commanded arm joints [rad/s^3]
     jump: float  # the largest change of a commanded arm joint within one control step
     jump_t: int
-    lag: float  # mean distance between the commanded and the measured arm joints one step later
     interventions: float | None  # share of the control steps; None where no policy took part
     starts: np.ndarray  # (objects, 2): x and y of each object at the start [m]
     copied: bool  # the actions are the measured joints
@@ -125,9 +124,6 @@ def measure_episode(episode: Episode) -> EpisodeStatistics:
     stillness, dt = find_stillness(episode), control_timestep(episode)
     jump, jump_t = largest_jump(targets, arms)
     inner = stillness.still[stillness.start : stillness.stop]
-    width = min(episode.qpos.shape[1], targets.shape[1])
-    shared = arms[arms < width]
-    behind = np.abs(targets[:-1, shared] - episode.qpos[1:, shared])
     stuck, dark = _bad_cameras(episode)
     return EpisodeStatistics(
         episode,
@@ -140,7 +136,6 @@ def measure_episode(episode: Episode) -> EpisodeStatistics:
         jerk=jerk(targets, arms),
         jump=jump,
         jump_t=jump_t,
-        lag=float(behind.mean()) if behind.size else 0.0,
         interventions=None if episode.intervention is None else float(episode.intervention.mean()),
         starts=_starts(episode),
         copied=np.array_equal(episode.action, episode.qpos),

@@ -9,6 +9,7 @@ from act.evaluation.execution import Execution
 from act.evaluation.results_form import misfit
 from act.files import read_json
 from act.run_folder import RunFolder
+from act.types import task_of
 
 # Keys that every results.json has.
 NEEDED = ("task", "n", "preliminary", "success", "strict_success", "stages", "mean_return", "episodes", "seeds")
@@ -100,5 +101,6 @@ def _read(file: Path) -> Evaluation:
         execution = Execution.from_settings(settings) if settings.get("mode") else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file} cannot be read: its settings describe no execution ({error})") from None
-    starts = RunFolder(run_path).starts()
+    same_task = task_of(settings.get("trained_on") or results["task"]) == results["task"]
+    starts = RunFolder(run_path).starts() if same_task else []  # those of another task say nothing about these rollouts
     return Evaluation(file.parent, results, metrics, run_path, starts, execution=execution)

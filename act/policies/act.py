@@ -16,17 +16,18 @@
                                             backbone: N images -> maps (N, C, h, w), a token per cell
 
 Letters: B batch, K chunk, A action, N cameras, S tokens, D width, L latent, P keypoints. `Config()` is the paper's
-network with two repairs (all decoder layers count; cameras are distinguished by a learned code); preset `paper` undoes
-them. Code of the original: github.com/tonyzhaozh/act.
+network with two repairs (the decoder starts from its queries, and a learned code distinguishes the cameras); preset
+`paper` undoes them. Code of the original: github.com/tonyzhaozh/act.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from tyro.conf import Suppress
 
 from act.data.batch import Batch, SceneBatch
 from act.data.normalize import Normalizer
@@ -47,7 +48,6 @@ class Config(ObservingConfig):
     """Sizes and ablations of ACT."""
 
     may_be_zero = frozenset({"n_points"})
-    learns_from_scenes = True
 
     hidden_dim: int = 512
     """D: width of every token."""
@@ -81,7 +81,7 @@ class Config(ObservingConfig):
     """Reconstruction loss of the chunk, a mean over the actions that are not padding."""
     dropout: float = 0.1
     """Dropout in attention, feed-forward and residuals of all transformer layers."""
-    n_points: int = 0
+    n_points: Annotated[int, Suppress] = 0
     """Keypoints per camera that the encoder also learns to locate in random scenes; set by --scenes."""
     map_noise: float = 0.0
     """Standard deviation of noise on feature maps in training, in units of the maps' own standard deviation."""
@@ -122,6 +122,10 @@ class Config(ObservingConfig):
             cvae_stride=4,
             dropout=0.0,
         )
+
+    @property
+    def learns_from_scenes(self) -> bool:
+        return self.use_images and not self.use_env_state
 
     @property
     def without_effect(self) -> dict[str, str]:

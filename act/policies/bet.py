@@ -60,7 +60,7 @@ class Config(ObservingConfig):
 
     @classmethod
     def training(cls, name: str) -> dict[str, Any]:
-        """ "paper": table V without its betas, with the original's clipping; else: every frame, for the history."""
+        """ "paper": table V, and the original's clipping without its betas; else: every frame, for the history."""
         if name == "paper":
             return {"lr": 1e-4, "batch_size": 64, "weight_decay": 0.1, "grad_clip": 1.0}
         return {"frame_stride": 1}

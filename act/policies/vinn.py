@@ -50,6 +50,8 @@ class Config(ObservingConfig):
         """
         if name == "paper":
             return cls(chunk_size=1, backbone="keypoints", backbone_weights="sim", freeze_backbone=True)
+        if name == "aloha":
+            raise ValueError("VINN trains no backbone, so it has no preset 'aloha'; use fast, state or paper")
         values: dict[str, Any] = {
             "state_weight": 0.0 if name == "fast" else 10.0,
             "temperature": 0.1,

@@ -94,4 +94,6 @@ def check_fits(spec: PolicySpec, obs: Observation, action_dim: int | None, env_n
             raise ValueError(f"the policy {name} of {ours} numbers, but {env_name} has {here or 'none'}")
     missing = [camera for camera in spec.cameras if camera not in obs.get("images", spec.cameras)]
     if missing:
-        raise ValueError(f"the policy needs camera {missing[0]!r}, but {env_name} has {', '.join(obs['images'])}")
+        raise ValueError(
+            f"the policy needs camera {missing[0]!r}, but {env_name} has {', '.join(obs['images']) or 'none'}"
+        )

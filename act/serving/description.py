@@ -7,9 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from act.serving.wire import LIMITS, MOST_BYTES
-from act.types import PolicySpec
-
-MOST_NUMBERS = 100_000  # of a vector, or of a chunk
+from act.types import MOST_NUMBERS, PolicySpec
 
 
 def check_json(about: Mapping[str, Any]) -> None:
@@ -28,31 +26,19 @@ def read_spec(values: Any) -> PolicySpec:
     for name in (*values, *expected):
         if name not in values or name not in expected:
             raise ValueError(f"key {name!r} of its spec is {'missing' if name in expected else 'unknown'}")
-    dims = {"qpos_dim": 1, "action_dim": 1, "env_state_dim": 0}
-    wrong = [name for name, least in dims.items() if not _is_whole(values[name], least, MOST_NUMBERS)]
-    if not _are_names(values["cameras"]):
-        wrong.append("cameras")
-    if not _is_size(values["image_size"]):
-        wrong.append("image_size")
-    if values["recorded_size"] is not None and not _is_size(values["recorded_size"]):
-        wrong.append("recorded_size")
-    if wrong:
-        raise ValueError(f"{wrong[0]!r} of its spec is {values[wrong[0]]!r}")
-    return PolicySpec.from_json(values)
-
-
-def _are_names(value: Any) -> bool:
-    """Whether this is a list of different strings, as many as a message can name."""
-    if not isinstance(value, list) or len(value) > LIMITS["max_map_len"]:
-        return False
-    return all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
-
-
-def _is_size(value: Any) -> bool:
-    """Whether this is an (H, W) whose image fits into a message."""
-    if not isinstance(value, list) or len(value) != 2 or not all(_is_whole(side, 1, MOST_BYTES) for side in value):
-        return False
-    return 3 * math.prod(value) <= MOST_BYTES
+    try:
+        spec = PolicySpec.from_json(values)
+    except TypeError as error:
+        raise ValueError(f"its spec has {error!s:.200}") from None
+    for name in ("qpos_dim", "action_dim"):
+        if values[name] < 1:
+            raise ValueError(f"{name!r} of its spec is {values[name]}")
+    if len(spec.cameras) > LIMITS["max_map_len"]:
+        raise ValueError(f"its {len(spec.cameras)} cameras do not fit into a message")
+    for size in (spec.image_size, spec.recorded_size or spec.image_size):
+        if 3 * math.prod(size) > MOST_BYTES:
+            raise ValueError(f"an image of {size[0]}x{size[1]} pixels does not fit into a message")
+    return spec
 
 
 def _is_whole(value: Any, least: int, most: int) -> bool:

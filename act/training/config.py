@@ -21,6 +21,7 @@ EVALUATION_FLAGS = ("--temporal_agg", "--eval", "--onscreen_render")  # of the o
 AT_LEAST_ONE = ("frame_stride", "steps", "batch_size", "log_every", "validate_every", "save_every", "eval_rollouts")
 AT_LEAST_ONE += ("scene_batch_size", "unfrozen_batch_size")
 NOT_NEGATIVE = ("lr", "lr_backbone", "weight_decay", "warmup_steps", "grad_clip", "eval_every", "seed", "scene_weight")
+OF_GRADIENTS = ("batch_size", "lr", "lr_backbone", "weight_decay", "warmup_steps", "schedule", "ema_decay", "grad_clip")
 MAY_CHANGE = ("run_dir", "device", "cache", "compile", "log_every", "save_every", "eval_rollouts")  # when resuming
 
 
@@ -43,7 +44,7 @@ class TrainConfig:
     """Weights of demonstrations, expert labels and the policy's own steps in DAgger (act/data/labels.py)."""
     scenes: Path | None = None
     """File of random scenes in which the encoder also learns to locate keypoints, in the same steps (co-training).
-    Preset aloha takes the file scenes.hdf5 beside its episodes."""
+    Preset aloha takes the file scenes.hdf5 beside its episodes, unless its policy sees object poses."""
     scene_weight: float = 1.0
     """Weight of that loss; with 0, preset aloha needs no scenes."""
     scene_batch_size: int = 32
@@ -132,10 +133,10 @@ class TrainConfig:
             raise ValueError(f"num_epochs {self.num_epochs} must be at least 1")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.val_fraction < 1:
             raise ValueError(f"ema_decay {self.ema_decay} and val_fraction {self.val_fraction} must be in [0, 1)")
-        if self.scenes and not (self.policy.learns_from_scenes and self.policy.uses_images):
+        if self.scenes and not self.policy.learns_from_scenes:
             raise ValueError(
-                f"scenes {self.scenes}: only ACT with images learns from random scenes; "
-                "leave it out, or give --policy_class ACT --use_images"
+                f"scenes {self.scenes}: only ACT with images and without object poses learns from random scenes; "
+                "leave it out, or give --policy_class ACT --use_images --no_use_env_state"
             )
         if self.processes > 1 and (self.scenes or self.unfreeze_at is not None):
             raise ValueError("scenes and unfreeze_at need a single process; start train.py without accelerate launch")
@@ -150,7 +151,7 @@ class TrainConfig:
     @property
     def has_default_scenes(self) -> bool:
         """Whether `with_paths` chooses a file of random scenes where none is given."""
-        return self.preset == "aloha" and self.policy.learns_from_scenes and self.policy.uses_images
+        return self.preset == "aloha" and self.policy.learns_from_scenes
 
     @property
     def trains_backbone(self) -> bool:
@@ -172,6 +173,8 @@ class TrainConfig:
             unused["unfreeze_at"] = "with --use_images and --freeze_backbone"
         if self.unfreeze_at is None:
             unused["unfrozen_batch_size"] = "with --unfreeze_at STEP"
+        if not self.policy.learns_by_gradient:
+            unused |= dict.fromkeys(OF_GRADIENTS, "for a policy that learns by gradient")
         if not self.val_fraction:
             unused["validate_every"] = "with --val_fraction above 0"
         return unused

@@ -13,6 +13,7 @@ from act.data.checksums import hdf5_bytes
 from act.data.dataset import EpisodeDataset, Sampling
 from act.data.loading import find, load_episodes, print_notes, split
 from act.data.normalize import Normalizer
+from act.nn.tensors import check_form
 from act.policies.base.policy import Policy
 from act.policies.base.storage import load_policy
 from act.training.config import TrainConfig
@@ -85,10 +86,12 @@ def make_policy(config: TrainConfig, train: EpisodeDataset, spec: PolicySpec) ->
         chosen = dataclasses.replace(chosen, n_points=len(read_labels(config.scenes).keypoints))
     policy = policies.load(config.policy_class).Policy.create(chosen, spec, normalizer)
     if config.warm_start is not None:
+        state = load_policy(config.warm_start).state_dict()
         try:
-            policy.load_state_dict(load_policy(config.warm_start).state_dict())
-        except RuntimeError as error:
+            check_form(state, policy.state_dict())
+        except ValueError as error:
             raise ValueError(f"--warm_start {config.warm_start} holds another policy: {error}") from None
+        policy.load_state_dict(state)
     return policy
 
 

@@ -59,14 +59,14 @@ results |= {"settings": settings, "provenance": made, "single_query": None}
 
 
 def row(method: Method, rewards: str, task: str = "transfer_cube", style: str = "scripted", **more) -> Row:
-    """Returns a row of results; `more`: seed, mode, stages (their names)."""
-    seed, mode = more.get("seed", 0), more.get("mode", "chunk")
-    cell = Cell(method, task, style, "state", seed, Options().steps_of(method, task))
+    """Returns a row of results; `more`: seed, mode, track, stages (their names)."""
+    seed, mode, track = more.get("seed", 0), more.get("mode", "chunk"), more.get("track", "state")
+    cell = Cell(method, task, style, track, seed, Options().steps_of(method, task))
     recipe, *_, every = cell.key(mode)
     made = {"method": method.label, "recipe": recipe, "train_seed": seed, "mode": mode, "policy": method.policy}
     made |= {"task": task, "style": style}
     made |= {"n_action_steps": every, "chunk_size": method.chunk_size}
-    made |= {"steps": cell.steps, "track": "state"}
+    made |= {"steps": cell.steps, "track": track}
     made |= {"n": len(rewards), "first_seed": 2_000_000, "rewards": rewards, "strict": "0" * len(rewards)}
     made |= {"stages": more.get("stages", list("abcd"))}
     made |= {"single_query": {"p50_ms": 5.0, "p99_ms": 30.0}, "commands": ["train", "eval"]}

@@ -162,7 +162,7 @@ def test_an_adapter_that_keeps_answers_back_is_refused(tmp_path, monkeypatch: py
     timer = tmp_path / "latency_timer"
     timer.write_text("16\n")
     monkeypatch.setattr("real_envs.bus.Path", lambda path: timer if "latency" in path else tmp_path / "ttyUSB0")
-    with pytest.raises(HardwareError, match=r"keeps answers back for 16 ms, .*: echo 1 | sudo tee"):
+    with pytest.raises(HardwareError, match=r"keeps answers back for 16 ms, .*: echo 1 \| sudo tee"):
         check_latency("/dev/ttyUSB0")
     timer.write_text("1\n")
     check_latency("/dev/ttyUSB0")

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("dynamixel_sdk", reason="arms need the SDK of their motors: pip install -e '.[hardware]'")
 
+from real_envs.arm import Reading
 from real_envs.calibrate import main
 from real_envs.description import JOINTS, VIPERX_300S, WIDOWX_250S, ArmDescription, Gripper, Joint, load, save
 from real_envs.leader import Leader
@@ -56,6 +57,24 @@ def test_an_arm_is_read_right_after_its_calibration(tmp_path: Path, name: str, k
     assert description.name == "left leader" and description.joints[0].zero == 2010
 
 
+def test_a_reading_that_is_lost_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real, file, read, lost = built(WIDOWX_250S), tmp_path / "left_leader.yaml", Leader.read, iter([True])
+    with EmulatedBus(arm()) as bus:
+
+        def once_without_an_answer(leader: Leader) -> Reading:
+            bus.silent = next(lost, False)
+            reading = read(leader)
+            bus.silent = False
+            return reading
+
+        bus.place(shafts(real, HOME))  # what the lost reading would pass off as the zero pose
+        monkeypatch.setattr(Leader, "read", once_without_an_answer)
+        monkeypatch.setattr("real_envs.calibrate.Leader", lambda description: Leader(description, PATIENT))
+        assert main([str(file), "--arm", "widowx", "--port", bus.port], person(real, bus)) == 0
+    assert next(lost, None) is None
+    assert tuple(joint.zero for joint in load(file).joints) == MOUNTED["zero"]
+
+
 def test_the_signs_of_an_unknown_arm_are_found_by_moving_it(tmp_path: Path):
     signs = (1, -1, 1, -1, -1, 1)
     joints = tuple(Joint(motor, sign) for motor, sign in zip((1, 2, 3, 4, 5, 6), signs, strict=True))
@@ -97,15 +116,30 @@ def test_wrong_input_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_is_missing_is_noticed_before_the_first_question(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    asked: list[str] = []
+    file = tmp_path / "arms" / "a.yaml"
+    assert (
+        main([str(file), "--arm", "widowx", "--port", "/dev/null"], lambda question: str(asked.append(question))) == 2
+    )
+    error = capsys.readouterr().err
+    assert f"{file} cannot be written; {file.parent} must be a folder" in error and error.count("\n") == 1 and not asked
+
+
 def test_an_arm_without_power_and_an_impatient_person_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     def leave(_: str) -> str:
         raise KeyboardInterrupt
+
+    def end_of_input(_: str) -> str:
+        raise EOFError
 
     with EmulatedBus(arm()) as bus:
         bus.silent = True
         words = [str(tmp_path / "a.yaml"), "--arm", "widowx", "--port", bus.port]
         assert main(words, lambda _: "") == 1
-        assert main(words, leave) == 130
+        assert main(words, leave) == 130 and main(words, end_of_input) == 130
     assert "a, waist: motor 1 on" in (error := capsys.readouterr().err) and "nothing is written" in error
     assert list(tmp_path.iterdir()) == []
 

@@ -87,6 +87,9 @@ def test_a_joint_turns_the_way_that_its_sign_says(unit: str):
         ("elbow_flex", "shoulder_pan", "each once"),
         ("axes", "joints", "no list `axes`"),
         ("- {fixed: 0.25}", "- forearm_roll", "'forearm_roll' is no mapping"),
+        ("cameras: {cam_high: front}", "cameras: [front]", "cameras ['front']: give a mapping"),
+        ("cam_high: front", "cam_high: 0", "cameras {'cam_high': 0}: give a mapping"),
+        ("[shoulder_lift.pos, wrist_flex.pos]", "wrist_flex.pos", "unused 'wrist_flex.pos': give a list"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, line: str, other: str, sentence: str):
@@ -95,6 +98,12 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, line: str, othe
     with pytest.raises(ValueError, match=r"wrong\.yaml") as raised:
         load(path)
     assert sentence in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_an_empty_line_declares_no_cameras_and_nothing_unused(tmp_path: Path):
+    path = tmp_path / "arm.yaml"
+    path.write_text(YAML.replace("{cam_high: front}", "").replace("[shoulder_lift.pos, wrist_flex.pos]", ""))
+    assert (load(path).cameras, load(path).unused) == ({}, ())
 
 
 @pytest.mark.parametrize(

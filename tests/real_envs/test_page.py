@@ -43,7 +43,7 @@ def squeeze(buses: list[EmulatedBus]) -> Callable[[str], None]:
 def test_the_program_of_the_page_records_an_episode_of_emulated_arms(
     emulate, prompt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    program, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     kinds = {"leader": WIDOWX_250S, "follower": VIPERX_300S}
     buses = {}
     for name in ("left_leader", "right_leader", "left_follower", "right_follower"):

@@ -55,6 +55,12 @@ def test_a_name_that_is_no_module_is_refused_and_nothing_is_written(empty: Path,
     assert not [path for path in empty.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("name", ["sim_stack_cubes", "hand_to_human", "stack_scripted"])
+def test_a_name_that_looks_like_a_style_of_demonstrations_is_refused(empty: Path, name: str, capsys):
+    assert main([name, "--root", str(empty)]) == 2
+    assert f"{name!r} cannot name a task; the programs call it sim_TASK_scripted" in capsys.readouterr().err
+
+
 def test_a_task_that_exists_is_never_overwritten(empty: Path, capsys):
     (empty / "sim_envs/experts/taken.py").write_text("mine")
     assert main(["taken", "--root", str(empty)]) == 2

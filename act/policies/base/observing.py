@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from tyro.conf import Suppress
 
 from act.data.batch import Batch
 from act.data.normalize import Normalizer
@@ -27,13 +28,6 @@ from act.types import PolicySpec
 FEATURE_LIMIT = 5.0  # normalised keypoints are clipped here: a lost keypoint stays near what training saw
 N_UNIT_FRAMES, ENCODE_BATCH = 512, 32  # frames whose keypoints give the unit of a backbone that is trained, too
 N_POOLED = 32  # points that a spatial softmax looks for in a feature map
-OBSERVES_FAST: dict[str, Any] = {
-    "chunk_size": 60,
-    "backbone": "keypoints",
-    "backbone_weights": "sim",
-    "freeze_backbone": True,
-    "input_noise": 0.03,
-}  # of the preset "fast"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +44,7 @@ class ObservingConfig(PolicyConfig):
     """Initial backbone weights: ImageNet (resnet18 only), sim (`python -m act pretrain` on random scenes) or random."""
     trunk: str = ""
     """Folder of the weights that `python -m act pretrain` wrote; read once, when training begins."""
-    keypoints: dict[str, Any] = dataclasses.field(default_factory=dict)
+    keypoints: Annotated[dict[str, Any], Suppress] = dataclasses.field(default_factory=dict)
     """Shape of the keypoint detector, filled in from `trunk`."""
     freeze_backbone: bool = False
     """Do not train the backbone; its features are then computed once per frame and cached."""
@@ -88,7 +82,7 @@ class ObservingConfig(PolicyConfig):
         """What the preset `name` says of observing."""
         state = {"chunk_size": 60, "input_noise": 0.03, "use_images": False, "use_env_state": True}
         aloha = {"chunk_size": 60, "backbone_weights": "sim", "freeze_backbone": True, "input_noise": 0.03}
-        return {"fast": OBSERVES_FAST, "aloha": aloha, "state": state}.get(name, {})
+        return {"fast": {**aloha, "backbone": "keypoints"}, "aloha": aloha, "state": state}.get(name, {})
 
     def __post_init__(self) -> None:
         super().__post_init__()

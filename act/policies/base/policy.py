@@ -61,7 +61,6 @@ class PolicyConfig:
 
     learns_by_gradient: ClassVar[bool] = True  # if not, `before_training` is the whole training
     may_be_zero: ClassVar[frozenset[str]] = frozenset()  # integer fields that may be 0
-    learns_from_scenes: ClassVar[bool] = False  # whether the policy has a `scene_loss`
 
     chunk_size: int = 100
     """K: number of actions predicted at once, 0.02 s each."""
@@ -85,6 +84,11 @@ class PolicyConfig:
     def uses_images(self) -> bool:
         """Whether the policy uses cameras."""
         return True
+
+    @property
+    def learns_from_scenes(self) -> bool:
+        """Whether random scenes, which hold images and nothing else, teach the policy something: its `scene_loss`."""
+        return False
 
     @property
     def trains_backbone(self) -> bool:

@@ -111,6 +111,15 @@ def test_a_task_the_paper_does_not_know_is_reported_too(tmp_path: Path):
     assert "Peg in cup" in page and "<figcaption>saucer</figcaption>" in page and "beside the paper" not in page
 
 
+def test_starts_of_training_episodes_are_drawn_for_the_task_that_the_run_was_trained_on(tmp_path: Path):
+    own = write_run(tmp_path / "own", trained_on="sim_transfer_cube_scripted")
+    other = write_run(tmp_path / "other", "insertion", ("peg", "socket"), trained_on="sim_transfer_cube_scripted")
+    for run in (own, other):
+        (run / "starts.json").write_text(json.dumps({"train": [[0.05, 0.45, 0.02, 1, 0, 0, 0]]}))
+    assert page_of(own).count('class="start"') == 1
+    assert page_of(other).count('class="start"') == 0
+
+
 def test_objects_of_results_that_do_not_name_them_are_numbered(tmp_path: Path):
     run = write_run(tmp_path / "old", objects=("peg", "socket"))
     file = run / "eval" / "chunk" / "results.json"

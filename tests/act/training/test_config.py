@@ -88,4 +88,32 @@ def test_preset_aloha_takes_the_scenes_beside_its_episodes():
     assert configs.parse([*task, "--scene_weight", "0"]).with_paths().scenes is None
     assert configs.parse([*task, "--scene_weight", "0.5"]).with_paths().scenes is not None
     assert configs.parse([*task, "--policy_class", "BC_ConvMLP"]).with_paths().scenes is None
+    assert configs.parse([*task, "--use_env_state"]).with_paths().scenes is None
     assert configs.parse(["--preset", "fast", *task[2:]]).with_paths().scenes is None
+
+
+def test_random_scenes_beside_object_poses_are_refused(capsys: pytest.CaptureFixture[str]):
+    line = ["--preset", "aloha", "--task_name", "sim_insertion_scripted", "--use_env_state", "--scenes", "scenes.hdf5"]
+    with pytest.raises(SystemExit) as refused:
+        configs.parse(line)
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert refused.value.code == 2 and "only ACT with images and without object poses learns from random scenes" in said
+
+
+@pytest.mark.parametrize("flag", ["--lr", "--ema_decay", "--batch_size", "--weight_decay"])
+def test_flags_of_gradients_are_refused_for_a_policy_that_has_none(flag: str):
+    line = ["--preset", "state", "--task_name", "sim_insertion_scripted", "--policy_class", "VINN", flag]
+    with pytest.raises(ValueError, match=f"{flag} .*for a policy that learns by gradient"):
+        configs.parse([*line, "3" if flag == "--batch_size" else "0.5"])
+
+
+def test_vinn_says_which_presets_it_has():
+    with pytest.raises(ValueError, match="so it has no preset 'aloha'; use fast, state or paper"):
+        configs.preset("aloha", "VINN")
+
+
+@pytest.mark.parametrize("flag", ["--n_points", "--keypoints"])
+def test_what_training_fills_in_is_no_flag(flag: str):
+    with pytest.raises(SystemExit) as refused:
+        configs.parse(["--preset", "fast", "--task_name", "sim_insertion_scripted", flag, "3"])
+    assert refused.value.code == 2

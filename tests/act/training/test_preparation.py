@@ -28,6 +28,18 @@ def drive(directory: Path, index: int, expert: bool) -> None:
     write_episode(episode_path(directory, index), env_state=np.ones((10, 7), np.float32), images={}, **values)
 
 
+def test_a_run_of_another_policy_to_start_from_is_refused_in_one_sentence(tmp_path: Path):
+    run(make(tmp_path, steps=1))
+    wider = make(tmp_path, warm_start=tmp_path / "run", policy=dataclasses.replace(TINY, hidden_dim=32))
+    train, _, spec = load_data(wider)
+    with pytest.raises(ValueError, match=r"--warm_start .*run holds another policy: tensor .* has shape") as refused:
+        make_policy(wider, train, spec)
+    assert "\n" not in str(refused.value)
+    deeper = dataclasses.replace(wider, policy=dataclasses.replace(TINY, n_encoder_layers=2))
+    with pytest.raises(ValueError, match=r"it lacks the tensor .* more"):
+        make_policy(deeper, train, spec)
+
+
 def test_episodes_without_labels_are_used_neither_to_train_nor_to_validate(tmp_path):
     (tmp_path / "data").mkdir()
     for index in range(5):

@@ -126,19 +126,20 @@ def test_an_unknown_mark_is_named(mark: str):
         doc_tables.fill(f"<!-- {mark} -->\n")
 
 
+@pytest.mark.parametrize("track", ["state", "images"])
 @pytest.mark.parametrize("program", [table1, ablations, lecture_table])
-def test_all_tables_of_a_grid_have_rows_of_equal_length(program):
+def test_all_tables_of_a_grid_have_rows_of_equal_length(program, track: str):
     made = [
-        row(method, "4440" * 5, task, style, mode=mode)
+        row(method, "4440" * 5, task, style, mode=mode, track=track)
         for method in program.METHODS
-        if "state" in method.tracks
+        if track in method.tracks
         for mode in method.modes
         for task, style in program.SETTINGS
     ]
     for some in (made, made[:1], []):
-        found = [table(rows(*some), "state") for table in program.TABLES.values()]
+        found = [table(rows(*some), track) for table in program.TABLES.values()]
         for table in program.SETTING_TABLES.values():
-            found += [table(rows(*some), "state", *where) for where in program.SETTINGS]
+            found += [table(rows(*some), track, *where) for where in program.SETTINGS]
         assert "nan" not in "".join(found) and ("75.0*" in "".join(found)) == bool(some)
         for table in found:
             assert len({line.count("|") for line in table.splitlines()}) == 1
