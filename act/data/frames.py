@@ -215,9 +215,10 @@ class Features:
 
 
 def _feature_name(episode: Episode) -> str:
-    """The name of an episode's file of features, which changes when the episode does."""
+    """The name of an episode's file of features, which changes when the episode does, or how its JPEGs are read."""
     stat = episode.path.stat()
-    return f"{episode.path.stem}-{stat.st_size}-{stat.st_mtime_ns}.safetensors"
+    colors = "-bgr" if episode.jpeg_colors == "bgr" else ""
+    return f"{episode.path.stem}-{stat.st_size}-{stat.st_mtime_ns}{colors}.safetensors"
 
 
 def _cores() -> int:

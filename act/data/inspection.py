@@ -14,6 +14,7 @@ from typing import Any
 from act.data.checksums import DamagedFile
 from act.data.episodes import Episode, read_episode
 from act.data.images import PNG_SIGNATURE, encoded_size, is_whole
+from act.data.memory import address_space
 from act.workers import Worker, use_one_core
 
 MEMORY = 2 << 30  # [bytes] that reading one file may take
@@ -172,8 +173,8 @@ class _Limits:
         except ImportError:
             return
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + self.memory, resource.RLIM_INFINITY))
+        if (used := address_space()) is not None:  # macOS does not say, and has no such limit
+            resource.setrlimit(resource.RLIMIT_AS, (used + self.memory, resource.RLIM_INFINITY))
 
 
 def _ready(_: None) -> bool:

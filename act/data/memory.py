@@ -14,7 +14,7 @@ def limited_memory(more: int) -> Iterator[None]:
     An allocation beyond that fails at once with the error of its library (MemoryError, or RuntimeError of torch), and
     the machine does not run out of memory. Systems that have no such limit, such as macOS, ignore it.
     """
-    used = _address_space()
+    used = address_space()
     if used is None:
         yield
         return
@@ -29,7 +29,7 @@ def limited_memory(more: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _address_space() -> int | None:
+def address_space() -> int | None:
     """Bytes of address space that this process has; None where the system does not say."""
     try:
         import resource

@@ -56,7 +56,7 @@ def export_episodes(export: Export, workers: int) -> int:
     if not paths:
         raise ValueError(f"{export.source} has no episode_*.hdf5 and no meta/info.json, so there is nothing to convert")
     options, episodes = look(export, paths)
-    for name in not_carried_over(paths[0]):
+    for name in sorted(set().union(*map(not_carried_over, paths))):
         print(f"note: /{name} is not carried over")
     with whole_folder(export.target) as folder:
         order = {episode.path: index for index, episode in enumerate(episodes)}
@@ -107,6 +107,7 @@ def look(export: Export, paths: Sequence[Path]) -> tuple[ExportOptions, list[_Fo
     found = []
     for path in paths:
         episode = read_episode(path, options.cameras)
+        _check_optional(episode, first, export)
         if (other := _shape(episode, options)) != shape:
             difference = next(
                 f"{name} {other[name]}, not {shape[name]}" for name in shape if other[name] != shape[name]
@@ -122,6 +123,13 @@ def look(export: Export, paths: Sequence[Path]) -> tuple[ExportOptions, list[_Fo
     return options, found
 
 
+def _check_optional(episode: Episode, first: Episode, export: Export) -> None:
+    """Raises ValueError where only one of two episodes has what all would get: nothing is left out silently."""
+    for name, advice in {"qvel": "give --no_qvel", "reward": "keep them in different folders"}.items():
+        if (getattr(episode, name) is None) != (getattr(first, name) is None) and (name != "qvel" or export.qvel):
+            raise ValueError(f"{episode.path}: only one of this and {first.path.name} has a {name}; {advice}")
+
+
 def first_sizes(episode: Episode) -> dict[str, tuple[int, ...]]:
     """Returns the (H, W) of every camera."""
     return {camera: episode.read_images(camera, 0, 1).shape[1:3] for camera in episode.cameras}
@@ -132,7 +140,7 @@ def _shape(episode: Episode, options: ExportOptions) -> dict[str, object]:
     arrays = {name: getattr(episode, name) for name in options.vectors.values()}
     missing = [name for name, array in arrays.items() if array is None]
     if missing:
-        raise ValueError(f"{episode.path} has no {missing[0]}; leave it out, or keep such episodes in another folder")
+        raise ValueError(f"{episode.path} has no {missing[0]}; keep such episodes in another folder")
     widths = {f"width of {name}": array.shape[1:] for name, array in arrays.items()}
     sizes = {f"size of camera {camera}": size for camera, size in first_sizes(episode).items()}
     return {"rate": frame_rate(episode), **widths, **sizes}

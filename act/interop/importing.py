@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from act.data.episodes import episode_path, write_episode
+from act.data.episodes import episode_path, read_episode, write_episode
 from act.data.images import encode_image
 from act.files import lock_file, whole_folder, write_json
 from act.interop.lerobot.identity import identity, read_attributes
@@ -82,13 +82,22 @@ def source_print(chosen: Import) -> str:
 
 
 def _jobs(folder: LeRobotFolder, chosen: Import, result: Path) -> Iterator[Callable[[], int]]:
-    """Yields the import of every episode that is not there yet; numbers are read here, images in the job."""
+    """Yields a job for every episode that returns its number of control steps; those that are there are only counted.
+
+    Numbers are read here, images in the job.
+    """
     attributes = read_attributes(folder.layout.root)
     for number, entry in enumerate(folder.entries):
         path, vectors = episode_path(result, number), folder.vectors(entry)
         if not path.exists():
             known = attributes.get(identity(vectors["qpos"], vectors["action"]), {})
             yield partial(_write, folder, entry, vectors, known, chosen, path)
+        else:  # imported before an interruption
+            yield partial(_length, path)
+
+
+def _length(path: Path) -> int:
+    return len(read_episode(path))
 
 
 def _write(

@@ -93,9 +93,10 @@ class Recording:
             )
         if not 0 <= self.dart_noise < 1:
             raise ValueError(f"--dart_noise {self.dart_noise}: must be 0 to 1 rad, e.g. 0.0025")
-        if not 0 <= self.seed <= DEMONSTRATION_SEEDS.stop - num_episodes:
+        if not 0 <= self.seed <= DEMONSTRATION_SEEDS.stop - max(num_episodes, self.spread):
+            drawn = f"--spread {self.spread}" if self.spread else f"--num_episodes {num_episodes}"
             raise ValueError(
-                f"--seed {self.seed} --num_episodes {num_episodes}: attempts have seeds from 0 to "
+                f"--seed {self.seed} {drawn}: attempts have seeds from 0 to "
                 f"{DEMONSTRATION_SEEDS.stop - 1}; larger ones are reserved for validation and testing"
             )
 

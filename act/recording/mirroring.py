@@ -82,8 +82,12 @@ def plan(path: Path, simulator: str) -> Copy | None:
         raise ValueError(f"{path} holds labels of a policy's states (DAgger), which were not executed: no replay")
     if recording.get("randomize"):
         raise ValueError(f"{path} was recorded with --randomize, and a replay would not look or weigh the same")
+    if recording.get("dart_noise"):
+        raise ValueError(f"{path} was recorded with --dart_noise, and holds no actions that a replay could repeat")
+    if "strict_success" not in episode.attrs or any(edit.get("start") for edit in edits_of(episode.attrs)):
+        raise ValueError(f"{path} lacks its first or last steps (act episodes trim); give the recorded episodes")
     found = _mirror_of(simulator, task_of(str(episode.attrs.get("task_name"))))
-    return make_copy(MIRROR, path, 0, plane=f"y = {found.plane:g} m") if episode.attrs.get("strict_success") else None
+    return make_copy(MIRROR, path, 0, plane=f"y = {found.plane:g} m") if episode.attrs["strict_success"] else None
 
 
 def mirror(sources: Sequence[Copy], out: Path, simulator: str, workers: int) -> int:

@@ -144,7 +144,9 @@ def _write(path: Path, recording: Recording, keypoints: Sequence[str], scenes: S
 
 
 def _attributes(recording: Recording) -> dict[str, Any]:
+    """What decides the scenes of a file. A file without `randomize` is like those from before there was a choice."""
     return {
+        **({"randomize": list(recording.randomize)} if recording.randomize else {}),
         "task_name": recording.task,
         "camera_names": list(recording.cameras),
         "image_size": list(recording.image_size),
@@ -158,12 +160,12 @@ def _count_scenes(path: Path, recording: Recording) -> int:
     """How many scenes of this recording a file holds; 0 when it must be recorded again, e.g. because it is damaged."""
     try:
         with open_hdf5(path) as source:
-            actual = {"quality": "fast", **source.root.attrs}  # the only one that files had before they named it
+            actual = {"quality": "fast", "randomize": [], **source.root.attrs}  # as before files named them
             lengths = source.root.get("compress_len")
             count = lengths.shape[1] if isinstance(lengths, h5py.Dataset) else 0
     except DamagedFile:
         return 0
-    expected = _attributes(recording)
+    expected = {"randomize": [], **_attributes(recording)}
     differing = [key for key, value in expected.items() if not np.array_equal(np.asarray(actual.get(key)), value)]
     if differing == ["hidden_by"]:
         return 0  # the same scenes with less exact labels

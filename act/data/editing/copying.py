@@ -44,11 +44,16 @@ def copy_episode(copy: Copy, target: Path) -> None:
     room = 0 if episode.compressed or not episode.cameras else copy.source.stat().st_size
     with whole_hdf5(target, room) as root, h5py.File(copy.source, "r") as source:
         if (copy.start, stop) == (0, length):
-            for name in source:
+            for name in _own(source):
                 source.copy(name, root)
         else:
             _copy_steps(source, root, slice(copy.start, stop), length)
         store_attributes(root, edited_attributes(episode, copy.edit, copy.start, stop))
+
+
+def _own(group: h5py.Group) -> dict[str, h5py.Group | h5py.Dataset]:
+    """Returns the members of a group. A link to another place is none: it may lead nowhere, or into any other file."""
+    return {name: group[name] for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)}
 
 
 def _verify_images(episode: Episode) -> None:
@@ -102,7 +107,7 @@ def _copy_steps(source: h5py.Group, target: h5py.Group, steps: slice, length: in
         if source.name != "/":
             target.attrs[name] = value
     chunk_t = source.get("action_chunk_t")
-    for name, item in source.items():
+    for name, item in _own(source).items():
         if isinstance(item, h5py.Group):
             _copy_steps(item, target.require_group(name), steps, length)
         elif isinstance(item, h5py.Dataset) and name in ("action_chunk", "action_chunk_t"):

@@ -22,11 +22,7 @@ def episodes_of(directory: Path) -> dict[int, Path]:
     paths = find_episodes(directory)
     if not paths:
         raise ValueError(f"{directory} has no episode_<i>.hdf5; give a folder of recorded episodes")
-    numbers = {episode_index(path): path for path in paths}
-    if len(numbers) < len(paths):
-        twice = next(path for path in paths if numbers[episode_index(path)] != path)
-        raise ValueError(f"{directory}: {twice.name} and another file have the same number; rename one of them")
-    return numbers
+    return {episode_index(path): path for path in paths}
 
 
 def parse_numbers(words: Iterable[str], known: Iterable[int]) -> list[int]:
@@ -116,8 +112,9 @@ def write_plan(plan: Plan, dry_run: bool) -> None:
 
 def _write_folder(out: Path, copies: Sequence[Copy]) -> None:
     with whole_folder(out) as partial:
-        for leftover in (partial / "result").glob(".*.tmp"):  # of an earlier call that was killed
-            leftover.unlink()
+        wanted = {copy.name for copy in copies}
+        for leftover in [path for path in (partial / "result").glob("*") if path.name not in wanted]:
+            leftover.unlink()  # of an earlier call that was killed, or of another edit that was interrupted
         for copy in tqdm(copies, unit="episode", dynamic_ncols=True, disable=None):
             target = partial / "result" / copy.name
             if not _is_copy(target, copy):

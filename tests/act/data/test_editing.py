@@ -204,6 +204,37 @@ def test_an_interrupted_edit_shows_no_folder_and_the_same_command_continues(
     assert sorted(path.name for path in out.iterdir()) == written
 
 
+def test_what_another_interrupted_edit_left_is_not_part_of_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out, written = record(tmp_path / "cube", 6), tmp_path / "out", []
+
+    def stopping(copy: copying.Copy, target: Path) -> None:
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        copy_episode(copy, target)
+        written.append(copy.name)
+
+    monkeypatch.setattr(folders, "copy_episode", stopping)
+    assert edit("delete", source, "5", "--out", out) == 130
+    monkeypatch.undo()
+    assert edit("delete", source, "0-3", "--out", out) == 0
+    assert seeds(out) == [4, 5]
+
+
+@pytest.mark.parametrize("link", [h5py.SoftLink("/nowhere"), h5py.ExternalLink("other.hdf5", "/qpos")])
+def test_links_to_other_places_are_not_followed(tmp_path: Path, link: object) -> None:
+    source = record(tmp_path / "cube", 2)
+    with h5py.File(tmp_path / "cube" / "other.hdf5", "w") as other:
+        other["qpos"] = np.ones(3)
+    with h5py.File(episode_path(source, 0), "a") as root:
+        root["elsewhere"] = link
+    for words in (("delete", source, "1"), ("trim", source, "--start", "1")):
+        assert edit(*words, "--out", tmp_path / words[0]) == 0
+        with h5py.File(episode_path(tmp_path / words[0], 0)) as root:
+            assert "elsewhere" not in list(root)
+
+
 def test_a_finished_edit_is_recognised_and_another_one_never_writes_over_it(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -72,6 +72,19 @@ def test_features_are_computed_once_and_kept(tmp_path):
     assert dataset.frames.features_key({"w": torch.zeros(2)}) != directory.name
 
 
+def test_features_are_those_of_the_colours_in_which_the_images_are_read(tmp_path):
+    directory, seen = tmp_path / "kept", []
+    dataset = make(tmp_path)
+    for colors in ("rgb", "bgr", "rgb"):
+        chosen = [dataclasses.replace(episode, jpeg_colors=colors) for episode in dataset.episodes]
+        again = EpisodeDataset(chosen, dataset.sampling)
+        encode = lambda images: images.float().mean((-3, -2))  # noqa: E731
+        again.frames.precompute_features(encode, torch.device("cpu"), directory)
+        seen.append(again.features(again.observed))
+    assert torch.equal(seen[0], seen[2]) and torch.allclose(seen[0], seen[1].flip(-1), atol=1)
+    assert not torch.equal(seen[0], seen[1])
+
+
 def test_features_belong_to_one_recording(tmp_path):
     """Datasets of one training share a folder of features, and their episodes have the same names."""
     directory, means = tmp_path / "kept", []

@@ -106,6 +106,15 @@ def test_the_originals_checkpoint_answers_as_its_weights_say(tmp_path: Path) -> 
     np.testing.assert_allclose(answers(imported), answers(policy), atol=1e-5)
 
 
+@pytest.mark.parametrize("content", [b"this is no checkpoint", b"stats", b"", b"PK\x03\x04"])
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+    checkpoint = write_original(tmp_path / "original", made())
+    checkpoint.write_bytes(content)
+    with pytest.raises(ValueError, match=r"policy_best\.ckpt: cannot be read") as refused:
+        read_original(checkpoint, SPEC.cameras, SPEC.image_size)
+    assert "\n" not in str(refused.value)
+
+
 def test_an_imported_run_is_loaded_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     checkpoint = write_original(tmp_path / "original", made())
     words = [str(checkpoint), str(tmp_path / "run"), "--task_name", "sim_toy", "--n_heads", "4"]

@@ -53,6 +53,31 @@ def test_what_a_policy_should_not_see_is_left_out_unless_asked(tmp_path: Path) -
     assert found[1] - found[0] == {"observation.environment_state"}
 
 
+def test_what_any_episode_holds_beyond_the_format_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source = record(tmp_path / "episodes")
+    labels = {"executed_action": content(length=5)["action"], "intervention": np.ones(5, bool)}
+    write_episode(episode_path(source, 3), **content(length=5), **labels, attrs={**ATTRS, "seed": 3})
+    assert main([str(source), str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "note: /executed_action is not carried over" in said and "note: /intervention is not" in said
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_velocities_of_some_episodes_only_are_not_dropped_silently(
+    tmp_path: Path, first: bool, capsys: pytest.CaptureFixture
+) -> None:
+    source = tmp_path / "episodes"
+    for index, has_qvel in enumerate((first, not first)):
+        made = content(length=5)
+        made["qpos"] = made["qpos"] + np.float32(index)
+        if not has_qvel:
+            del made["qvel"]
+        write_episode(episode_path(source, index), **made, attrs={**ATTRS, "seed": index})
+    assert main([str(source), str(tmp_path / "a")]) == 2
+    assert "has a qvel; give --no_qvel" in capsys.readouterr().err and not (tmp_path / "a").exists()
+    assert main([str(source), str(tmp_path / "a"), "--no_qvel"]) == 0
+
+
 def test_a_data_set_for_lerobot_has_a_card_with_the_licence_of_the_episodes(tmp_path: Path) -> None:
     source = record(tmp_path / "episodes")
     write_dataset_card(source, "cc-by-4.0")

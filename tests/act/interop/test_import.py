@@ -96,7 +96,7 @@ def test_an_import_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(
         importing, "write_episode", lambda path, **content: written.append(path.name) or write(path, **content)
     )
-    import_episodes(chosen, 1)
+    assert import_episodes(chosen, 1) == sum(len(read_episode(path)) for path in find_episodes(chosen.target))
     assert written == ["episode_0.hdf5", "episode_1.hdf5", "episode_2.hdf5"] and len(find_episodes(chosen.target)) == 3
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

@@ -69,6 +69,7 @@ def test_the_file_says_that_starts_are_spread(tmp_path: Path) -> None:
         ({"seed": -1}, "--seed -1"),
         ({"spread": 1}, "--spread 1: must be 0, or from --num_episodes 2 to 10000"),
         ({"spread": 10_001}, "--spread 10001"),
+        ({"spread": 100, "seed": 999_950}, "--seed 999950 --spread 100: attempts have seeds from 0 to 999999"),
     ],
 )
 def test_values_that_cannot_be_recorded_are_refused(values: dict, message: str) -> None:

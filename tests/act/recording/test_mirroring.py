@@ -131,6 +131,8 @@ def test_episodes_that_failed_before_are_not_replayed(tmp_path: Path, capsys: py
         ({"recording": ""}, WORLD, "was not recorded by record_sim_episodes.py"),
         ({"task_name": "pour"}, WORLD, "task 'pour' is not symmetrical"),
         ({"recording": {"randomize": ["light"]}}, WORLD, "was recorded with --randomize"),
+        ({"recording": {"dart_noise": 0.0025}}, WORLD, "was recorded with --dart_noise"),
+        ({"edits": [{"command": "trim", "start": 5, "stop": 20}]}, WORLD, "lacks its first or last steps"),
         ({}, ("--simulator", "json"), "--simulator json: No module named 'json.mirror'"),
         ({}, (*WORLD, "--workers", "0"), "--workers 0: must be at least 1"),
     ],
@@ -141,6 +143,13 @@ def test_what_cannot_be_mirrored_is_refused(
     record(tmp_path / "a", [0.6], **attrs)
     assert main(["episodes", "mirror", str(tmp_path / "a"), "--out", str(tmp_path / "b"), *words]) == 2
     assert reason in capsys.readouterr().err and not (tmp_path / "b").exists()
+
+
+def test_an_episode_without_its_end_is_not_called_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    record(tmp_path / "a", [0.6])
+    assert main(["episodes", "trim", str(tmp_path / "a"), "--stop", "15", "--out", str(tmp_path / "short")]) == 0
+    assert main(["episodes", "mirror", str(tmp_path / "short"), "--out", str(tmp_path / "b"), *WORLD]) == 2
+    assert "lacks its first or last steps" in capsys.readouterr().err
 
 
 @pytest.mark.slow

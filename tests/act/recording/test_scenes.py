@@ -43,6 +43,8 @@ def test_a_file_grows_is_never_cut_short_and_never_replaced_by_other_scenes(tmp_
         assert path.stat().st_mtime_ns == written
     with pytest.raises(ValueError, match="holds scenes of quality fast, not pretty; delete it"):
         record_scenes(replace(RECORDING, quality="pretty"), DotSampler, path, 4, workers=1)
+    with pytest.raises(ValueError, match=r"holds scenes of randomize \[\], not \['light'\]; delete it"):
+        record_scenes(replace(RECORDING, randomize=("light",)), DotSampler, path, 3, workers=1)
     assert path.stat().st_mtime_ns == written
     record_scenes(RECORDING, DotSampler, path, 4, workers=1)
     with h5py.File(path, "a") as file:
