@@ -23,7 +23,7 @@ from act.runtime.envs import SerialEnvs
 from act.runtime.rollout import rollout
 from benchmarks.programs import check_values, main
 
-FIRST_SEED = 3_000_000  # no other program uses seeds from here on
+FIRST_SEED = 3_000_000  # only experts, and the operator of benchmarks/operator_rate.py, use seeds from here on
 
 
 @dataclass(frozen=True)

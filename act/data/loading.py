@@ -7,13 +7,14 @@ Images stay in the files until dataset.py draws samples.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from act.data.episodes import Episode, find_episodes, read_episode
 from act.data.images import Colors
+from act.data.inspection import Finding
 
 
 def find(directory: Path) -> list[Path]:
@@ -78,14 +79,21 @@ def is_shifted(episode: Episode) -> bool:
     return episode.attrs.get("sim") is False and episode.executed_action is None
 
 
+def collect_notes(files: Iterable[Episode | Finding]) -> list[str]:
+    """Returns every note once, with the number of files that it is about, and the first of them."""
+    paths: dict[str, list[Path]] = {}
+    for file in files:
+        for note in file.notes:
+            paths.setdefault(note, []).append(file.path)
+    return [
+        f"{some[0]}: {note}" + f" (and in {len(some) - 1} others)" * (len(some) > 1) for note, some in paths.items()
+    ]
+
+
 def print_notes(episodes: Sequence[Episode], shift_real: bool = True) -> None:
     """Prints on stderr, once for all files, what they hold beside what is used, and whether chunks are shifted."""
-    files: dict[str, list[Path]] = {}
-    for episode in episodes:
-        for note in episode.notes:
-            files.setdefault(note, []).append(episode.path)
-    for note, paths in files.items():
-        print(f"note: {paths[0]}: {note}" + f" (and in {len(paths) - 1} others)" * (len(paths) > 1), file=sys.stderr)
+    for note in collect_notes(episodes):
+        print(f"note: {note}", file=sys.stderr)
     if shift_real and (real := sum(map(is_shifted, episodes))):
         print(
             f"note: {real} of {len(episodes)} episodes are of a real robot; the chunk at t begins with action[t - 1]",

@@ -13,6 +13,7 @@ from act.command_line import parse, run
 from act.data.editing.commands import Delete, Merge, Renumber, Split, Trim
 from act.data.episodes import episode_index, episode_path, files_left_out, find_episodes
 from act.data.inspection import Finding, Inspector, check_episode, describe, examine
+from act.data.loading import collect_notes
 from act.data.sealing import seal
 from act.files import lock_folder
 
@@ -115,24 +116,13 @@ def _inspect(paths: Sequence[Path], function: Callable[..., Finding], *arguments
         return [inspector.inspect(function, path, *arguments) for path in paths]
 
 
-def collect_notes(findings: Sequence[Finding]) -> list[str]:
-    """Returns every note once, with the number of files that it is about, and the first of them."""
-    files: dict[str, list[Path]] = {}
-    for finding in findings:
-        for note in finding.notes:
-            files.setdefault(note, []).append(finding.path)
-    return [
-        f"{paths[0]}: {note}" + f" (and in {len(paths) - 1} others)" * (len(paths) > 1) for note, paths in files.items()
-    ]
-
-
 def repair(directory: Path, renumber: bool = False) -> int:
     """Moves truncated and damaged episodes to DIR/broken, removes temporary files and closes gaps with `renumber`.
 
     What cannot be read for another reason stays where it is: a file that is open elsewhere or not readable for this
     user, or one of a layout that is not known here. Returns 1 if there is such a file, otherwise 0.
 
-    Raises ValueError when two files have the same number and `renumber` is set; nothing is renamed then.
+    Raises ValueError when two files have the same number; nothing is renamed then.
     """
     for leftover in find_leftovers(directory):
         leftover.unlink()

@@ -50,10 +50,7 @@ def _read_base_action(source: Source, length: int) -> np.ndarray:
     """Returns the velocities (T, 2) of a mobile base, forward [m/s] and about the vertical [rad/s], as recorded."""
     if "base_action" not in source.links:
         raise ValueError(f"{source.path} has no /base_action; leave --base_action out")
-    array = read_floats(source, "base_action", ndim=2)
-    if len(array) != length:
-        raise ValueError(f"{source.path}: /base_action has {len(array)} steps, /action has {length}")
-    return array
+    return _read_optional(source, "base_action", 2, length)
 
 
 def _read_optional(source: Source, name: str, ndim: int, length: int) -> np.ndarray:

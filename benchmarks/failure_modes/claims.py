@@ -70,7 +70,7 @@ _BY_EXPERIMENT: dict[str, list[tuple[str, str, str, Literal[">", "<"], float]]] 
         ("unless it comes too late to act on", "dagger, shown after 90%", "round 4", "<", 0.7),
         ("and then DART does not help either", "dart, shown after 90%", "success", "<", 0.7),
         ("More demonstrations do not help once the cue is gone", "cue, more demos", "success", "<", 0.7),
-        ("nor is DAgger", "cue, dagger", "round 4", "<", 0.7),
+        ("nor does DAgger", "cue, dagger", "round 4", "<", 0.7),
         ("A chunk that begins while the cue is visible remembers it", "cue, chunks", "success", ">", 0.9),
         ("Past observations help", "cue, history", "success", ">", 0.9),
         ("and so does a sensor that stays", "cue, sensor", "success", ">", 0.9),

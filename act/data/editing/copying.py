@@ -51,9 +51,9 @@ def copy_episode(copy: Copy, target: Path) -> None:
         store_attributes(root, edited_attributes(episode, copy.edit, copy.start, stop))
 
 
-def _own(group: h5py.Group) -> dict[str, h5py.Group | h5py.Dataset]:
-    """Returns the members of a group. A link to another place is none: it may lead nowhere, or into any other file."""
-    return {name: group[name] for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)}
+def _own(group: h5py.Group) -> list[str]:
+    """Returns the names of a group's members. A link is none: it may lead nowhere, or into any other file."""
+    return [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
 
 
 def _verify_images(episode: Episode) -> None:
@@ -107,7 +107,8 @@ def _copy_steps(source: h5py.Group, target: h5py.Group, steps: slice, length: in
         if source.name != "/":
             target.attrs[name] = value
     chunk_t = source.get("action_chunk_t")
-    for name, item in _own(source).items():
+    for name in _own(source):
+        item = source[name]
         if isinstance(item, h5py.Group):
             _copy_steps(item, target.require_group(name), steps, length)
         elif isinstance(item, h5py.Dataset) and name in ("action_chunk", "action_chunk_t"):

@@ -28,7 +28,6 @@ EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.par
 OUR_VERSION = "v3.0"
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 CHUNK_SIZE = 1000  # files in a folder chunk-000
-LARGEST_IMAGE = 2**25  # [pixels]
 _IMAGE_PREFIXES = ("observation.images.", "observation.")
 _PLAIN_NAME = re.compile(r"\w[\w .-]*")
 _PLAIN_SPEC = re.compile(r"(0?\d)?d?")

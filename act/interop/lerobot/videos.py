@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from act.interop.lerobot.layout import LARGEST_IMAGE
+from act.data.images import MOST_PIXELS
 
 Codec = Literal["h264", "av1"]
 _ENCODERS = {"h264": "libx264", "av1": "libsvtav1"}
@@ -126,7 +126,7 @@ def _check(stream: Any, path: Path, fps: float) -> None:
     rate = float(stream.average_rate or 0)
     if abs(rate - fps) > 0.02 * fps:
         raise ValueError(f"{path}: the video has {rate:g} frames per second, info.json says {fps:g}")
-    if not 0 < stream.width * stream.height <= LARGEST_IMAGE:
+    if not 0 < stream.width * stream.height <= MOST_PIXELS:
         raise ValueError(f"{path}: images of {stream.height}x{stream.width} pixels are too large")
 
 

@@ -87,7 +87,7 @@ class PolicyConfig:
 
     @property
     def learns_from_scenes(self) -> bool:
-        """Whether random scenes, which hold images and nothing else, teach the policy something: its `scene_loss`."""
+        """Whether the policy learns from random scenes, which hold images and nothing else: it has a `scene_loss`."""
         return False
 
     @property
