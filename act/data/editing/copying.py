@@ -53,7 +53,7 @@ def copy_episode(copy: Copy, target: Path) -> None:
 
 def _own(group: h5py.Group) -> list[str]:
     """Returns the names of a group's members. A link is none: it may lead nowhere, or into any other file."""
-    return [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
+    return [str(name) for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
 
 
 def _verify_images(episode: Episode) -> None:
