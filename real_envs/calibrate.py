@@ -98,7 +98,7 @@ def calibrated(arm: ArmDescription, ask: Ask, find_signs: bool) -> ArmDescriptio
     with Leader(arm) as measured:
 
         def ticks() -> np.ndarray:
-            while not measured.read().fresh:  # a lost reading would be a pose of before; HardwareError after 0.1 s
+            while not measured.read().fresh:  # a lost reading repeats the pose of before
                 pass
             return measured.ticks
 

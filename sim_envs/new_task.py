@@ -178,7 +178,7 @@ def write_task(name: str, root: Path) -> list[Path]:
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise ValueError(f"{name!r} cannot name a task; use lower-case words joined by _, e.g. stack_cubes")
-    if f"_{name}_".startswith("_sim_") or name.endswith(("_human", "_scripted")):
+    if name.startswith("sim_") or name.endswith(("_human", "_scripted")):
         raise ValueError(f"{name!r} cannot name a task; the programs call it sim_TASK_scripted and sim_TASK_human")
     contents = {root / path.replace("NAME", name): filled(text, name) for path, text in FILES.items()}
     for path in contents:

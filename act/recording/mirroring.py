@@ -84,7 +84,8 @@ def plan(path: Path, simulator: str) -> Copy | None:
         raise ValueError(f"{path} was recorded with --randomize, and a replay would not look or weigh the same")
     if recording.get("dart_noise"):
         raise ValueError(f"{path} was recorded with --dart_noise, and holds no actions that a replay could repeat")
-    if "strict_success" not in episode.attrs or any(edit.get("start") for edit in edits_of(episode.attrs)):
+    cut = any(isinstance(edit, dict) and edit.get("start") for edit in edits_of(episode.attrs))
+    if cut or "strict_success" not in episode.attrs:
         raise ValueError(f"{path} lacks its first or last steps (act episodes trim); give the recorded episodes")
     found = _mirror_of(simulator, task_of(str(episode.attrs.get("task_name"))))
     return make_copy(MIRROR, path, 0, plane=f"y = {found.plane:g} m") if episode.attrs["strict_success"] else None
