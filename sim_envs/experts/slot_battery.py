@@ -2,6 +2,7 @@
 
 The battery slides over the lip, against the spring, and 8 to 9 mm farther than it must; then the hand presses it down.
 Policies that imitate this stop 3 mm short or more, so without the margin most of them leave the battery on the lip.
+The right hand grasps so low that the table stops it: a policy that grasps higher or lower carries the battery so, too.
 """
 
 from typing import ClassVar
@@ -15,7 +16,7 @@ from sim_envs.robot import SIDES
 
 OBJECTS = {"left": "remote", "right": "battery"}  # object of each hand
 OPENINGS = {"left": 0.631, "right": 0.328}  # readings of grippers closed on them
-GRASP = {"left": np.array([-0.045, 0.0, 0.010]), "right": np.array([0.0, 0.0, 0.013])}  # [m] in the object's frame
+GRASP = {"left": np.array([-0.045, 0.0, 0.010]), "right": np.array([0.0, 0.0, 0.009])}  # [m] in the object's frame
 HOLDING = np.array([-0.11, 0.013])  # [m] x and height of the remote while the left hand holds it; y stays as it is
 SEAT = np.array([0.039, 0.0, 0.005])  # [m] of the inserted battery in the remote's frame
 ENTRY = 0.007  # [m] to the right of the seat: there the battery comes down before the spring
