@@ -2,7 +2,6 @@
 
 The battery slides over the lip, against the spring, and 8 to 9 mm farther than it must; then the hand presses it down.
 Policies that imitate this stop 3 mm short or more, so without the margin most of them leave the battery on the lip.
-The right hand grasps as low as the table allows: 4 mm higher, policies inserted fewer batteries (benchmarks/LOG.md).
 """
 
 from typing import ClassVar

@@ -24,10 +24,13 @@ SPEC = PolicySpec(("top",), (8, 8), recorded_size=(16, 16)).to_json()
         (None, "its spec is missing"),
         ({**SPEC, "depth": True}, "key 'depth' of its spec is unknown"),
         ({name: SPEC[name] for name in SPEC if name != "action_dim"}, "key 'action_dim' of its spec is missing"),
-        ({**SPEC, "action_dim": "14"}, "'action_dim' of its spec is '14'"),
-        ({**SPEC, "cameras": "top"}, "'cameras' of its spec is 'top'"),
-        ({**SPEC, "image_size": [8]}, "'image_size' of its spec is [8]"),
-        ({**SPEC, "recorded_size": [0, 8]}, "'recorded_size' of its spec is [0, 8]"),
+        ({**SPEC, "action_dim": "14"}, "its spec has a vector of '14' numbers: expected 0 to 100000"),
+        ({**SPEC, "cameras": "top"}, "its spec has cameras 'top': expected a list of names"),
+        ({**SPEC, "image_size": [8]}, "its spec has images of (8,) pixels: expected height and width, 1 to 8192"),
+        (
+            {**SPEC, "recorded_size": [0]},
+            "its spec has images of (0,) pixels: expected height and width, 1 to 8192",
+        ),
     ],
 )
 def test_a_spec_that_this_version_cannot_use_ends_in_one_sentence(monkeypatch, spec: Any, message: str):

@@ -125,7 +125,7 @@ def test_features_of_scenes_that_were_recorded_again_are_computed_again(folder, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policy": TINY}, "only ACT with images learns from random scenes"),
+        ({"policy": TINY}, "only ACT with images and without object poses learns"),
         ({"scene_batch_size": 0}, "scene_batch_size 0 must be at least 1"),
         ({"scenes": "missing.hdf5"}, "missing.hdf5 not found; create it with record_sim_episodes.py"),
     ],
