@@ -12,6 +12,7 @@ import pytest
 from act.data.checksums import DamagedFile
 from act.data.episodes import episode_path, files_left_out, find_episodes, read_episode
 from act.data.repair import check_episode, main
+from tests.act.data.test_editing import edit, record
 from tests.act.data.test_episodes import T, content
 
 IMAGES = "observations/images"
@@ -239,3 +240,16 @@ def test_values_that_are_stored_but_cannot_be_decompressed_are_damaged(tmp_path:
     with pytest.raises(DamagedFile, match=r"episode_0\.hdf5: not a readable HDF5 file"):
         read_episode(path)
     assert episode_path(tmp_path, 0) == path
+
+
+@pytest.mark.parametrize("link", [h5py.SoftLink("/nowhere"), h5py.ExternalLink("other.hdf5", "/qpos")])
+def test_an_edit_does_not_follow_links_to_other_places(tmp_path: Path, link: object) -> None:
+    source = record(tmp_path / "cube", 2)
+    with h5py.File(tmp_path / "cube" / "other.hdf5", "w") as other:
+        other["qpos"] = np.ones(3)
+    with h5py.File(episode_path(source, 0), "a") as root:
+        root["elsewhere"] = link
+    for words in (("delete", source, "1"), ("trim", source, "--start", "1")):
+        assert edit(*words, "--out", tmp_path / words[0]) == 0
+        with h5py.File(episode_path(tmp_path / words[0], 0)) as root:
+            assert "elsewhere" not in list(root)
