@@ -2,7 +2,7 @@
 
 The backbone learns to locate keypoints in the images of each camera. The labels come from the simulator and are used
 only to pretrain vision; demonstrations and test episodes are not read. Augmentation is photometric: the cameras never
-move, so a shifted image would have a wrong label. An interrupted pretraining resumes.
+move, so a shifted image would have a wrong label. An interrupted pretraining resumes; a finished one is kept.
 
     OUT/trunk.safetensors, trunk.json   the backbone, for train.py --trunk OUT
     OUT/pretrain.json                   the recipe, and the median error in pixels on held-out scenes
@@ -23,7 +23,7 @@ import tyro
 from tqdm import tqdm
 
 from act import command_line
-from act.files import lock_folder, whole_file, write_json
+from act.files import lock_folder, read_json, whole_file, write_json
 from act.nn.tensors import read_with_digest, tensors_digest, write_with_digest
 from act.nn.vision import KeypointConfig
 from act.training.pretraining import Pretraining, Recipe
@@ -75,8 +75,14 @@ class Options:
 
 
 def pretrain(scenes: Scenes, recipe: Recipe, out: Path, device: str = "auto") -> dict[str, dict[str, float]]:
-    """Trains and saves a backbone; returns its errors on held-out scenes. Resumes an interrupted call from `out`."""
+    """Trains and saves a backbone; returns its median errors [pixels] on held-out scenes, per camera and keypoint.
+
+    Resumes an interrupted call from `out`, and trains nothing when `out` holds the finished backbone of this recipe.
+    Raises ValueError when `out` belongs to another recipe or other scenes.
+    """
     training = Pretraining(scenes, recipe, device)
+    if finished := _finished(training, out):
+        return finished
     state = out / "last" / "state.safetensors"
     _resume(training, state)
     description = "pretraining"
@@ -92,20 +98,32 @@ def pretrain(scenes: Scenes, recipe: Recipe, out: Path, device: str = "auto") ->
     errors = training.errors()
     training.network.save(out)
     _draw(training, out / "pretrain.png")
-    write_json(out / "pretrain.json", {"recipe": asdict(recipe), "median_pixel_error": errors, **_about(training)})
+    write_json(out / "pretrain.json", {"median_pixel_error": errors, **_belongs_to(training)})
     state.unlink(missing_ok=True)
     return errors
 
 
-def _about(training: Pretraining) -> dict[str, Any]:
-    return {"scenes": len(training.scenes.images), "task": training.scenes.task_name}
+def _finished(training: Pretraining, out: Path) -> dict[str, dict[str, float]] | None:
+    """The errors of the backbone that is finished in `out`, or None. Raises as `pretrain`, with the path."""
+    path = out / "pretrain.json"
+    if not path.exists() or not (out / "trunk.safetensors").exists():
+        return None
+    record = read_json(path)
+    if not _same(record, training) or "median_pixel_error" not in record:
+        raise ValueError(f"{path} belongs to another recipe or other scenes; choose another --out, or delete {out}")
+    return record["median_pixel_error"]
 
 
 def _belongs_to(training: Pretraining) -> dict[str, Any]:
     """What must be the same when a pretraining is resumed, as JSON values."""
     labels = {"points": training.scenes.points, "visible": training.scenes.visible}
-    header = {"recipe": asdict(training.recipe), "labels": tensors_digest(labels), **_about(training)}
-    return json.loads(json.dumps(header))
+    about = {"scenes": len(training.scenes.images), "task": training.scenes.task_name}
+    return json.loads(json.dumps({"recipe": asdict(training.recipe), "labels": tensors_digest(labels), **about}))
+
+
+def _same(header: dict[str, Any], training: Pretraining) -> bool:
+    """Whether `header` was written for this recipe and these scenes; earlier versions wrote no labels."""
+    return "recipe" in header and all(header.get(key, value) == value for key, value in _belongs_to(training).items())
 
 
 def _save(training: Pretraining, path: Path) -> None:
@@ -123,9 +141,7 @@ def _resume(training: Pretraining, path: Path) -> None:
     try:
         tensors, texts = read_with_digest(path)
         header = json.loads(texts["state"])
-        expected = _belongs_to(training)
-        same = all(header.get(key, value) == value for key, value in expected.items())  # earlier versions: no labels
-        if same and "recipe" in header:
+        if _same(header, training):
             training.restore(header["step"], tensors)
             return
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:

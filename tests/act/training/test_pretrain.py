@@ -133,6 +133,17 @@ def test_an_interrupted_pretraining_resumes_exactly(scenes_file, tmp_path, monke
     assert not (tmp_path / "parts" / "last" / "state.safetensors").exists()
 
 
+def test_a_finished_backbone_is_kept(scenes_file, tmp_path, monkeypatch, capsys):
+    command = [str(scenes_file), "--out", str(tmp_path / "trunk"), "--channels", "4", "4", "8", "8", "--device", "cpu"]
+    assert main([*command, "--steps", "10"]) == 0
+    first, weights = capsys.readouterr().out, (tmp_path / "trunk" / "trunk.safetensors").read_bytes()
+    monkeypatch.setattr(Pretraining, "train", lambda self: pytest.fail("it was trained again"))
+    assert main([*command, "--steps", "10"]) == 0 and capsys.readouterr().out == first
+    assert main([*command, "--steps", "11"]) == 2
+    assert "belongs to another recipe or other scenes; choose another --out" in capsys.readouterr().err
+    assert (tmp_path / "trunk" / "trunk.safetensors").read_bytes() == weights
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
