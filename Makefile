@@ -84,6 +84,7 @@ $(DEMOS)/scenes.hdf5: | .venv/.demo
 
 $(RUN)/backbone/trunk.json: $(DEMOS)/scenes.hdf5
 	$(PY) -m act pretrain $< --out $(@D) $(PRETRAIN)
+	@touch $@
 
 $(RUN)/.trained: $(DEMOS)/.recorded $(RUN)/backbone/trunk.json
 	$(PY) train.py --preset $(PRESET) --task_name $(TASK_NAME) --dataset_dir $(DEMOS) --trunk $(RUN)/backbone --ckpt_dir $(RUN) $(TRAIN)
