@@ -79,7 +79,7 @@ def test_a_missing_motor_is_named_with_its_joint(emulate):
     description, bus = emulate(VIPERX_300S)
     del bus.motors[5]
     with pytest.raises(HardwareError, match=r"left follower, elbow shadow: motor 5 on .* does not answer"):
-        Follower(description).connect()
+        Follower(description, PATIENT).connect()
 
 
 def test_an_overheated_motor_is_named_before_torque_is_switched_on(emulate):
@@ -268,7 +268,7 @@ def test_a_program_takes_over_an_arm_that_a_crashed_one_left_holding(emulate):
 
 def test_a_missed_reading_repeats_the_last_one_and_says_so(emulate):
     description, bus = emulate(WIDOWX_250S, "left leader")
-    with Leader(description) as leader:
+    with Leader(description, 0.03) as leader:
         leader.read()
         bus.silent = True
         reading = leader.read()
