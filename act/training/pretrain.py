@@ -81,7 +81,7 @@ def pretrain(scenes: Scenes, recipe: Recipe, out: Path, device: str = "auto") ->
     Raises ValueError when `out` belongs to another recipe or other scenes.
     """
     training = Pretraining(scenes, recipe, device)
-    if finished := _finished(training, out):
+    if (finished := _finished(training, out)) is not None:
         return finished
     state = out / "last" / "state.safetensors"
     _resume(training, state)

@@ -11,7 +11,7 @@ from sim_envs.teleop.pace import real_time_priority
 from tests.fakes.dynamixel_bus import EmulatedBus
 from tests.fakes.dynamixel_motor import arm
 
-PATIENT = 0.3  # [s] answer time for tests that must pass on a busy machine
+PATIENT = 0.05  # [s] answer time for tests that must pass on a busy machine
 HOME = np.array([0.0, -0.96, 1.16, 0.0, -0.3, 0.0, 0.1])  # of one arm
 
 
@@ -44,7 +44,7 @@ def emulate() -> Iterator[Callable[..., tuple[ArmDescription, EmulatedBus]]]:
 
 @pytest.fixture
 def prompt() -> Iterator[None]:
-    """Lets a test that measures tenths of a second run before other programs of a busy machine."""
+    """Lets a test that measures tenths of a second, or whose motors must answer in time, run before other programs."""
     with real_time_priority():
         yield
 

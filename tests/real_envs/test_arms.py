@@ -53,7 +53,7 @@ def test_a_motor_that_woke_up_in_another_turn_is_read_right(emulate):
         np.testing.assert_allclose(leader.read().qpos, HOME, atol=TICK)
 
 
-def test_settings_of_other_software_are_undone(emulate):
+def test_settings_of_other_software_are_undone(emulate, prompt):
     description, bus = emulate(WIDOWX_250S, "left leader")
     bus.motors[3].set("secondary_id", 2)
     bus.motors[2].set("drive_mode", 1)
@@ -75,11 +75,11 @@ def test_two_leaders_are_read_as_fourteen_numbers(emulate):
 # -- what can be wrong when an arm is connected -----------------------------------------------------------------------
 
 
-def test_a_missing_motor_is_named_with_its_joint(emulate):
+def test_a_missing_motor_is_named_with_its_joint(emulate, prompt):
     description, bus = emulate(VIPERX_300S)
     del bus.motors[5]
     with pytest.raises(HardwareError, match=r"left follower, elbow shadow: motor 5 on .* does not answer"):
-        Follower(description, PATIENT).connect()
+        Follower(description).connect()
 
 
 def test_an_overheated_motor_is_named_before_torque_is_switched_on(emulate):
@@ -266,9 +266,9 @@ def test_a_program_takes_over_an_arm_that_a_crashed_one_left_holding(emulate):
 # -- a poor bus -------------------------------------------------------------------------------------------------------
 
 
-def test_a_missed_reading_repeats_the_last_one_and_says_so(emulate):
+def test_a_missed_reading_repeats_the_last_one_and_says_so(emulate, prompt):
     description, bus = emulate(WIDOWX_250S, "left leader")
-    with Leader(description, 0.03) as leader:
+    with Leader(description) as leader:
         leader.read()
         bus.silent = True
         reading = leader.read()
